@@ -1,0 +1,25 @@
+//! `DELETE /api/chat/{chatId}`
+
+use shared::app::App;
+use shared::domain::event::{Event, Outgoing};
+use shared::error::Error;
+use shared::http::{Request, Response, Result, no_content};
+use shared::store::chats::Deleted;
+
+pub async fn handle(app: App, request: Request) -> Result<Response> {
+    let caller = request.caller(&app).await?;
+    let chat_id = request.chat_id()?;
+    match app.store.delete_chat(&caller.id, chat_id).await? {
+        Deleted::Gone { audience } => {
+            app.delivery
+                .publish(&[Outgoing {
+                    event: Event::chat_deleted(chat_id),
+                    audience,
+                }])
+                .await;
+            Ok(no_content())
+        }
+        Deleted::NotYours => Err(Error::Forbidden("Only the owner of a chat can delete it.")),
+        Deleted::NoSuchChat => Err(Error::NotFound("chat")),
+    }
+}

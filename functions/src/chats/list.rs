@@ -1,0 +1,89 @@
+//! `GET /api/chat`
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use chrono::DateTime;
+use serde::Serialize;
+use shared::app::App;
+use shared::domain::chat::{Chat, Kind};
+use shared::domain::ids::ChatId;
+use shared::error::{Error, FieldError};
+use shared::http::{Request, Response, Result, ok};
+use shared::store::chats::ListCursor;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ChatList {
+    chats: Vec<Chat>,
+    total: i64,
+    next_cursor: Option<String>,
+}
+
+pub async fn handle(app: App, request: Request) -> Result<Response> {
+    let caller = request.caller(&app).await?;
+    let size = request.page_size()?;
+    let kind = request.query("kind").map(parse_kind).transpose()?;
+    let cursor = request.query("cursor").map(parse_cursor).transpose()?;
+    app.store.meet(&caller).await?;
+    let page = app.store.chats(&caller.id, kind, cursor, size).await?;
+    ok(&ChatList {
+        chats: page.chats,
+        total: page.total,
+        next_cursor: page.next.map(written),
+    })
+}
+
+fn parse_kind(text: &str) -> Result<Kind> {
+    Kind::parse(text).ok_or_else(|| {
+        let kinds: Vec<_> = Kind::ALL.iter().map(|kind| kind.word()).collect();
+        Error::Invalid(vec![FieldError::parameter(
+            "kind",
+            format!("must be one of {}", kinds.join(", ")),
+        )])
+    })
+}
+
+/// Opaque to clients: microseconds and id of the last chat of the page.
+fn written(cursor: ListCursor) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(format!("{}.{}", cursor.active_at.timestamp_micros(), cursor.chat_id))
+}
+
+fn parse_cursor(text: &str) -> Result<ListCursor> {
+    let read = || {
+        let decoded = String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
+        let (micros, id) = decoded.split_once('.')?;
+        Some(ListCursor {
+            active_at: DateTime::from_timestamp_micros(micros.parse().ok()?)?,
+            chat_id: ChatId::parse(id)?,
+        })
+    };
+    read().ok_or_else(|| {
+        Error::Invalid(vec![FieldError::parameter(
+            "cursor",
+            "must be the nextCursor of an earlier answer",
+        )])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_survives_the_round_trip_and_nonsense_is_refused() {
+        let cursor = ListCursor {
+            active_at: DateTime::from_timestamp_micros(1_790_000_000_123_456).expect("in range"),
+            chat_id: ChatId::fresh(),
+        };
+        assert_eq!(parse_cursor(&written(cursor)).expect("our own"), cursor);
+        for odd in [
+            "",
+            "x",
+            "%%%",
+            "MTIz",
+            &BASE64_URL_SAFE_NO_PAD.encode("99999999999999999999.x"),
+        ] {
+            assert!(parse_cursor(odd).is_err(), "{odd}");
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The handlers of Backtalk, one file a route beside its kin; `src/bin` has one binary for each.
+
+pub mod chats;
+pub mod messages;
+pub mod migrate;
+pub mod people;
+pub mod replies;
+pub mod sweeper;
+pub mod unread;
+pub mod worker;

@@ -1,0 +1,111 @@
+//! `POST /api/chat/{chatId}/messages`
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use shared::app::App;
+use shared::domain::event::{Event, Outgoing};
+use shared::domain::ids::MessageId;
+use shared::domain::message::{Attachment, AttachmentType, Draft, Message};
+use shared::domain::reply::ReplyHandle;
+use shared::domain::text::{AttachmentUrl, ClientId, Content, Metadata, MimeType};
+use shared::error::{Error, FieldError};
+use shared::http::{Fields, Request, Response, Result, created, event_stream, ok, parsed};
+use shared::store::messages::{SendOutcome, Sent};
+
+use crate::replies::stream::stream;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct MessageSent<'a> {
+    message: &'a Message,
+    reply: Option<ReplyHandle>,
+    /// `null`: Pusher is not configured, or there was nobody to tell.
+    pusher_sent: Option<bool>,
+}
+
+pub async fn handle(app: App, request: Request) -> Result<Response> {
+    let sender = request.caller(&app).await?;
+    let chat_id = request.chat_id()?;
+    let draft = draft(request.fields(&app)?, &app)?;
+    let wants_stream = request.accepts_event_stream();
+    let claim_for = wants_stream.then_some(app.config.replies.lease);
+
+    let sent = match app.store.send_message(&sender, chat_id, &draft, claim_for).await? {
+        SendOutcome::Sent(sent) => *sent,
+        SendOutcome::NothingToReplyTo => {
+            return Err(Error::Invalid(vec![FieldError::at(
+                "/replyTo",
+                "replyTo must be a message of this chat",
+            )]));
+        }
+        SendOutcome::NoSuchChat => return Err(Error::NotFound("chat")),
+    };
+    if wants_stream && sent.reply.is_some() {
+        let (reader, response) = event_stream();
+        let request_id = request.id().to_owned();
+        // A task of its own: the reply outlives this response, whatever its reader does.
+        tokio::spawn(async move {
+            tokio::join!(tell(&app, &sent), stream(&app, &sender.id, &sent, &reader, &request_id));
+        });
+        return Ok(response);
+    }
+    let pusher_sent = tell(&app, &sent).await;
+    let answer = MessageSent {
+        message: &sent.message,
+        reply: sent.reply,
+        pusher_sent,
+    };
+    if sent.is_replay { ok(&answer) } else { created(&answer) }
+}
+
+/// Wakes the worker and tells the chat's people, side by side. Whether Pusher took it.
+async fn tell(app: &App, sent: &Sent) -> Option<bool> {
+    let news = [Outgoing {
+        event: Event::message_created(&sent.message),
+        audience: sent.audience.clone(),
+    }];
+    let (_woken, pushed) = tokio::join!(app.queue.wake(sent.wake.as_slice()), app.delivery.publish(&news));
+    pushed
+}
+
+fn draft(mut fields: Fields, app: &App) -> Result<Draft> {
+    let limits = &app.config.limits;
+    let client_id = fields.required("clientId", |text: String| ClientId::parse(&text));
+    let content = fields.required("content", |text: String| Content::parse(&text, limits.content_bytes));
+    let metadata = fields.optional("metadata", |object: Map<String, Value>| {
+        Metadata::parse(object, limits.metadata_bytes)
+    });
+    let reply_to = fields.optional("replyTo", |text: String| {
+        MessageId::parse(&text).ok_or_else(|| "must be the id of a message, a UUID".to_owned())
+    });
+    let attachments = fields.objects("attachments", limits.attachments, attachment);
+    fields.finish()?;
+    Ok(Draft {
+        client_id: parsed(client_id),
+        content: parsed(content),
+        attachments,
+        reply_to,
+        metadata: metadata.unwrap_or_default(),
+    })
+}
+
+fn attachment(fields: &mut Fields) -> Option<Attachment> {
+    let attachment_type = fields.required("type", |text: String| {
+        AttachmentType::parse(&text).ok_or_else(|| "must be image".to_owned())
+    });
+    let url = fields.required("url", |text: String| AttachmentUrl::parse(&text));
+    let mime_type = fields.optional("mimeType", |text: String| MimeType::parse(&text));
+    let size = fields.optional("size", |bytes: i64| {
+        if bytes >= 0 {
+            Ok(bytes)
+        } else {
+            Err("must be 0 or more bytes".to_owned())
+        }
+    });
+    Some(Attachment {
+        attachment_type: attachment_type?,
+        url: url?,
+        mime_type,
+        size,
+    })
+}

@@ -1,0 +1,3 @@
+//! People: `/api/me`.
+
+pub mod me;

@@ -1,0 +1,98 @@
+//! Watches a reply that another process writes, or will write, and tells one reader what comes. It reads what the writer
+//! has stored, so it works whoever writes, through restarts and further attempts.
+
+use std::time::Duration;
+
+use shared::app::App;
+use shared::domain::event::Event;
+use shared::domain::ids::{ChatId, MessageId, UserId};
+use shared::domain::reply::ReplyState;
+use shared::error::Error;
+use shared::http::EventSink;
+use tokio::time::{Instant, sleep};
+
+/// How often is looked while text comes: as often as it is stored.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often while nothing comes.
+const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(1);
+/// A response ends before the function that gives it is ended; the reader then comes again.
+const FOLLOW_FOR: Duration = Duration::from_secs(240);
+/// So many looks in a row may fail before the reader is told.
+const FAILED_LOOKS: u32 = 20;
+
+/// What a reader has of a reply.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seen {
+    pub attempt: i32,
+    /// Bytes of that attempt's text.
+    pub offset: usize,
+}
+
+/// Tells `reader` of the reply from `seen` on, until it is over or nobody listens any more.
+pub async fn follow(
+    app: &App,
+    me: &UserId,
+    chat: ChatId,
+    reply: MessageId,
+    mut seen: Seen,
+    reader: &EventSink,
+    request_id: &str,
+) {
+    let until = Instant::now() + FOLLOW_FOR;
+    let mut rest = LOOK_EVERY;
+    let mut failed = 0;
+    while reader.is_open() {
+        if Instant::now() >= until {
+            reader.send_reconnect();
+            return;
+        }
+        match app
+            .store
+            .reply_progress(me, chat, reply, seen.attempt, seen.offset)
+            .await
+        {
+            // The chat was deleted meanwhile.
+            Ok(None) => {
+                reader.send_error(&Error::NotFound("chat"), request_id);
+                return;
+            }
+            Ok(Some(progress)) if progress.state.is_over() => {
+                if let Some(message) = &progress.message {
+                    reader.send(&Event::message_created(message));
+                }
+                let failure = progress.failure.filter(|_| progress.state == ReplyState::Failed);
+                reader.send(&Event::reply_ended(chat, reply, progress.state, failure));
+                return;
+            }
+            Ok(Some(progress)) => {
+                failed = 0;
+                let has_begun = progress.attempt > seen.attempt;
+                if has_begun {
+                    seen = Seen {
+                        attempt: progress.attempt,
+                        offset: 0,
+                    };
+                    reader.send(&Event::reply_started(chat, reply, progress.attempt));
+                }
+                let has_text = !progress.text.is_empty();
+                if has_text {
+                    reader.send(&Event::reply_delta(chat, reply, seen.offset, &progress.text));
+                    seen.offset += progress.text.len();
+                }
+                rest = if has_begun || has_text {
+                    LOOK_EVERY
+                } else {
+                    (rest * 3 / 2).min(LOOK_AT_LEAST_EVERY)
+                };
+            }
+            Err(error) => {
+                failed += 1;
+                if failed >= FAILED_LOOKS {
+                    reader.send_error(&error.into(), request_id);
+                    return;
+                }
+            }
+        }
+        sleep(rest).await;
+    }
+}

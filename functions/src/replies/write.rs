@@ -1,0 +1,390 @@
+//! Writes one attempt of a reply: asks the model, tells readers each piece as it comes, stores the text on the way, and
+//! ends the reply or puts it back into the queue.
+//!
+//! Storing never holds the tokens up: one statement at a time runs beside the stream, and no connection is held while
+//! the model thinks. Every write names the fence, so an attempt that lost its lease changes nothing and stops.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use shared::app::App;
+use shared::domain::event::{Event, Outgoing};
+use shared::domain::ids::UserId;
+use shared::domain::message::Usage;
+use shared::domain::reply::{Claim, Failure, ReplyState, Wake};
+use shared::domain::tokens::estimate;
+use shared::http::EventSink;
+use shared::models::{Chunk, Chunks, Finish, ModelError, Prompt, TokenUsage};
+use shared::store;
+use shared::store::replies::{Ended, Ending, Hold};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tracing::{info, warn};
+
+use super::prompt;
+
+/// Partial text is stored this often, or as soon as there is [`STORE_BYTES`] of it.
+const STORE_EVERY: Duration = Duration::from_millis(100);
+const STORE_BYTES: usize = 1024;
+/// The lease is renewed four times before it would run out.
+const RENEWALS_A_LEASE: u32 = 4;
+/// What ends a reply is tried again while Postgres is away; after that the lease runs out and another attempt begins.
+const END_TRIES: u32 = 5;
+const END_REST: Duration = Duration::from_millis(300);
+/// However long a provider asks to be left alone: what SQS can delay.
+const LONGEST_REST: Duration = Duration::from_secs(900);
+
+/// How an attempt went.
+#[derive(Debug)]
+pub enum Attempt {
+    /// The reply is over. `wake` is the chat's next one.
+    Over { wake: Option<Wake> },
+    /// It failed in a way that may pass: the reply rests in the queue until `wake`.
+    Requeued { wake: Wake },
+    /// Somebody else has the reply now, or it is gone with its chat.
+    Lost,
+    /// The store failed us; the lease will run out and another attempt will follow.
+    Broken(store::Error),
+}
+
+/// Writes the attempt that `claim` allows. `reader` is who listens to this response, if anybody does.
+pub async fn write(app: &App, claim: &Claim, reader: Option<&EventSink>) -> Attempt {
+    let mut audience = Audience {
+        app,
+        claim,
+        reader,
+        pushes: JoinSet::new(),
+    };
+    audience.tell(Event::reply_started(claim.chat_id, claim.reply_id, claim.attempt));
+    let attempt = Writer::new(app, claim).run(&mut audience).await;
+    match &attempt {
+        Attempt::Over { .. } => info!(reply = %claim.reply_id, attempt = claim.attempt, "reply over"),
+        Attempt::Requeued { .. } => info!(reply = %claim.reply_id, attempt = claim.attempt, "reply requeued"),
+        Attempt::Lost => info!(reply = %claim.reply_id, attempt = claim.attempt, "reply lost to another writer"),
+        Attempt::Broken(error) => {
+            warn!(reply = %claim.reply_id, attempt = claim.attempt, %error, "reply left to its lease");
+        }
+    }
+    // A function may be frozen once its work is done: what was to be pushed must be on its way before.
+    while audience.pushes.join_next().await.is_some() {}
+    attempt
+}
+
+/// Ends a reply without another attempt.
+pub async fn fail(app: &App, claim: &Claim, failure: Failure) -> Attempt {
+    let mut audience = Audience {
+        app,
+        claim,
+        reader: None,
+        pushes: JoinSet::new(),
+    };
+    let attempt = end(app, claim, &Ending::Failed(failure), &mut audience).await;
+    while audience.pushes.join_next().await.is_some() {}
+    attempt
+}
+
+/// Who hears of a reply while it is written.
+struct Audience<'a> {
+    app: &'a App,
+    claim: &'a Claim,
+    reader: Option<&'a EventSink>,
+    pushes: JoinSet<()>,
+}
+
+impl Audience<'_> {
+    /// Tells the reader of this response alone.
+    fn stream(&self, event: &Event) {
+        if let Some(reader) = self.reader {
+            reader.send(event);
+        }
+    }
+
+    /// Tells the reader and the devices of whoever asked.
+    fn tell(&mut self, event: Event) {
+        self.tell_all(vec![event], vec![self.claim.asked_by.clone()]);
+    }
+
+    fn tell_all(&mut self, events: Vec<Event>, audience: Vec<UserId>) {
+        for event in &events {
+            self.stream(event);
+        }
+        let app = self.app.clone();
+        self.pushes.spawn(async move {
+            let news: Vec<_> = events
+                .into_iter()
+                .map(|event| Outgoing {
+                    event,
+                    audience: audience.clone(),
+                })
+                .collect();
+            app.delivery.publish(&news).await;
+        });
+    }
+}
+
+/// What happens next while a model speaks.
+enum Step {
+    Answered(Result<Chunks, ModelError>),
+    Chunk(Option<Result<Chunk, ModelError>>),
+    Saved(store::Result<Hold>, usize),
+    Tick,
+}
+
+/// Why the model's text ended here.
+enum End {
+    Said { finish: Finish, usage: Option<TokenUsage> },
+    Failed(ModelError),
+    StopAsked,
+    Lost,
+}
+
+struct Writer<'a> {
+    app: &'a App,
+    claim: &'a Claim,
+    text: String,
+    /// How much of `text` the store has.
+    stored: usize,
+    /// The one statement that runs beside the stream, and what will be stored once it has succeeded.
+    saving: Option<Saving>,
+    renewed_at: Instant,
+}
+
+struct Saving {
+    done: BoxFuture<'static, store::Result<Hold>>,
+    stored_then: usize,
+}
+
+impl<'a> Writer<'a> {
+    fn new(app: &'a App, claim: &'a Claim) -> Self {
+        Self {
+            app,
+            claim,
+            text: String::new(),
+            stored: 0,
+            saving: None,
+            renewed_at: Instant::now(),
+        }
+    }
+
+    async fn run(mut self, audience: &mut Audience<'_>) -> Attempt {
+        let context = match self.app.store.reply_context(self.claim).await {
+            Ok(Some(context)) => context,
+            Ok(None) => return Attempt::Lost,
+            Err(error) => return Attempt::Broken(error),
+        };
+        let prompt = prompt::fitting(context, &self.app.config.replies);
+        let came = self.take_down(&prompt, audience).await;
+        // One statement at a time: what is under way has the connection that the end needs.
+        if self.saving.is_some() {
+            let (outcome, stored) = saved(&mut self.saving).await;
+            self.settle(outcome, stored);
+        }
+        let Self { app, claim, text, .. } = self;
+        let ending = match came {
+            End::Lost => return Attempt::Lost,
+            End::StopAsked => Ending::Stopped {
+                usage: usage(app, &prompt, &text, None),
+                text,
+            },
+            End::Said {
+                finish: Finish::Blocked,
+                ..
+            } => Ending::Failed(Failure::Blocked),
+            End::Said { .. } if text.trim().is_empty() => {
+                return retry_or_fail(app, claim, Failure::Empty, None, audience).await;
+            }
+            End::Said { usage: counted, .. } => Ending::Completed {
+                usage: usage(app, &prompt, &text, counted),
+                text,
+            },
+            End::Failed(error) => {
+                warn!(
+                    reply = %claim.reply_id, attempt = claim.attempt, %error, detail = error.detail(),
+                    "the model failed"
+                );
+                return retry_or_fail(app, claim, failure(&error), error.retry_after(), audience).await;
+            }
+        };
+        end(app, claim, &ending, audience).await
+    }
+
+    /// Listens to the model until it ends, storing and renewing beside it.
+    async fn take_down(&mut self, prompt: &Prompt, audience: &Audience<'_>) -> End {
+        let model = self.app.model.clone();
+        let mut asking = std::pin::pin!(model.stream(prompt));
+        let mut chunks: Option<Chunks> = None;
+        let mut tick = interval(STORE_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let next = async {
+                match &mut chunks {
+                    None => Step::Answered(asking.as_mut().await),
+                    Some(chunks) => Step::Chunk(chunks.next().await),
+                }
+            };
+            let step = tokio::select! {
+                step = next => step,
+                (outcome, stored) = saved(&mut self.saving) => Step::Saved(outcome, stored),
+                _ = tick.tick() => Step::Tick,
+            };
+            match step {
+                Step::Answered(Ok(answer)) => chunks = Some(answer),
+                Step::Answered(Err(error)) | Step::Chunk(Some(Err(error))) => return End::Failed(error),
+                Step::Chunk(None) => return End::Failed(ModelError::Truncated),
+                Step::Chunk(Some(Ok(Chunk::Done { finish, usage }))) => return End::Said { finish, usage },
+                Step::Chunk(Some(Ok(Chunk::Text(text)))) => {
+                    let delta = Event::reply_delta(self.claim.chat_id, self.claim.reply_id, self.text.len(), &text);
+                    audience.stream(&delta);
+                    self.text.push_str(&text);
+                    if self.text.len() - self.stored >= STORE_BYTES {
+                        self.save();
+                    }
+                }
+                Step::Tick => self.save(),
+                Step::Saved(outcome, stored) => match self.settle(outcome, stored) {
+                    Hold::Held => {}
+                    Hold::StopAsked => return End::StopAsked,
+                    Hold::Lost => return End::Lost,
+                },
+            }
+        }
+    }
+
+    /// Starts storing what is new, or renewing the lease when that is due, unless a statement is under way.
+    fn save(&mut self) {
+        if self.saving.is_some() {
+            return;
+        }
+        let (store, claim) = (self.app.store.clone(), self.claim.clone());
+        let lease = self.app.config.replies.lease;
+        if self.renewed_at.elapsed() >= lease / RENEWALS_A_LEASE {
+            self.renewed_at = Instant::now();
+            let done = Box::pin(async move { store.renew_reply(&claim, lease).await });
+            self.saving = Some(Saving {
+                done,
+                stored_then: self.stored,
+            });
+        } else if self.text.len() > self.stored {
+            let (offset, part) = (self.stored, self.text[self.stored..].to_owned());
+            let done = Box::pin(async move { store.append_to_reply(&claim, offset, &part).await });
+            self.saving = Some(Saving {
+                done,
+                stored_then: self.text.len(),
+            });
+        }
+    }
+
+    /// What a statement said. One that failed is no reason to stop: its text is stored with the next one, and if Postgres
+    /// stays away the lease decides.
+    fn settle(&mut self, outcome: store::Result<Hold>, stored: usize) -> Hold {
+        match outcome {
+            Ok(hold) => {
+                self.stored = stored;
+                hold
+            }
+            Err(error) => {
+                warn!(reply = %self.claim.reply_id, %error, "partial text not stored");
+                Hold::Held
+            }
+        }
+    }
+}
+
+/// As the provider counted, else as we estimate.
+fn usage(app: &App, prompt: &Prompt, text: &str, counted: Option<TokenUsage>) -> Usage {
+    let counted = counted.unwrap_or_else(|| TokenUsage {
+        input_tokens: prompt::estimated_tokens(prompt),
+        output_tokens: estimate(text),
+        cached_tokens: 0,
+    });
+    Usage {
+        input_tokens: counted.input_tokens,
+        output_tokens: counted.output_tokens,
+        cached_tokens: counted.cached_tokens,
+        model: app.model.name().to_owned(),
+    }
+}
+
+/// Puts the reply back if another attempt may succeed, else ends it.
+async fn retry_or_fail(
+    app: &App,
+    claim: &Claim,
+    failure: Failure,
+    asked: Option<Duration>,
+    audience: &mut Audience<'_>,
+) -> Attempt {
+    let config = &app.config.replies;
+    if !failure.may_pass() || claim.attempt >= config.attempts {
+        return end(app, claim, &Ending::Failed(failure), audience).await;
+    }
+    let rest = config
+        .retry_after_attempt(claim.attempt)
+        .max(asked.unwrap_or_default())
+        .min(LONGEST_REST);
+    match app.store.requeue_reply(claim, failure, rest).await {
+        Ok(Some(wake)) => Attempt::Requeued { wake },
+        Ok(None) => Attempt::Lost,
+        Err(error) => Attempt::Broken(error),
+    }
+}
+
+/// The outcome of the statement under way; never, while there is none.
+async fn saved(saving: &mut Option<Saving>) -> (store::Result<Hold>, usize) {
+    match saving {
+        Some(statement) => {
+            let outcome = (&mut statement.done).await;
+            let stored = statement.stored_then;
+            *saving = None;
+            (outcome, stored)
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Ends the reply and tells everyone.
+async fn end(app: &App, claim: &Claim, ending: &Ending, audience: &mut Audience<'_>) -> Attempt {
+    let mut tries = 1;
+    let ended = loop {
+        match app.store.end_reply(claim, ending).await {
+            Ok(Some(ended)) => break ended,
+            Ok(None) => return Attempt::Lost,
+            Err(error) if error.is_unavailable() && tries < END_TRIES => {
+                warn!(reply = %claim.reply_id, %error, tries, "the end of a reply is tried again");
+                tries += 1;
+                sleep(END_REST).await;
+            }
+            Err(error) => return Attempt::Broken(error),
+        }
+    };
+    let (state, failure) = match ending {
+        Ending::Completed { .. } => (ReplyState::Completed, None),
+        Ending::Stopped { .. } => (ReplyState::Stopped, None),
+        Ending::Failed(failure) => (ReplyState::Failed, Some(*failure)),
+    };
+    let Ended {
+        message,
+        audience: people,
+        wake,
+    } = ended;
+    let mut events: Vec<_> = message.iter().map(Event::message_created).collect();
+    events.push(Event::reply_ended(claim.chat_id, claim.reply_id, state, failure));
+    audience.tell_all(events, people);
+    Attempt::Over { wake }
+}
+
+/// The word under which a model's error is stored and told.
+fn failure(error: &ModelError) -> Failure {
+    match error {
+        ModelError::RateLimited { .. } => Failure::RateLimited,
+        ModelError::QuotaExhausted => Failure::QuotaExhausted,
+        ModelError::Overloaded { .. } => Failure::Overloaded,
+        ModelError::Unauthorized => Failure::Unauthorized,
+        ModelError::Rejected { .. } => Failure::Rejected,
+        ModelError::Blocked { .. } => Failure::Blocked,
+        ModelError::Truncated => Failure::Truncated,
+        ModelError::Silent => Failure::Silent,
+        ModelError::Unreachable { .. } => Failure::Unreachable,
+        ModelError::Malformed { .. } => Failure::Malformed,
+    }
+}

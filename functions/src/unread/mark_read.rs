@@ -1,0 +1,42 @@
+//! `POST /api/chat-messages/mark-read`
+
+use serde::Serialize;
+use serde_json::Value;
+use shared::app::App;
+use shared::domain::event::{Event, Outgoing};
+use shared::domain::ids::MessageId;
+use shared::http::{Request, Response, Result, ok};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct MarkedRead {
+    success: bool,
+    marked_count: i64,
+}
+
+pub async fn handle(app: App, request: Request) -> Result<Response> {
+    let caller = request.caller(&app).await?;
+    let mut fields = request.fields(&app)?;
+    // Required, though it may be empty: a body without it is a mistake.
+    fields.require("messageIds");
+    let ids = fields.list("messageIds", app.config.limits.ids, |item| match item {
+        Value::String(text) => MessageId::parse(&text).ok_or_else(|| "must be a UUID".to_owned()),
+        _ => Err("must be a string".to_owned()),
+    });
+    fields.finish()?;
+
+    let marked = app.store.mark_messages_read(&caller.id, &ids).await?;
+    let news: Vec<Outgoing> = marked
+        .reads
+        .into_iter()
+        .map(|read| Outgoing {
+            event: Event::read(read.chat_id, &caller.id, read.read_seq),
+            audience: read.audience,
+        })
+        .collect();
+    app.delivery.publish(&news).await;
+    ok(&MarkedRead {
+        success: true,
+        marked_count: marked.count,
+    })
+}

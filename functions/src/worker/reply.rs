@@ -1,0 +1,38 @@
+//! The job that writes a reply.
+
+use shared::app::App;
+use shared::domain::ids::JobId;
+use shared::domain::reply::{Failure, Wake};
+use shared::store;
+use shared::store::replies::Reach;
+
+use crate::replies::write::{Attempt, fail, write};
+
+/// Writes the reply if it may be written now. What is to be woken next: this job again, or the chat's next reply.
+pub(super) async fn run(app: &App, job_id: JobId) -> store::Result<Vec<Wake>> {
+    let config = &app.config.replies;
+    Ok(
+        match app.store.reach_for_reply(job_id, config.lease, config.attempts).await? {
+            Reach::Claimed(claim) => next(write(app, &claim, None).await)?,
+            Reach::Exhausted => match app.store.seize_abandoned_reply(config.attempts, config.lease).await? {
+                Some(claim) => next(fail(app, &claim, Failure::Abandoned).await)?,
+                None => Vec::new(),
+            },
+            Reach::Later { after_seconds } => vec![Wake {
+                job_id,
+                chat_id: None,
+                after_seconds,
+            }],
+            Reach::Behind | Reach::Over => Vec::new(),
+        },
+    )
+}
+
+fn next(attempt: Attempt) -> store::Result<Vec<Wake>> {
+    match attempt {
+        Attempt::Over { wake } => Ok(wake.into_iter().collect()),
+        Attempt::Requeued { wake } => Ok(vec![wake]),
+        Attempt::Lost => Ok(Vec::new()),
+        Attempt::Broken(error) => Err(error),
+    }
+}

@@ -1,0 +1,438 @@
+//! Configuration is read once, when a function starts; what is missing or odd is named in one sentence.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use jsonwebtoken::Algorithm;
+
+use crate::delivery::pusher::PusherSettings;
+use crate::domain::chat::Kind;
+use crate::domain::limits::Limits;
+use crate::models::{ApiKey, ModelSettings, Provider};
+
+/// Text that must never reach a log: `Debug` hides it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// One sentence for whoever deploys.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(String);
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub database: DatabaseConfig,
+    /// `SQS_QUEUE_URL`: the queue that wakes the worker.
+    pub queue_url: String,
+    pub tokens: TokenConfig,
+    /// `PUSHER_APP_ID`, `PUSHER_KEY`, `PUSHER_SECRET` and `PUSHER_CLUSTER` or `PUSHER_HOST` (with `PUSHER_PORT`,
+    /// `PUSHER_SCHEME`); none of them: delivery by event stream and polling alone.
+    pub pusher: Option<PusherSettings>,
+    pub model: ModelSettings,
+    pub replies: ReplyConfig,
+    pub limits: Limits,
+    /// `CORS_ORIGINS`: comma-separated origins that browsers may call from; default `*`.
+    pub cors_origins: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct DatabaseConfig {
+    /// `DATABASE_URL`: `postgres://…`, a direct or session-mode connection.
+    pub url: Secret,
+    /// `DATABASE_SCHEMA`: where Backtalk's tables live, apart from the application's own; default `backtalk`.
+    pub schema: String,
+    /// `DATABASE_CONNECTIONS`: of one function process; default 1, for a process serves one request at a time.
+    pub connections: u32,
+}
+
+#[derive(Clone, Debug)]
+pub struct TokenConfig {
+    /// `JWT_ALGORITHM`: `HS256`, `RS256` or `ES256`. A token signed in another way is refused.
+    pub algorithm: Algorithm,
+    pub key: TokenKey,
+    /// `JWT_ISSUER`: the `iss` that tokens must have.
+    pub issuer: String,
+    /// `JWT_AUDIENCE`: the `aud` that tokens must have.
+    pub audience: String,
+}
+
+#[derive(Clone, Debug)]
+pub enum TokenKey {
+    /// `JWT_SECRET`, of 32 bytes at least.
+    Secret(Secret),
+    /// `JWT_JWKS_URL`.
+    Jwks(String),
+}
+
+#[derive(Clone, Debug)]
+pub struct ReplyConfig {
+    /// `REPLY_LEASE_SECONDS`: how long a silent worker keeps its reply; default 20.
+    pub lease: Duration,
+    /// `REPLY_ATTEMPTS`: in all; default 3.
+    pub attempts: i32,
+    /// `REPLY_RETRY_SECONDS`: before the second attempt, doubled before the third; default 2.
+    pub retry_after: Duration,
+    /// `MODEL_MAX_OUTPUT_TOKENS`: the longest answer; default 1024.
+    pub max_output_tokens: u32,
+    /// `MODEL_CONTEXT_TOKENS`: prompt and answer together; default 8192.
+    pub context_tokens: u32,
+    /// `MODEL_TEMPERATURE`: left to the provider when absent.
+    pub temperature: Option<f32>,
+    /// `SYSTEM_PROMPT`, or for one kind of chat `SYSTEM_PROMPT_ASSISTANT`, `SYSTEM_PROMPT_POST`.
+    system_prompt: String,
+    system_prompt_assistant: Option<String>,
+    system_prompt_post: Option<String>,
+}
+
+impl ReplyConfig {
+    #[must_use]
+    pub fn system_prompt(&self, kind: Kind) -> &str {
+        let own = match kind {
+            Kind::Assistant => &self.system_prompt_assistant,
+            Kind::Post => &self.system_prompt_post,
+            Kind::Direct | Kind::Channel | Kind::Task => &None,
+        };
+        own.as_deref().unwrap_or(&self.system_prompt)
+    }
+
+    /// How long a failed attempt is left alone: doubled with each.
+    #[must_use]
+    pub fn retry_after_attempt(&self, attempt: i32) -> Duration {
+        self.retry_after * 2_u32.saturating_pow(u32::try_from(attempt.max(1) - 1).unwrap_or(0))
+    }
+}
+
+const DEFAULT_SYSTEM_PROMPT: &str = "You are a helpful assistant in a chat. Answer briefly and to the point.";
+
+/// Where settings come from: the process environment, or a table in tests.
+pub struct Environment<'a>(pub &'a dyn Fn(&str) -> Option<String>);
+
+impl fmt::Debug for Environment<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Environment")
+    }
+}
+
+impl Environment<'_> {
+    fn optional(&self, name: &str) -> Option<String> {
+        (self.0)(name)
+            .map(|value| value.trim().to_owned())
+            .filter(|value| !value.is_empty())
+    }
+
+    fn required(&self, name: &str, what: &str) -> Result<String, ConfigError> {
+        self.optional(name)
+            .ok_or_else(|| ConfigError(format!("{name} is not set: it must name {what}.")))
+    }
+
+    fn parsed<T: FromStr>(&self, name: &str, default: T) -> Result<T, ConfigError> {
+        match self.optional(name) {
+            None => Ok(default),
+            Some(text) => text
+                .parse()
+                .map_err(|_| ConfigError(format!("{name} is {text:?}, which is not a number."))),
+        }
+    }
+
+    fn seconds(&self, name: &str, default: u64) -> Result<Duration, ConfigError> {
+        let seconds: f64 = self.parsed(name, default as f64)?;
+        Duration::try_from_secs_f64(seconds)
+            .ok()
+            .filter(|duration| !duration.is_zero())
+            .ok_or_else(|| ConfigError(format!("{name} is {seconds}, but must be more than 0 seconds.")))
+    }
+}
+
+impl Config {
+    pub fn from_process() -> Result<Self, ConfigError> {
+        Self::read(&Environment(&|name| std::env::var(name).ok()))
+    }
+
+    pub fn read(env: &Environment<'_>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            database: DatabaseConfig::read(env)?,
+            queue_url: env.required("SQS_QUEUE_URL", "the SQS queue that wakes the worker")?,
+            tokens: TokenConfig::read(env)?,
+            pusher: pusher(env)?,
+            model: model(env)?,
+            replies: ReplyConfig::read(env)?,
+            limits: limits(env)?,
+            cors_origins: env
+                .optional("CORS_ORIGINS")
+                .unwrap_or_else(|| "*".into())
+                .split(',')
+                .map(|origin| origin.trim().to_owned())
+                .collect(),
+        })
+    }
+}
+
+impl DatabaseConfig {
+    pub fn from_process() -> Result<Self, ConfigError> {
+        Self::read(&Environment(&|name| std::env::var(name).ok()))
+    }
+
+    fn read(env: &Environment<'_>) -> Result<Self, ConfigError> {
+        let schema = env.optional("DATABASE_SCHEMA").unwrap_or_else(|| "backtalk".into());
+        let is_plain = schema
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        if !is_plain || schema.starts_with(|c: char| c.is_ascii_digit()) {
+            return Err(ConfigError(format!(
+                "DATABASE_SCHEMA is {schema:?}: use lower-case letters, digits and underscores."
+            )));
+        }
+        Ok(Self {
+            url: Secret::new(env.required("DATABASE_URL", "the Postgres database")?),
+            schema,
+            connections: env.parsed("DATABASE_CONNECTIONS", 1)?,
+        })
+    }
+}
+
+impl TokenConfig {
+    fn read(env: &Environment<'_>) -> Result<Self, ConfigError> {
+        let name = env.required("JWT_ALGORITHM", "how tokens are signed: HS256, RS256 or ES256")?;
+        let algorithm = match name.as_str() {
+            "HS256" => Algorithm::HS256,
+            "RS256" => Algorithm::RS256,
+            "ES256" => Algorithm::ES256,
+            other => {
+                return Err(ConfigError(format!(
+                    "JWT_ALGORITHM is {other:?}: use HS256, RS256 or ES256."
+                )));
+            }
+        };
+        let key = if algorithm == Algorithm::HS256 {
+            let secret = env.required("JWT_SECRET", "the secret that signs tokens")?;
+            // RFC 7518, section 3.2: a key of the hash's size or larger.
+            if secret.len() < 32 {
+                return Err(ConfigError(
+                    "JWT_SECRET is too short: HS256 needs 32 bytes at least.".into(),
+                ));
+            }
+            TokenKey::Secret(Secret::new(secret))
+        } else {
+            TokenKey::Jwks(env.required("JWT_JWKS_URL", "the address of the signer's public keys")?)
+        };
+        Ok(Self {
+            algorithm,
+            key,
+            issuer: env.required("JWT_ISSUER", "who issues tokens (`iss`)")?,
+            audience: env.required("JWT_AUDIENCE", "for whom tokens are issued (`aud`)")?,
+        })
+    }
+}
+
+impl ReplyConfig {
+    fn read(env: &Environment<'_>) -> Result<Self, ConfigError> {
+        let config = Self {
+            lease: env.seconds("REPLY_LEASE_SECONDS", 20)?,
+            attempts: env.parsed("REPLY_ATTEMPTS", 3)?,
+            retry_after: env.seconds("REPLY_RETRY_SECONDS", 2)?,
+            max_output_tokens: env.parsed("MODEL_MAX_OUTPUT_TOKENS", 1024)?,
+            context_tokens: env.parsed("MODEL_CONTEXT_TOKENS", 8192)?,
+            temperature: env
+                .optional("MODEL_TEMPERATURE")
+                .map(|text| {
+                    let number = text
+                        .parse()
+                        .ok()
+                        .filter(|number: &f32| number.is_finite() && *number >= 0.0);
+                    number.ok_or_else(|| ConfigError(format!("MODEL_TEMPERATURE is {text:?}: use a number from 0 on.")))
+                })
+                .transpose()?,
+            system_prompt: env
+                .optional("SYSTEM_PROMPT")
+                .unwrap_or_else(|| DEFAULT_SYSTEM_PROMPT.into()),
+            system_prompt_assistant: env.optional("SYSTEM_PROMPT_ASSISTANT"),
+            system_prompt_post: env.optional("SYSTEM_PROMPT_POST"),
+        };
+        if config.attempts < 1 {
+            return Err(ConfigError(format!(
+                "REPLY_ATTEMPTS is {}, but must be 1 at least.",
+                config.attempts
+            )));
+        }
+        if config.context_tokens <= config.max_output_tokens {
+            return Err(ConfigError(format!(
+                "MODEL_CONTEXT_TOKENS is {} and leaves no room beside MODEL_MAX_OUTPUT_TOKENS, which is {}.",
+                config.context_tokens, config.max_output_tokens
+            )));
+        }
+        Ok(config)
+    }
+}
+
+fn pusher(env: &Environment<'_>) -> Result<Option<PusherSettings>, ConfigError> {
+    let names = ["PUSHER_APP_ID", "PUSHER_KEY", "PUSHER_SECRET"];
+    let [app_id, key, secret] = names.map(|name| env.optional(name));
+    let (Some(app_id), Some(key), Some(secret)) = (&app_id, &key, &secret) else {
+        let is_set = |(_, value): &(&str, &Option<String>)| value.is_some();
+        let some: Vec<_> = names.into_iter().zip([&app_id, &key, &secret]).collect();
+        return match (
+            some.iter().find(|pair| is_set(pair)),
+            some.iter().find(|pair| !is_set(pair)),
+        ) {
+            (Some((set, _)), Some((missing, _))) => Err(ConfigError(format!(
+                "{missing} is not set, though {set} is: Pusher needs both."
+            ))),
+            _ => Ok(None),
+        };
+    };
+    if let Some(host) = env.optional("PUSHER_HOST") {
+        let tls = match env.optional("PUSHER_SCHEME").as_deref() {
+            None | Some("https") => true,
+            Some("http") => false,
+            Some(other) => return Err(ConfigError(format!("PUSHER_SCHEME is {other:?}: use https or http."))),
+        };
+        let port = env.parsed("PUSHER_PORT", if tls { 443 } else { 80 })?;
+        return Ok(Some(PusherSettings {
+            app_id: app_id.clone(),
+            key: key.clone(),
+            secret: secret.clone(),
+            host,
+            port,
+            tls,
+        }));
+    }
+    let cluster = env.required(
+        "PUSHER_CLUSTER",
+        "the Pusher cluster, or PUSHER_HOST a server of one's own",
+    )?;
+    Ok(Some(PusherSettings::hosted(app_id, key, secret, &cluster)))
+}
+
+fn model(env: &Environment<'_>) -> Result<ModelSettings, ConfigError> {
+    let name = env.required("MODEL_PROVIDER", "who answers: openai, gemini, anthropic or scripted")?;
+    let provider: Provider = name
+        .parse()
+        .map_err(|error| ConfigError(format!("MODEL_PROVIDER: {error}.")))?;
+    let model = match provider {
+        Provider::Scripted => env.optional("MODEL_NAME").unwrap_or_else(|| "scripted".into()),
+        _ => env.required("MODEL_NAME", "the model, as its provider calls it")?,
+    };
+    let defaults = ModelSettings::new(provider, model);
+    Ok(ModelSettings {
+        url: env.optional("MODEL_URL").unwrap_or_default(),
+        key: ApiKey::new(env.optional("MODEL_KEY").unwrap_or_default()),
+        first_byte_timeout: env.seconds("MODEL_FIRST_BYTE_SECONDS", defaults.first_byte_timeout.as_secs())?,
+        silence_timeout: env.seconds("MODEL_SILENCE_SECONDS", defaults.silence_timeout.as_secs())?,
+        attempts: env.parsed("MODEL_ATTEMPTS", defaults.attempts)?,
+        ..defaults
+    })
+}
+
+fn limits(env: &Environment<'_>) -> Result<Limits, ConfigError> {
+    let defaults = Limits::default();
+    Ok(Limits {
+        content_bytes: env.parsed("MAX_CONTENT_BYTES", defaults.content_bytes)?,
+        metadata_bytes: env.parsed("MAX_METADATA_BYTES", defaults.metadata_bytes)?,
+        attachments: env.parsed("MAX_ATTACHMENTS", defaults.attachments)?,
+        members: env.parsed("MAX_MEMBERS", defaults.members)?,
+        ids: env.parsed("MAX_IDS", defaults.ids)?,
+        body_bytes: env.parsed("MAX_BODY_BYTES", defaults.body_bytes)?,
+        assistant_chats: env.parsed("MAX_ASSISTANT_CHATS", defaults.assistant_chats)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &[(&str, &str)] = &[
+        ("DATABASE_URL", "postgres://app:hunter2@db/app"),
+        ("SQS_QUEUE_URL", "https://sqs/1/jobs"),
+        ("JWT_ALGORITHM", "HS256"),
+        ("JWT_SECRET", "0123456789abcdef0123456789abcdef"),
+        ("JWT_ISSUER", "site"),
+        ("JWT_AUDIENCE", "chat"),
+        ("MODEL_PROVIDER", "openai"),
+        ("MODEL_NAME", "m"),
+        ("MODEL_KEY", "sk-secret"),
+    ];
+
+    /// The good settings with some changed; an empty value is as good as none.
+    fn read(changes: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let value = |name: &str| {
+            let all = changes.iter().chain(GOOD);
+            all.into_iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| (*value).to_owned())
+        };
+        Config::read(&Environment(&value))
+    }
+
+    #[test]
+    fn what_is_missing_or_odd_is_named_in_one_sentence() {
+        for (name, value, says) in [
+            ("DATABASE_URL", "", "DATABASE_URL is not set"),
+            ("SQS_QUEUE_URL", " ", "SQS_QUEUE_URL is not set"),
+            ("JWT_ALGORITHM", "none", "JWT_ALGORITHM is \"none\""),
+            ("JWT_SECRET", "short", "JWT_SECRET is too short"),
+            ("JWT_ALGORITHM", "ES256", "JWT_JWKS_URL is not set"),
+            ("MODEL_PROVIDER", "bard", "MODEL_PROVIDER"),
+            ("MODEL_NAME", "", "MODEL_NAME is not set"),
+            ("PUSHER_KEY", "k", "PUSHER_APP_ID is not set, though PUSHER_KEY is"),
+            ("REPLY_LEASE_SECONDS", "soon", "REPLY_LEASE_SECONDS is \"soon\""),
+            ("REPLY_LEASE_SECONDS", "0", "more than 0 seconds"),
+            ("REPLY_ATTEMPTS", "0", "REPLY_ATTEMPTS is 0"),
+            ("MODEL_CONTEXT_TOKENS", "100", "leaves no room"),
+            ("DATABASE_SCHEMA", "a; drop", "DATABASE_SCHEMA"),
+        ] {
+            let error = read(&[(name, value)]).expect_err(name).to_string();
+            assert!(error.contains(says), "{name}={value}: {error}");
+        }
+    }
+
+    #[test]
+    fn no_secret_is_shown_by_debug() {
+        let pusher = [
+            ("PUSHER_APP_ID", "1"),
+            ("PUSHER_KEY", "k"),
+            ("PUSHER_SECRET", "very-secret"),
+            ("PUSHER_CLUSTER", "eu"),
+        ];
+        let shown = format!("{:?}", read(&pusher).expect("all is set"));
+        for secret in ["hunter2", "0123456789abcdef", "sk-secret", "very-secret"] {
+            assert!(!shown.contains(secret), "{secret} in {shown}");
+        }
+    }
+
+    #[test]
+    fn a_failed_attempt_rests_twice_as_long_each_time() {
+        let replies = read(&[]).expect("all is set").replies;
+        let rests: Vec<_> = (1..=3)
+            .map(|attempt| replies.retry_after_attempt(attempt).as_secs())
+            .collect();
+        assert_eq!(rests, [2, 4, 8]);
+    }
+
+    #[test]
+    fn a_kind_of_chat_may_have_its_own_system_prompt() {
+        let replies = read(&[("SYSTEM_PROMPT", "all"), ("SYSTEM_PROMPT_POST", "posts")])
+            .expect("all is set")
+            .replies;
+        assert_eq!(replies.system_prompt(Kind::Post), "posts");
+        assert_eq!(replies.system_prompt(Kind::Assistant), "all");
+    }
+}

@@ -1,0 +1,71 @@
+//! An event to everyone who must learn of it, after the commit and at best effort: what Pusher loses, the event stream
+//! and polling find in the inbox.
+
+pub mod pusher;
+
+use tracing::{info, warn};
+
+use self::pusher::{ChannelName, Pushed, Pusher, PusherSettings, Trigger, fit, user_channel};
+use crate::domain::event::{EventType, Outgoing};
+
+/// Pusher takes so many channels in one call.
+const CHANNELS_A_TRIGGER: usize = 100;
+
+/// Events to people, through Pusher where it is configured.
+#[derive(Debug)]
+pub struct Delivery {
+    pusher: Option<Pusher>,
+}
+
+impl Delivery {
+    #[must_use]
+    pub fn new(settings: Option<PusherSettings>, http: reqwest::Client) -> Self {
+        if settings.is_none() {
+            info!("Pusher is not configured: clients poll or listen to the event stream");
+        }
+        Self {
+            pusher: settings.map(|settings| Pusher::new(settings, http)),
+        }
+    }
+
+    /// Tells everyone, within [`pusher::PUSH_TIMEOUT`]. Whether Pusher took it all; `None` where there is no Pusher or
+    /// nobody to tell.
+    pub async fn publish(&self, news: &[Outgoing]) -> Option<bool> {
+        let pusher = self.pusher.as_ref()?;
+        let triggers: Vec<Trigger> = news.iter().flat_map(triggers).collect();
+        if triggers.is_empty() {
+            return None;
+        }
+        match pusher.trigger(&triggers).await {
+            Pushed::Sent => Some(true),
+            Pushed::Failed(reason) => {
+                warn!(%reason, events = news.len(), "Pusher did not take an event");
+                Some(false)
+            }
+        }
+    }
+}
+
+/// One trigger for every hundred people.
+fn triggers(news: &Outgoing) -> Vec<Trigger> {
+    let envelope = serde_json::json!(news.event).to_string();
+    let data = fit(envelope, &news.event.fetch_path());
+    let channels: Vec<ChannelName> = news.audience.iter().map(user_channel).collect();
+    channels
+        .chunks(CHANNELS_A_TRIGGER)
+        .map(|channels| Trigger {
+            channels: channels.to_vec(),
+            event: pusher_name(news.event.event_type).to_owned(),
+            data: data.clone(),
+            socket_id: None,
+        })
+        .collect()
+}
+
+/// The name that pusher-js clients bind to: the type, but for new messages the one that they have always used.
+fn pusher_name(event_type: EventType) -> &'static str {
+    match event_type {
+        EventType::MessageCreated => "chat-message",
+        other => other.word(),
+    }
+}

@@ -1,0 +1,82 @@
+//! A conversation, as its members see it.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::ids::{ChatId, Seq, UserId};
+use super::message::{Message, words};
+use super::person::Person;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Exactly two people, one chat a pair.
+    Direct,
+    /// Named, with many members.
+    Channel,
+    /// One person and the AI.
+    Assistant,
+    /// The AI chat of a post.
+    Post,
+    /// The notices of one agent task to one person.
+    Task,
+}
+words!(Kind { Direct = "direct", Channel = "channel", Assistant = "assistant", Post = "post", Task = "task" });
+
+impl Kind {
+    /// Whether a person's message here is answered by the AI.
+    #[must_use]
+    pub fn is_answered(self) -> bool {
+        matches!(self, Self::Assistant | Self::Post)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemberRole {
+    Owner,
+    Admin,
+    Member,
+}
+words!(MemberRole { Owner = "owner", Admin = "admin", Member = "member" });
+
+/// A chat as one of its members sees it: unread, read position, muted and archived are theirs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Chat {
+    pub id: ChatId,
+    pub kind: Kind,
+    pub title: Option<String>,
+    pub last_seq: Seq,
+    pub last_message: Option<Message>,
+    pub unread_count: i64,
+    pub read_seq: Seq,
+    pub muted: bool,
+    pub archived: bool,
+    pub members: Vec<Member>,
+    /// Direct chats: the other one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<Person>,
+    /// The answer that is being written, with its text so far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reply: Option<super::reply::RunningReply>,
+    pub post_id: Option<Uuid>,
+    pub task_id: Option<String>,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+    pub last_message_at: Option<DateTime<Utc>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Member {
+    pub user_id: UserId,
+    pub name: String,
+    pub image: Option<String>,
+    pub role: MemberRole,
+    pub read_seq: Seq,
+    pub read_at: Option<DateTime<Utc>>,
+    pub delivered_seq: Seq,
+    pub last_seen_at: Option<DateTime<Utc>>,
+}

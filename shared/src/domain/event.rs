@@ -1,0 +1,144 @@
+//! Anything a client must learn of. This is the one place that makes an event of a change; every transport takes it
+//! from here.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::ids::{ChatId, MessageId, Seq, UserId};
+use super::message::{Message, words};
+use super::reply::{Failure, ReplyState};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventType {
+    MessageCreated,
+    MessageUpdated,
+    MessageDeleted,
+    ReactionChanged,
+    ChatUpdated,
+    ChatDeleted,
+    MemberAdded,
+    MemberRemoved,
+    Read,
+    ReplyStarted,
+    ReplyDelta,
+    ReplyEnded,
+    Typing,
+    Presence,
+}
+words!(EventType {
+    MessageCreated = "message.created",
+    MessageUpdated = "message.updated",
+    MessageDeleted = "message.deleted",
+    ReactionChanged = "reaction.changed",
+    ChatUpdated = "chat.updated",
+    ChatDeleted = "chat.deleted",
+    MemberAdded = "member.added",
+    MemberRemoved = "member.removed",
+    Read = "read",
+    ReplyStarted = "reply.started",
+    ReplyDelta = "reply.delta",
+    ReplyEnded = "reply.ended",
+    Typing = "typing",
+    Presence = "presence",
+});
+
+/// The envelope that every transport carries unchanged.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    #[serde(rename = "type")]
+    pub event_type: EventType,
+    pub chat_id: ChatId,
+    /// Its place in the chat's sequence, where the event changes the chat.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seq: Option<Seq>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<DateTime<Utc>>,
+    pub data: Value,
+}
+
+impl Event {
+    /// A new message; it echoes the sender's `clientId`.
+    #[must_use]
+    pub fn message_created(message: &Message) -> Self {
+        Self {
+            event_type: EventType::MessageCreated,
+            chat_id: message.chat_id,
+            seq: Some(message.seq),
+            at: Some(message.created_at),
+            data: json!(message),
+        }
+    }
+
+    /// A worker has begun to write; a higher attempt means that what came before is void.
+    #[must_use]
+    pub fn reply_started(chat_id: ChatId, message_id: MessageId, attempt: i32) -> Self {
+        Self::passing(
+            EventType::ReplyStarted,
+            chat_id,
+            json!({"messageId": message_id, "attempt": attempt}),
+        )
+    }
+
+    /// More of the text; `offset` counts UTF-8 bytes from the attempt's start.
+    #[must_use]
+    pub fn reply_delta(chat_id: ChatId, message_id: MessageId, offset: usize, text: &str) -> Self {
+        Self::passing(
+            EventType::ReplyDelta,
+            chat_id,
+            json!({"messageId": message_id, "offset": offset, "text": text}),
+        )
+    }
+
+    /// Always the last of a reply; without it the answer is not complete.
+    #[must_use]
+    pub fn reply_ended(chat_id: ChatId, message_id: MessageId, state: ReplyState, failure: Option<Failure>) -> Self {
+        let data = match failure {
+            Some(failure) => json!({"messageId": message_id, "state": state, "reason": failure}),
+            None => json!({"messageId": message_id, "state": state}),
+        };
+        Self::passing(EventType::ReplyEnded, chat_id, data)
+    }
+
+    /// Where a client reads what an event says, when the event itself is too large for a transport.
+    #[must_use]
+    pub fn fetch_path(&self) -> String {
+        match self.seq {
+            Some(seq) => format!("/api/chat/{}/messages?changedAfter={}", self.chat_id, seq.value() - 1),
+            None => format!("/api/chat/{}", self.chat_id),
+        }
+    }
+
+    /// Somebody read up to a seq.
+    #[must_use]
+    pub fn read(chat_id: ChatId, reader: &UserId, read_seq: Seq) -> Self {
+        Self::passing(EventType::Read, chat_id, json!({"userId": reader, "readSeq": read_seq}))
+    }
+
+    /// A chat is gone with all that was in it.
+    #[must_use]
+    pub fn chat_deleted(chat_id: ChatId) -> Self {
+        Self::passing(EventType::ChatDeleted, chat_id, json!({}))
+    }
+
+    /// An event that takes no seq: what it says can be read from the chat or the message.
+    fn passing(event_type: EventType, chat_id: ChatId, data: Value) -> Self {
+        Self {
+            event_type,
+            chat_id,
+            seq: None,
+            at: None,
+            data,
+        }
+    }
+}
+
+/// An event and everyone who must learn of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outgoing {
+    pub event: Event,
+    pub audience: Vec<UserId>,
+}

@@ -1,0 +1,148 @@
+//! One row of a chat.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::ids::{ChatId, MessageId, Seq, UserId};
+use super::text::{AttachmentUrl, ClientId, Content, Metadata, MimeType};
+
+/// Gives an enum its word on the wire and in the database: one word for both, in one table.
+macro_rules! words {
+    ($name:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
+        impl $name {
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            #[must_use]
+            pub fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+
+            #[must_use]
+            pub fn parse(word: &str) -> Option<Self> {
+                match word { $($word => Some(Self::$variant),)+ _ => None }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.word())
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.word())
+            }
+        }
+    };
+}
+pub(crate) use words;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    User,
+    Assistant,
+    System,
+}
+words!(Role { User = "user", Assistant = "assistant", System = "system" });
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageType {
+    Text,
+    SchedulingUpdate,
+    Confirmation,
+    Clarification,
+    Cancellation,
+    Error,
+    Info,
+}
+words!(MessageType {
+    Text = "TEXT",
+    SchedulingUpdate = "SCHEDULING_UPDATE",
+    Confirmation = "CONFIRMATION",
+    Clarification = "CLARIFICATION",
+    Cancellation = "CANCELLATION",
+    Error = "ERROR",
+    Info = "INFO",
+});
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    Sent,
+    Failed,
+}
+words!(Status { Sent = "sent", Failed = "failed" });
+
+/// A message as clients see it. A deleted one keeps its place and loses its content.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Message {
+    pub id: MessageId,
+    pub chat_id: ChatId,
+    pub seq: Seq,
+    pub changed_seq: Seq,
+    pub role: Role,
+    #[serde(rename = "type")]
+    pub message_type: MessageType,
+    pub status: Status,
+    pub sender_id: Option<UserId>,
+    pub client_id: Option<String>,
+    pub content: String,
+    pub metadata: Value,
+    pub attachments: Value,
+    pub reply_to: Option<MessageId>,
+    pub reactions: Vec<Reaction>,
+    pub usage: Option<Usage>,
+    pub created_at: DateTime<Utc>,
+    pub edited_at: Option<DateTime<Utc>>,
+    pub deleted_at: Option<DateTime<Utc>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reaction {
+    pub emoji: String,
+    pub user_ids: Vec<String>,
+}
+
+/// What an answer cost, as the provider counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Usage {
+    pub input_tokens: u32,
+    pub output_tokens: u32,
+    pub cached_tokens: u32,
+    pub model: String,
+}
+
+/// A message that someone wants to send.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Draft {
+    pub client_id: ClientId,
+    pub content: Content,
+    pub attachments: Vec<Attachment>,
+    pub reply_to: Option<MessageId>,
+    pub metadata: Metadata,
+}
+
+/// Something shown with a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attachment {
+    #[serde(rename = "type")]
+    pub attachment_type: AttachmentType,
+    pub url: AttachmentUrl,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mime_type: Option<MimeType>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<i64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttachmentType {
+    Image,
+}
+words!(AttachmentType { Image = "image" });

@@ -1,0 +1,13 @@
+//! The words of DESIGN.md as types. Nothing here does I/O or knows of HTTP, SQL or AWS.
+
+pub mod chat;
+pub mod event;
+pub mod ids;
+pub mod limits;
+pub mod message;
+
+pub mod person;
+pub mod reply;
+pub mod text;
+pub mod tokens;
+pub mod unread;

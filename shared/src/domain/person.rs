@@ -1,0 +1,32 @@
+//! People, as others see them and as they call.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::ids::UserId;
+
+/// A person as others see them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Person {
+    pub id: UserId,
+    pub name: String,
+    pub image: Option<String>,
+}
+
+/// Who calls, as the verified token says. Nothing in a body or query can change it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    pub id: UserId,
+    pub name: String,
+    pub image: Option<String>,
+    pub org_id: Option<String>,
+    pub role: CallerRole,
+    pub token_expires_at: DateTime<Utc>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallerRole {
+    Person,
+    /// May send notices.
+    Agent,
+}

@@ -1,0 +1,131 @@
+//! The AI's answering of one message: `queued → streaming → completed | failed | stopped`.
+//!
+//! The transitions stand twice, here as names and in the `where` clauses of `store::replies`; there is no third place.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::ids::{ChatId, Fence, JobId, MessageId, Seq, UserId};
+use super::message::words;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplyState {
+    Queued,
+    Streaming,
+    Completed,
+    Failed,
+    Stopped,
+}
+words!(ReplyState {
+    Queued = "queued",
+    Streaming = "streaming",
+    Completed = "completed",
+    Failed = "failed",
+    Stopped = "stopped",
+});
+
+impl ReplyState {
+    #[must_use]
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Stopped)
+    }
+}
+
+/// What a sender learns of the reply to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ReplyHandle {
+    pub id: MessageId,
+    pub state: ReplyState,
+}
+
+/// The right to write one attempt of a reply, until the lease runs out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    pub reply_id: MessageId,
+    pub chat_id: ChatId,
+    pub asked_by: UserId,
+    pub prompt_seq: Seq,
+    /// 1 for the first.
+    pub attempt: i32,
+    pub fence: Fence,
+}
+
+/// A reply's text so far, for whoever joins late.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunningReply {
+    pub message_id: MessageId,
+    pub state: ReplyState,
+    pub attempt: i32,
+    pub text: String,
+}
+
+/// Why a reply could not be written. The word is stored, shown to clients in `reply.ended` and counted in logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    RateLimited,
+    QuotaExhausted,
+    Overloaded,
+    Unauthorized,
+    Rejected,
+    Blocked,
+    Truncated,
+    Silent,
+    Unreachable,
+    Malformed,
+    /// The model said nothing at all; an empty answer is never stored.
+    Empty,
+    /// Every attempt lost its lease.
+    Abandoned,
+}
+words!(Failure {
+    RateLimited = "model-rate-limited",
+    QuotaExhausted = "model-quota-exhausted",
+    Overloaded = "model-overloaded",
+    Unauthorized = "model-refused-our-key",
+    Rejected = "model-rejected-the-request",
+    Blocked = "blocked-by-the-model",
+    Truncated = "model-cut-the-answer",
+    Silent = "model-silent",
+    Unreachable = "model-unreachable",
+    Malformed = "model-malformed-answer",
+    Empty = "model-empty-answer",
+    Abandoned = "attempts-exhausted",
+});
+
+impl Failure {
+    /// The `system` message of type `ERROR` that ends the reply.
+    #[must_use]
+    pub fn told_to_user(self) -> &'static str {
+        match self {
+            Self::Blocked => "The assistant can't answer this message.",
+            Self::RateLimited | Self::Overloaded | Self::QuotaExhausted => {
+                "The assistant is very busy and could not answer. Please try again later."
+            }
+            Self::Unauthorized | Self::Rejected => {
+                "The assistant could not answer because of a fault in its set-up. Its operators have been told."
+            }
+            Self::Truncated | Self::Silent | Self::Unreachable | Self::Malformed | Self::Empty | Self::Abandoned => {
+                "The assistant could not answer. Please try again."
+            }
+        }
+    }
+
+    /// Whether another attempt may succeed where this one did not.
+    #[must_use]
+    pub fn may_pass(self) -> bool {
+        !matches!(
+            self,
+            Self::Blocked | Self::Unauthorized | Self::Rejected | Self::QuotaExhausted
+        )
+    }
+}
+
+/// A wake-up for a worker: which job, and after how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wake {
+    pub job_id: JobId,
+    pub chat_id: Option<ChatId>,
+    pub after_seconds: i32,
+}

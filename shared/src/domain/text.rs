@@ -1,0 +1,222 @@
+//! Text from outside, parsed once: what these types hold can be stored, counted and shown without another look.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// Why a text was refused, in words for the client.
+pub type Refusal = String;
+
+/// Postgres cannot store NUL in text or JSON.
+fn without_nul(text: &str) -> Result<&str, Refusal> {
+    if text.contains('\0') {
+        Err("must not contain the character U+0000".into())
+    } else {
+        Ok(text)
+    }
+}
+
+/// What a message says: not blank, within the limit, without NUL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Content(String);
+
+impl Content {
+    pub fn parse(text: &str, max_bytes: usize) -> Result<Self, Refusal> {
+        let text = without_nul(text)?;
+        if text.trim().is_empty() {
+            return Err("must not be empty".into());
+        }
+        if text.len() > max_bytes {
+            return Err(format!("must be at most {max_bytes} bytes of UTF-8, is {}", text.len()));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The client's own name for a message, which makes a retry the same message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct ClientId(String);
+
+impl ClientId {
+    pub const MAX_CHARS: usize = 128;
+
+    pub fn parse(text: &str) -> Result<Self, Refusal> {
+        short(text, Self::MAX_CHARS).map(Self)
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A chat's title.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Title(String);
+
+impl Title {
+    pub const MAX_CHARS: usize = 200;
+
+    pub fn parse(text: &str) -> Result<Self, Refusal> {
+        short(text, Self::MAX_CHARS).map(Self)
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Where an attachment is: with us (`s3://`) or anywhere on the web.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct AttachmentUrl(String);
+
+impl AttachmentUrl {
+    /// What browsers and proxies agree to carry.
+    pub const MAX_CHARS: usize = 2048;
+
+    pub fn parse(text: &str) -> Result<Self, Refusal> {
+        let text = short(text, Self::MAX_CHARS)?;
+        let place = ["https://", "s3://"]
+            .iter()
+            .find_map(|scheme| text.strip_prefix(scheme));
+        let is_url = place.is_some_and(|place| !place.is_empty() && !place.starts_with('/'))
+            && !text.contains(|c: char| c.is_whitespace() || c.is_control());
+        if is_url {
+            Ok(Self(text))
+        } else {
+            Err("must be an https:// or s3:// address".into())
+        }
+    }
+}
+
+/// A media type such as `image/png`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct MimeType(String);
+
+impl MimeType {
+    pub const MAX_CHARS: usize = 127;
+
+    pub fn parse(text: &str) -> Result<Self, Refusal> {
+        let text = short(text, Self::MAX_CHARS)?;
+        // RFC 6838, section 4.2.
+        let is_name = |name: &str| {
+            !name.is_empty()
+                && name
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "!#$&-^_.+".contains(c))
+        };
+        match text.split_once('/') {
+            Some((kind, subtype)) if is_name(kind) && is_name(subtype) => Ok(Self(text)),
+            _ => Err("must be a media type such as image/png".into()),
+        }
+    }
+}
+
+fn short(text: &str, max_chars: usize) -> Result<String, Refusal> {
+    let text = without_nul(text)?;
+    let length = text.chars().count();
+    if text.trim().is_empty() {
+        return Err("must not be empty".into());
+    }
+    if length > max_chars {
+        return Err(format!("must be at most {max_chars} characters, is {length}"));
+    }
+    Ok(text.to_owned())
+}
+
+/// A JSON object of the client's own, kept as it is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Metadata(Map<String, Value>);
+
+impl Metadata {
+    pub fn parse(object: Map<String, Value>, max_bytes: usize) -> Result<Self, Refusal> {
+        let json = Value::Object(object);
+        let text = json.to_string();
+        if text.len() > max_bytes {
+            return Err(format!("must be at most {max_bytes} bytes of JSON, is {}", text.len()));
+        }
+        // serde_json writes NUL as this escape; Postgres refuses it in jsonb.
+        if contains_nul(&json) {
+            return Err("must not contain the character U+0000".into());
+        }
+        match json {
+            Value::Object(object) => Ok(Self(object)),
+            _ => unreachable!("it was made of an object two lines above"),
+        }
+    }
+
+    #[must_use]
+    pub fn into_value(self) -> Value {
+        Value::Object(self.0)
+    }
+}
+
+fn contains_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(contains_nul),
+        Value::Object(fields) => fields
+            .iter()
+            .any(|(name, value)| name.contains('\0') || contains_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn content_is_bounded_in_bytes_and_never_blank() {
+        assert!(Content::parse("hi", 2).is_ok());
+        assert!(Content::parse("hé", 2).is_err());
+        assert!(Content::parse(" \n\t", 100).is_err());
+        assert!(Content::parse("a\0b", 100).is_err());
+    }
+
+    #[test]
+    fn an_attachment_is_on_the_web_or_with_us() {
+        for good in ["https://host/a.png", "s3://bucket/key"] {
+            assert!(AttachmentUrl::parse(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "http://host/a",
+            "https://",
+            "https:///a",
+            "javascript:alert(1)",
+            "file:///etc",
+            "https://h/a b",
+            "",
+        ] {
+            assert!(AttachmentUrl::parse(bad).is_err(), "{bad}");
+        }
+        assert!(MimeType::parse("image/svg+xml").is_ok());
+        for bad in ["image", "image/", "/png", "image/png; q=1", "a/b/c"] {
+            assert!(MimeType::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn metadata_is_bounded_and_holds_no_nul_anywhere() {
+        let parse = |value: Value| match value {
+            Value::Object(object) => Metadata::parse(object, 40),
+            _ => unreachable!(),
+        };
+        assert!(parse(json!({"a": [1, {"b": null}]})).is_ok());
+        assert!(parse(json!({"a": [{"b": "x\0"}]})).is_err());
+        assert!(parse(json!({"a\0": 1})).is_err());
+        assert!(parse(json!({"a": "x".repeat(40)})).is_err());
+    }
+}

@@ -1,0 +1,165 @@
+//! One error type for requests. Its variants are what a client can act on; the rest is [`Error::Internal`], logged once
+//! in full and shown to nobody. On the wire: RFC 9457 `application/problem+json`.
+
+use http::StatusCode;
+use serde::Serialize;
+
+use crate::store;
+
+/// Where in the request something is wrong, and what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FieldError {
+    /// A JSON pointer into the body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pointer: Option<String>,
+    /// The name of a query or path parameter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parameter: Option<&'static str>,
+    pub detail: String,
+}
+
+impl FieldError {
+    #[must_use]
+    pub fn at(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self {
+            pointer: Some(pointer.into()),
+            parameter: None,
+            detail: detail.into(),
+        }
+    }
+
+    #[must_use]
+    pub fn parameter(name: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            pointer: None,
+            parameter: Some(name),
+            detail: detail.into(),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the body is not readable: {0:?}")]
+    Malformed(FieldError),
+    #[error("the request is not valid: {0:?}")]
+    Invalid(Vec<FieldError>),
+    #[error("the body is over {limit} bytes")]
+    TooLarge { limit: usize },
+    #[error("not authenticated: {0}")]
+    Unauthenticated(&'static str),
+    #[error("at most {limit} active assistant chats")]
+    TooManyChats { limit: i32 },
+    #[error("forbidden: {0}")]
+    Forbidden(&'static str),
+    #[error("not found: {0}")]
+    NotFound(&'static str),
+    #[error("this kind of chat does not allow it: {0}")]
+    Conflict(&'static str),
+    #[error("a part we need does not answer: {0}")]
+    Unavailable(#[source] anyhow::Error),
+    #[error("internal: {0:#}")]
+    Internal(#[from] anyhow::Error),
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Self {
+        if error.is_unavailable() {
+            Self::Unavailable(error.into())
+        } else {
+            Self::Internal(error.into())
+        }
+    }
+}
+
+/// The body of every error, and the data of `event: error` inside an event stream.
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Problem {
+    /// Stable: what a program looks at.
+    #[serde(rename = "type")]
+    pub problem_type: &'static str,
+    pub title: &'static str,
+    pub status: u16,
+    pub detail: String,
+    pub request_id: String,
+    /// Whether the same request may succeed later.
+    pub retryable: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FieldError>,
+}
+
+impl Error {
+    #[must_use]
+    pub fn problem(&self, request_id: &str) -> Problem {
+        let (problem_type, title, status, detail) = match self {
+            Self::Malformed(error) => (
+                "malformed-body",
+                "The body is not readable",
+                StatusCode::BAD_REQUEST,
+                error.detail.clone(),
+            ),
+            Self::Invalid(errors) => (
+                "invalid-request",
+                "The request is not valid",
+                StatusCode::UNPROCESSABLE_ENTITY,
+                match errors.as_slice() {
+                    [one] => one.detail.clone(),
+                    many => format!("{} fields are not valid", many.len()),
+                },
+            ),
+            Self::TooLarge { limit } => (
+                "body-too-large",
+                "The body is too large",
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("A body may have at most {limit} bytes."),
+            ),
+            Self::Unauthenticated(why) => (
+                "unauthenticated",
+                "Sign in first",
+                StatusCode::UNAUTHORIZED,
+                format!("The bearer token {why}."),
+            ),
+            Self::TooManyChats { limit } => (
+                "too-many-chats",
+                "Too many assistant chats",
+                StatusCode::FORBIDDEN,
+                format!("You may have at most {limit} active assistant chats. Archive or delete one first."),
+            ),
+            Self::Forbidden(why) => ("forbidden", "Not allowed", StatusCode::FORBIDDEN, (*why).to_owned()),
+            Self::NotFound(what) => (
+                "not-found",
+                "Not found",
+                StatusCode::NOT_FOUND,
+                format!("There is no such {what}."),
+            ),
+            Self::Conflict(why) => ("conflict", "Not possible here", StatusCode::CONFLICT, (*why).to_owned()),
+            Self::Unavailable(_) => (
+                "unavailable",
+                "Not available right now",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "A part of the service does not answer. Nothing was changed; please try again.".to_owned(),
+            ),
+            Self::Internal(_) => (
+                "internal",
+                "Something went wrong on our side",
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "The fault is logged under this request id.".to_owned(),
+            ),
+        };
+        let errors = match self {
+            Self::Malformed(error) if error.pointer.is_some() => vec![error.clone()],
+            Self::Invalid(errors) => errors.clone(),
+            _ => Vec::new(),
+        };
+        Problem {
+            problem_type,
+            title,
+            status: status.as_u16(),
+            detail,
+            request_id: request_id.to_owned(),
+            retryable: matches!(self, Self::Unavailable(_) | Self::Internal(_)),
+            errors,
+        }
+    }
+}

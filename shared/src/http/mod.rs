@@ -1,0 +1,15 @@
+//! The thin layer that makes a Lambda function of a handler: requests parsed, errors turned into problems, one log line
+//! a request, and no way for a panic to leave as anything but a 500.
+
+mod fields;
+mod request;
+mod response;
+mod serve;
+
+pub use fields::{Fields, parsed};
+pub use request::Request;
+pub use response::{Body, EventSink, Response, created, event_stream, json, no_content, ok};
+pub use serve::{log_to_stdout, serve, serve_batches, serve_streaming};
+
+/// What a handler returns.
+pub type Result<T> = std::result::Result<T, crate::error::Error>;

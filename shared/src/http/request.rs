@@ -1,0 +1,167 @@
+//! A request as handlers read it.
+
+use std::borrow::Cow;
+
+use lambda_http::RequestExt;
+use lambda_http::http::header::{ACCEPT, AUTHORIZATION, HeaderName};
+
+use super::{Fields, Result};
+use crate::app::App;
+use crate::domain::ids::{ChatId, MessageId, Seq};
+use crate::domain::limits::PageSize;
+use crate::domain::person::Caller;
+use crate::error::{Error, FieldError};
+
+#[derive(Debug)]
+pub struct Request {
+    inner: lambda_http::Request,
+    id: String,
+}
+
+impl Request {
+    #[must_use]
+    pub fn new(inner: lambda_http::Request) -> Self {
+        let id = inner
+            .lambda_context_ref()
+            .map(|context| context.request_id.clone())
+            .filter(|id| !id.is_empty())
+            .unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+        Self { inner, id }
+    }
+
+    /// What the logs and the answer's `requestId` call this request.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Who calls, as the bearer token proves.
+    pub async fn caller(&self, app: &App) -> Result<Caller> {
+        app.authenticator.caller(self.header(AUTHORIZATION)).await
+    }
+
+    /// The JSON body, to be read field by field.
+    pub fn fields(&self, app: &App) -> Result<Fields> {
+        let limit = app.config.limits.body_bytes;
+        let body: &[u8] = self.inner.body().as_ref();
+        if body.len() > limit {
+            return Err(Error::TooLarge { limit });
+        }
+        Fields::of_body(body)
+    }
+
+    pub fn chat_id(&self) -> Result<ChatId> {
+        self.path_id("chatId", ChatId::parse)
+    }
+
+    pub fn message_id(&self) -> Result<MessageId> {
+        self.path_id("messageId", MessageId::parse)
+    }
+
+    fn path_id<T>(&self, name: &'static str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T> {
+        parse(&self.path(name)).ok_or_else(|| Error::Invalid(vec![FieldError::parameter(name, "must be a UUID")]))
+    }
+
+    /// A part of the path, percent-decoded: API Gateway decodes it, cargo lambda does not, and no id contains `%`.
+    fn path(&self, name: &str) -> String {
+        let parameters = self.inner.path_parameters_ref();
+        let raw = parameters
+            .and_then(|parameters| parameters.first(name))
+            .unwrap_or_default();
+        percent_decoded(raw).into_owned()
+    }
+
+    pub fn query(&self, name: &str) -> Option<&str> {
+        self.inner
+            .query_string_parameters_ref()
+            .and_then(|parameters| parameters.first(name))
+    }
+
+    /// `limit`: 1 to 100, by default 50.
+    pub fn page_size(&self) -> Result<PageSize> {
+        match self.query("limit") {
+            None => Ok(PageSize::DEFAULT),
+            Some(text) => text.parse().ok().and_then(PageSize::new).ok_or_else(|| {
+                Error::Invalid(vec![FieldError::parameter(
+                    "limit",
+                    format!("must be a whole number from 1 to {}", PageSize::MAX),
+                )])
+            }),
+        }
+    }
+
+    /// A place in a chat's sequence, from the query.
+    pub fn seq(&self, name: &'static str) -> Result<Option<Seq>> {
+        self.query(name)
+            .map(|text| {
+                text.parse().ok().and_then(Seq::new).ok_or_else(|| {
+                    Error::Invalid(vec![FieldError::parameter(name, "must be a whole number of 0 or more")])
+                })
+            })
+            .transpose()
+    }
+
+    /// Whether the client asked for an event stream in this response.
+    #[must_use]
+    pub fn accepts_event_stream(&self) -> bool {
+        self.header(ACCEPT).is_some_and(|accept| {
+            accept.split(',').any(|part| {
+                part.split(';')
+                    .next()
+                    .is_some_and(|media| media.trim().eq_ignore_ascii_case("text/event-stream"))
+            })
+        })
+    }
+
+    pub fn header(&self, name: HeaderName) -> Option<&str> {
+        self.inner.headers().get(name).and_then(|value| value.to_str().ok())
+    }
+
+    pub(super) fn line(&self) -> (String, String) {
+        (self.inner.method().to_string(), self.inner.uri().path().to_owned())
+    }
+}
+
+fn percent_decoded(text: &str) -> Cow<'_, str> {
+    if !text.contains('%') {
+        return Cow::Borrowed(text);
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let escaped = (first == b'%')
+            .then(|| tail.get(..2))
+            .flatten()
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match escaped {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            None => {
+                bytes.push(first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8(bytes).map_or(Cow::Borrowed(text), Cow::Owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percent_escapes_are_decoded_and_nonsense_stays() {
+        for (raw, text) in [
+            ("a%20b", "a b"),
+            ("%F0%9F%91%8D", "👍"),
+            ("100%", "100%"),
+            ("%zz", "%zz"),
+            ("%ff", "%ff"),
+        ] {
+            assert_eq!(percent_decoded(raw), text);
+        }
+    }
+}

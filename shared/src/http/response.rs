@@ -1,0 +1,115 @@
+//! Answers: JSON, nothing, or a stream of events.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream;
+use http_body::Frame;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use lambda_http::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use lambda_http::http::{self, HeaderValue, StatusCode};
+use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::domain::event::Event;
+use crate::error::{Error, Problem};
+
+pub type Body = UnsyncBoxBody<Bytes, Infallible>;
+pub type Response = http::Response<Body>;
+
+/// Proxies close what is silent for long; a comment keeps the stream open.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+fn full(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Response {
+    let mut response = http::Response::new(Full::new(Bytes::from(body)).boxed_unsync());
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// A JSON answer with a status of one's own.
+pub fn json(status: StatusCode, value: &impl Serialize) -> super::Result<Response> {
+    let body = serde_json::to_vec(value).map_err(|error| Error::Internal(error.into()))?;
+    Ok(full(status, "application/json", body))
+}
+
+pub fn ok(value: &impl Serialize) -> super::Result<Response> {
+    json(StatusCode::OK, value)
+}
+
+pub fn created(value: &impl Serialize) -> super::Result<Response> {
+    json(StatusCode::CREATED, value)
+}
+
+#[must_use]
+pub fn no_content() -> Response {
+    let mut response = http::Response::new(Full::new(Bytes::new()).boxed_unsync());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+pub(super) fn problem(problem: &Problem) -> Response {
+    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body = serde_json::to_vec(problem).unwrap_or_else(|_| b"{}".to_vec());
+    full(status, "application/problem+json", body)
+}
+
+/// Where the events of a streamed answer go. A reader that left is no error, and a slow one holds nobody up: the work
+/// goes on without it. What waits for it here is bounded by the length of one reply.
+#[derive(Clone, Debug)]
+pub struct EventSink(mpsc::UnboundedSender<Bytes>);
+
+impl EventSink {
+    pub fn send(&self, event: &Event) {
+        self.send_frame(event.event_type.word(), event);
+    }
+
+    /// Says why a stream cannot go on: once it has begun there is no other way to tell its reader.
+    pub fn send_error(&self, error: &Error, request_id: &str) {
+        self.send_frame("error", &error.problem(request_id));
+    }
+
+    /// Says that the stream ends here as planned, and that there is more to come elsewhere.
+    pub fn send_reconnect(&self) {
+        self.send_frame("reconnect", &serde_json::json!({}));
+    }
+
+    /// Whether somebody still listens.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        !self.0.is_closed()
+    }
+
+    fn send_frame(&self, name: &str, data: &impl Serialize) {
+        // serde_json escapes line breaks, so the data is one line.
+        let Ok(json) = serde_json::to_string(data) else { return };
+        let frame = format!("event: {name}\ndata: {json}\n\n");
+        // An error says that the reader left.
+        let _left = self.0.send(Bytes::from(frame));
+    }
+}
+
+/// A `text/event-stream` answer, and the sink that feeds it. The stream ends when the last sink is dropped.
+#[must_use]
+pub fn event_stream() -> (EventSink, Response) {
+    let (sender, receiver) = mpsc::unbounded_channel::<Bytes>();
+    let frames = stream::unfold(receiver, |mut receiver| async move {
+        let bytes = match timeout(KEEP_ALIVE, receiver.recv()).await {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return None,
+            Err(_) => Bytes::from_static(b": keep-alive\n\n"),
+        };
+        Some((Ok::<_, Infallible>(Frame::data(bytes)), receiver))
+    });
+    let mut response = http::Response::new(StreamBody::new(frames).boxed_unsync());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    (EventSink(sender), response)
+}

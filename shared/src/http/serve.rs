@@ -1,0 +1,161 @@
+//! The loop around a handler.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::time::Instant;
+
+use futures_util::FutureExt;
+use lambda_http::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ORIGIN, VARY, WWW_AUTHENTICATE};
+use lambda_http::http::{HeaderName, HeaderValue, Method, StatusCode};
+use lambda_http::{Error as LambdaError, service_fn};
+use lambda_runtime::LambdaEvent;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tracing::{error, info};
+
+use super::response::problem;
+use super::{Request, Response, Result, no_content};
+use crate::app::App;
+use crate::error::Error;
+use crate::store::Acting;
+
+/// What browsers of other origins may send and read.
+const ALLOWED_HEADERS: &str = "authorization, content-type, last-event-id, if-none-match, accept";
+const ALLOWED_METHODS: &str = "GET, POST, PUT, PATCH, DELETE, OPTIONS";
+const EXPOSED_HEADERS: &str = "etag, retry-after, ratelimit, ratelimit-policy";
+
+/// Serves one route whose answers are whole.
+pub async fn serve<F, Fut>(handler: F) -> std::result::Result<(), LambdaError>
+where
+    F: Fn(App, Request) -> Fut + Copy + Send + Sync,
+    Fut: Future<Output = Result<Response>> + Send,
+{
+    let app = start(Acting::ForAPerson).await?;
+    lambda_http::run(service_fn(|request| answer(app.clone(), handler, request))).await
+}
+
+/// Serves one route whose answers may be streams.
+pub async fn serve_streaming<F, Fut>(handler: F) -> std::result::Result<(), LambdaError>
+where
+    F: Fn(App, Request) -> Fut + Copy + Send + Sync,
+    Fut: Future<Output = Result<Response>> + Send,
+{
+    let app = start(Acting::ForAPerson).await?;
+    lambda_http::run_with_streaming_response(service_fn(|request| answer(app.clone(), handler, request))).await
+}
+
+/// Serves events that no person sent: queue batches and the schedule.
+pub async fn serve_batches<F, Fut, E, R>(handler: F) -> std::result::Result<(), LambdaError>
+where
+    F: Fn(App, E) -> Fut + Copy + Send + Sync,
+    Fut: Future<Output = Result<R>> + Send,
+    E: DeserializeOwned,
+    R: Serialize,
+{
+    let app = start(Acting::ForTheSystem).await?;
+    lambda_runtime::run(service_fn(|event: LambdaEvent<E>| {
+        let app = app.clone();
+        async move {
+            handler(app, event.payload)
+                .await
+                .map_err(|error| LambdaError::from(error.to_string()))
+        }
+    }))
+    .await
+}
+
+async fn start(acting: Acting) -> std::result::Result<App, LambdaError> {
+    log_to_stdout();
+    App::start(acting).await.map_err(|error| {
+        error!(%error, "this function cannot start");
+        LambdaError::from(error.to_string())
+    })
+}
+
+/// JSON lines on AWS, where a query reads them; plain lines where a person does.
+pub fn log_to_stdout() {
+    let filter = std::env::var("LOG").unwrap_or_else(|_| "info".into());
+    let filter = tracing_subscriber::EnvFilter::try_new(&filter).unwrap_or_else(|_| "info".into());
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_ansi(false);
+    if std::env::var("LOG_FORMAT").is_ok_and(|format| format == "text") {
+        lines.without_time().init();
+    } else {
+        lines.json().flatten_event(true).init();
+    }
+}
+
+async fn answer<F, Fut>(
+    app: App,
+    handler: F,
+    request: lambda_http::Request,
+) -> std::result::Result<Response, LambdaError>
+where
+    F: Fn(App, Request) -> Fut + Send + Sync,
+    Fut: Future<Output = Result<Response>> + Send,
+{
+    let started = Instant::now();
+    let origin = allowed_origin(&app, request.headers().get(ORIGIN));
+    let is_preflight = request.method() == Method::OPTIONS;
+    let request = Request::new(request);
+    let id = request.id().to_owned();
+    let (method, path) = request.line();
+    let mut response = if is_preflight {
+        no_content()
+    } else {
+        // A panic in a handler is a bug of ours, but one request's bug: the process goes on.
+        // Boxed, for a handler's future nests deeper than the compiler likes to look.
+        let outcome = AssertUnwindSafe(handler(app, request).boxed()).catch_unwind().await;
+        let outcome = outcome.unwrap_or_else(|_| Err(Error::Internal(anyhow::anyhow!("the handler panicked"))));
+        outcome.unwrap_or_else(|error| refuse(&error, &id))
+    };
+    add_cors(&mut response, origin);
+    info!(
+        request = id,
+        method,
+        path,
+        status = response.status().as_u16(),
+        milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        "answered"
+    );
+    Ok(response)
+}
+
+fn refuse(error: &Error, request_id: &str) -> Response {
+    if let Error::Internal(cause) | Error::Unavailable(cause) = error {
+        error!(request = request_id, error = format!("{cause:#}"), "a request failed");
+    }
+    let mut response = problem(&error.problem(request_id));
+    if response.status() == StatusCode::UNAUTHORIZED {
+        response
+            .headers_mut()
+            .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    response
+}
+
+fn allowed_origin(app: &App, origin: Option<&HeaderValue>) -> Option<HeaderValue> {
+    let origins = &app.config.cors_origins;
+    if origins.iter().any(|allowed| allowed == "*") {
+        return Some(HeaderValue::from_static("*"));
+    }
+    origin
+        .filter(|origin| origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()))
+        .cloned()
+}
+
+fn add_cors(response: &mut Response, origin: Option<HeaderValue>) {
+    let Some(origin) = origin else { return };
+    let headers = response.headers_mut();
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.insert(VARY, HeaderValue::from_static("origin"));
+    for (name, value) in [
+        ("access-control-allow-headers", ALLOWED_HEADERS),
+        ("access-control-allow-methods", ALLOWED_METHODS),
+        ("access-control-expose-headers", EXPOSED_HEADERS),
+    ] {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+}

@@ -1,0 +1,13 @@
+//! What Backtalk's functions share, in the order worth reading: the words of the domain, the store that keeps them, the
+//! delivery that spreads them, the models that answer, and the thin layer that makes a Lambda function of a handler.
+
+pub mod app;
+pub mod auth;
+pub mod config;
+pub mod delivery;
+pub mod domain;
+pub mod error;
+pub mod http;
+pub mod models;
+pub mod queue;
+pub mod store;

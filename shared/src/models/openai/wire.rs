@@ -1,0 +1,103 @@
+//! The protocol's shapes: what is asked, and the chunks of what is answered.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::models::{Finish, ModelError, Prompt, Speaker, TokenUsage};
+
+#[derive(Serialize)]
+pub(super) struct Request<'a> {
+    model: &'a str,
+    messages: Vec<Message<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_completion_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f32>,
+    stream: bool,
+    stream_options: StreamOptions,
+}
+
+#[derive(Serialize)]
+struct StreamOptions {
+    include_usage: bool,
+}
+
+#[derive(Serialize)]
+struct Message<'a> {
+    role: &'static str,
+    content: Cow<'a, str>,
+}
+
+impl<'a> Request<'a> {
+    pub(super) fn new(model: &'a str, prompt: &'a Prompt, caps_completion_tokens: bool) -> Result<Self, ModelError> {
+        let system = prompt.instruction().map(|text| Message {
+            role: "system",
+            content: text.into(),
+        });
+        let turns = prompt.alternating()?.into_iter().map(|(speaker, content)| Message {
+            role: match speaker {
+                Speaker::Person => "user",
+                Speaker::Assistant => "assistant",
+            },
+            content,
+        });
+        let cap = Some(prompt.max_output_tokens);
+        Ok(Self {
+            model,
+            messages: system.into_iter().chain(turns).collect(),
+            max_tokens: cap.filter(|_| !caps_completion_tokens),
+            max_completion_tokens: cap.filter(|_| caps_completion_tokens),
+            temperature: prompt.temperature,
+            stream: true,
+            stream_options: StreamOptions { include_usage: true },
+        })
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct Event {
+    pub(super) choices: Option<Vec<Choice>>,
+    pub(super) usage: Option<Value>,
+    pub(super) error: Option<Value>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Choice {
+    #[serde(default)]
+    pub(super) index: u32,
+    pub(super) delta: Option<Delta>,
+    pub(super) finish_reason: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+pub(super) struct Delta {
+    pub(super) content: Option<String>,
+    /// OpenAI's words instead of an answer; they are for whoever asked.
+    pub(super) refusal: Option<String>,
+}
+
+/// An open list: what is not known is an end like any other. Tools are never offered, so that a call of one is, too.
+pub(super) fn finish(reason: &str) -> Result<Finish, ModelError> {
+    match reason {
+        // Mistral's is `model_length`.
+        "length" | "model_length" => Ok(Finish::Length),
+        "content_filter" => Ok(Finish::Blocked),
+        // OpenRouter's, vLLM's and DeepSeek's words for an answer that was given up.
+        "error" | "abort" | "insufficient_system_resource" => Err(ModelError::Overloaded { retry_after: None }),
+        _ => Ok(Finish::Stop),
+    }
+}
+
+/// Odd numbers are no reason to lose an answer.
+pub(super) fn usage(usage: &Value) -> Option<TokenUsage> {
+    let count = |value: &Value| value.as_u64().map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+    Some(TokenUsage {
+        input_tokens: count(&usage["prompt_tokens"])?,
+        output_tokens: count(&usage["completion_tokens"])?,
+        cached_tokens: count(&usage["prompt_tokens_details"]["cached_tokens"]).unwrap_or(0),
+    })
+}

@@ -1,0 +1,114 @@
+//! Waking the worker through SQS. The job itself is a row in Postgres: a wake-up may be lost, doubled or late without
+//! harm, so a refusal is reported and never an error.
+
+use std::time::Duration;
+
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
+use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
+use tracing::warn;
+
+use crate::domain::ids::JobId;
+use crate::domain::reply::Wake;
+
+/// How long a sender waits for SQS. The sweeper finds what SQS did not take.
+pub const WAKE_TIMEOUT: Duration = Duration::from_secs(1);
+/// SQS allows 15 minutes; a later job is woken by the sweeper.
+const MAX_DELAY_SECONDS: i32 = 900;
+/// SQS takes ten messages a call.
+const BATCH: usize = 10;
+
+/// What a wake-up says on the queue: `{"v": 1, "jobId": "…"}`.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WakeUp {
+    pub v: u32,
+    pub job_id: String,
+}
+
+impl WakeUp {
+    pub const VERSION: u32 = 1;
+
+    #[must_use]
+    pub fn of(job_id: JobId) -> Self {
+        Self {
+            v: Self::VERSION,
+            job_id: job_id.to_string(),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Queue {
+    client: Client,
+    url: String,
+}
+
+/// Whether SQS took the wake-ups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Woken {
+    /// There was nothing to wake.
+    Nothing,
+    Sent,
+    Refused,
+}
+
+impl Queue {
+    #[must_use]
+    pub fn new(client: Client, url: String) -> Self {
+        Self { client, url }
+    }
+
+    /// Waits at most [`WAKE_TIMEOUT`].
+    pub async fn wake(&self, wakes: &[Wake]) -> Woken {
+        if wakes.is_empty() {
+            return Woken::Nothing;
+        }
+        match timeout(WAKE_TIMEOUT, self.send(wakes)).await {
+            Ok(Ok(())) => Woken::Sent,
+            Ok(Err(error)) => {
+                warn!(
+                    error = format!("{error:#}"),
+                    jobs = wakes.len(),
+                    "the queue refused a wake-up"
+                );
+                Woken::Refused
+            }
+            Err(_) => {
+                warn!(jobs = wakes.len(), "the queue did not answer in time");
+                Woken::Refused
+            }
+        }
+    }
+
+    async fn send(&self, wakes: &[Wake]) -> anyhow::Result<()> {
+        for batch in wakes.chunks(BATCH) {
+            let entries = batch
+                .iter()
+                .enumerate()
+                .map(|(index, wake)| {
+                    Ok(SendMessageBatchRequestEntry::builder()
+                        .id(index.to_string())
+                        .message_body(serde_json::to_string(&WakeUp::of(wake.job_id))?)
+                        .delay_seconds(wake.after_seconds.clamp(0, MAX_DELAY_SECONDS))
+                        .build()?)
+                })
+                .collect::<anyhow::Result<Vec<_>>>()?;
+            let answer = self
+                .client
+                .send_message_batch()
+                .queue_url(&self.url)
+                .set_entries(Some(entries))
+                .send()
+                .await?;
+            anyhow::ensure!(
+                answer.failed().is_empty(),
+                "SQS refused {} of {}",
+                answer.failed().len(),
+                batch.len()
+            );
+        }
+        Ok(())
+    }
+}

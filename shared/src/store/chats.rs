@@ -1,0 +1,292 @@
+//! Chats: opened, listed, shown, deleted.
+
+use chrono::{DateTime, Utc};
+use sqlx::types::Json;
+
+use super::rows::{self, ChatRow, MessageRow, user_id, word};
+use super::{Doing, Result, Store};
+use crate::domain::chat::{Chat, Kind};
+use crate::domain::ids::{ChatId, UserId};
+use crate::domain::limits::PageSize;
+use crate::domain::message::Message;
+use crate::domain::reply::{ReplyState, RunningReply};
+use crate::domain::text::Title;
+
+/// Where a page of the chat list ended: newest activity first, ids telling apart what happened in the same microsecond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListCursor {
+    pub active_at: DateTime<Utc>,
+    pub chat_id: ChatId,
+}
+
+#[derive(Debug)]
+pub struct ChatPage {
+    pub chats: Vec<Chat>,
+    /// All chats of the list, not of the page alone.
+    pub total: i64,
+    pub next: Option<ListCursor>,
+}
+
+/// What came of an attempt to delete a chat.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Deleted {
+    Gone {
+        audience: Vec<UserId>,
+    },
+    /// The caller is a member, but the chat is not theirs to delete.
+    NotYours,
+    NoSuchChat,
+}
+
+/// A chat as its member sees it: `$mine` chooses rows of `members m join chats c`, `$1` is the member.
+///
+/// The last message is one look-up by messages_pkey, the members one range of members_pkey a chat.
+macro_rules! chats_of_member {
+    ($mine:tt, $($argument:expr),+ $(,)?) => {
+        sqlx::query_as!(
+            ChatRow,
+            r#"
+            with mine as materialized (
+                select
+                    c.id, c.kind, c.title, c.post_id, c.task_id, c.last_seq, c.last_message_seq, c.created_at,
+                    c.updated_at, c.last_message_at, c.active_at, m.read_seq, m.muted, m.archived,
+                    c.last_number - m.read_number - m.uncounted as unread_count
+                from members m
+                join chats c on c.id = m.chat_id
+                where m.user_id = $1 and (select acting_as($1))
+            "# + $mine + r#"
+            )
+            select
+                id as "id!", kind as "kind!", title, post_id, task_id, last_seq as "last_seq!",
+                unread_count as "unread_count!", read_seq as "read_seq!", muted as "muted!", archived as "archived!",
+                created_at as "created_at!", updated_at as "updated_at!", last_message_at, active_at as "active_at!",
+                (
+                    select message_json(last) from messages last
+                    where last.chat_id = mine.id and last.seq = mine.last_message_seq
+                ) as "last_message?: Json<MessageRow>",
+                (
+                    select jsonb_agg(jsonb_build_object(
+                        'user_id', everyone.user_id, 'name', people.name, 'image', people.image, 'role', everyone.role,
+                        'read_seq', everyone.read_seq, 'read_at', everyone.read_at,
+                        'delivered_seq', everyone.delivered_seq, 'last_seen_at', people.last_seen_at
+                    ) order by everyone.joined_at, everyone.user_id)
+                    from members everyone
+                    join people on people.id = everyone.user_id
+                    where everyone.chat_id = mine.id
+                ) as "members!: Json<Vec<rows::MemberRow>>"
+            from mine
+            order by active_at desc, id desc
+            "#,
+            $($argument),+
+        )
+    };
+}
+
+impl Store {
+    /// Opens an assistant chat, unless the person has `max_active` already. The cap is a conditional update of one
+    /// counter, so that no number of calls at once gets past it.
+    pub async fn open_assistant_chat(
+        &self,
+        owner: &UserId,
+        org_id: Option<&str>,
+        title: Option<&Title>,
+        max_active: i32,
+    ) -> Result<Option<ChatId>> {
+        let id = ChatId::fresh();
+        let opened = sqlx::query_scalar!(
+            r#"
+            with counted as (
+                update people set assistant_chats = assistant_chats + 1
+                where id = $1 and assistant_chats < $5 and (select acting_as($1))
+                returning id
+            ),
+            opened as (
+                insert into chats (id, kind, title, owner_id, org_id)
+                select $2, 'assistant', $3, id, $4 from counted
+            ),
+            joined as (
+                insert into members (chat_id, user_id, role)
+                select $2, id, 'owner' from counted
+                returning chat_id
+            ),
+            told as materialized (
+                select tell(chat_id, 0, 'chat.updated', null, null) from joined
+            )
+            select exists (select 1 from told) as "opened!"
+            "#,
+            owner.as_str(),
+            id.uuid(),
+            title.map(Title::as_str),
+            org_id,
+            max_active,
+        )
+        .fetch_one(&self.pool)
+        .await
+        .doing("opening an assistant chat")?;
+        Ok(opened.then_some(id))
+    }
+
+    /// My chats, newest activity first.
+    pub async fn chats(
+        &self,
+        me: &UserId,
+        kind: Option<Kind>,
+        after: Option<ListCursor>,
+        size: PageSize,
+    ) -> Result<ChatPage> {
+        let kind = kind.map(Kind::word);
+        let rows = chats_of_member!(
+            r#"
+                and ($2::text is null or c.kind = $2)
+                and ($3::timestamptz is null or (c.active_at, c.id) < ($3, $4::uuid))
+                order by c.active_at desc, c.id desc
+                limit $5
+            "#,
+            me.as_str(),
+            kind,
+            after.map(|cursor| cursor.active_at),
+            after.map(|cursor| cursor.chat_id.uuid()),
+            size.rows_and_one(),
+        )
+        .fetch_all(&self.pool)
+        .await
+        .doing("listing chats")?;
+        let total = sqlx::query_scalar!(
+            r#"
+            select count(*) as "total!"
+            from members m
+            join chats c on c.id = m.chat_id
+            where m.user_id = $1 and ($2::text is null or c.kind = $2) and (select acting_as($1))
+            "#,
+            me.as_str(),
+            kind,
+        )
+        .fetch_one(&self.pool)
+        .await
+        .doing("counting chats")?;
+        let page = usize::try_from(size.rows()).unwrap_or(usize::MAX);
+        let next = (rows.len() > page)
+            .then(|| rows.get(page - 1))
+            .flatten()
+            .map(|last| ListCursor {
+                active_at: last.active_at,
+                chat_id: last.id.into(),
+            });
+        let chats = rows
+            .into_iter()
+            .take(page)
+            .map(|row| row.seen_by(me))
+            .collect::<Result<_>>()?;
+        Ok(ChatPage { chats, total, next })
+    }
+
+    /// One of my chats.
+    pub async fn chat(&self, me: &UserId, chat: ChatId) -> Result<Option<Chat>> {
+        let row = chats_of_member!("and m.chat_id = $2", me.as_str(), chat.uuid())
+            .fetch_optional(&self.pool)
+            .await
+            .doing("reading a chat")?;
+        row.map(|row| row.seen_by(me)).transpose()
+    }
+
+    /// The newest messages of one of my chats, ascending, and the answer that is being written.
+    pub async fn newest(
+        &self,
+        me: &UserId,
+        chat: ChatId,
+        size: PageSize,
+    ) -> Result<(Vec<Message>, Option<RunningReply>)> {
+        let row = sqlx::query!(
+            r#"
+            select
+                (
+                    select coalesce(jsonb_agg(message_json(newest) order by newest.seq), '[]')
+                    from (
+                        select * from messages where chat_id = $2 order by seq desc limit $3
+                    ) as newest
+                ) as "messages!: Json<Vec<MessageRow>>",
+                running.id as "running_id?",
+                running.state as "running_state?",
+                running.attempt as "running_attempt?",
+                (
+                    select string_agg(text, '' order by byte_offset) from reply_parts
+                    where reply_id = running.id and attempt = running.attempt
+                ) as running_text
+            from members me
+            left join lateral (
+                -- replies_open: few rows or none.
+                select id, state, attempt from replies
+                where chat_id = me.chat_id and state in ('queued', 'streaming')
+                order by prompt_seq limit 1
+            ) as running on true
+            where me.user_id = $1 and me.chat_id = $2 and (select acting_as($1))
+            "#,
+            me.as_str(),
+            chat.uuid(),
+            size.rows(),
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .doing("reading the newest messages")?;
+        let Some(row) = row else { return Ok((Vec::new(), None)) };
+        let running = match (row.running_id, row.running_state, row.running_attempt) {
+            (Some(id), Some(state), Some(attempt)) => Some(RunningReply {
+                message_id: id.into(),
+                state: word("reply state", &state, ReplyState::parse)?,
+                attempt,
+                text: row.running_text.unwrap_or_default(),
+            }),
+            _ => None,
+        };
+        Ok((rows::messages(row.messages)?, running))
+    }
+
+    /// Deletes a chat with all that hangs on it, if the caller owns it. Its members' inboxes learn of it.
+    pub async fn delete_chat(&self, owner: &UserId, chat: ChatId) -> Result<Deleted> {
+        let row = sqlx::query!(
+            r#"
+            with membership as (
+                select c.id, c.kind, m.archived, c.owner_id = $1 and c.kind in ('assistant', 'channel') as is_own
+                from members m
+                join chats c on c.id = m.chat_id
+                where m.user_id = $1 and m.chat_id = $2 and (select acting_as($1))
+            ),
+            gone as (
+                delete from chats c using membership
+                where c.id = membership.id and membership.is_own and (select acting_as($1))
+                returning c.id, c.last_seq
+            ),
+            freed as (
+                update people set assistant_chats = assistant_chats - 1
+                from gone join membership on membership.id = gone.id
+                where people.id = $1 and membership.kind = 'assistant' and not membership.archived
+                    and assistant_chats > 0 and (select acting_as($1))
+            ),
+            held as materialized (
+                -- Before the inboxes, as whoever sends or marks messages read does; the cascade would lock them after.
+                select m.user_id from members m join gone on gone.id = m.chat_id
+                where (select acting_as($1))
+                for update of m
+            ),
+            told as materialized (
+                select tell(id, null, 'chat.deleted', null, null) as user_id from gone
+                where exists (select 1 from held)
+            )
+            select is_own as "is_own!", array(select user_id from told) as "audience!: Vec<String>"
+            from membership
+            "#,
+            owner.as_str(),
+            chat.uuid(),
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .doing("deleting a chat")?;
+        Ok(match row {
+            None => Deleted::NoSuchChat,
+            Some(row) if !row.is_own => Deleted::NotYours,
+            Some(row) => Deleted::Gone {
+                audience: row.audience.iter().map(|id| user_id(id)).collect::<Result<_>>()?,
+            },
+        })
+    }
+}

@@ -1,0 +1,365 @@
+//! Messages: sent and read.
+
+use std::time::Duration;
+
+use serde_json::json;
+use sqlx::types::Json;
+
+use super::rows::{self, MessageRow, seq, user_id, word};
+use super::{Doing, Result, Store, lost_a_race};
+use crate::domain::ids::{ChatId, Fence, JobId, MessageId, Seq, UserId};
+use crate::domain::limits::PageSize;
+use crate::domain::message::{Draft, Message, MessageType, Role, Status};
+use crate::domain::person::Caller;
+use crate::domain::reply::{Claim, ReplyHandle, ReplyState, Wake};
+
+/// A send that keeps losing races has met 2 at most: its own twin, and a reply that began meanwhile.
+const SEND_TRIES: usize = 4;
+
+/// What came of a send.
+#[derive(Debug)]
+pub enum SendOutcome {
+    Sent(Box<Sent>),
+    /// `replyTo` names no message of this chat.
+    NothingToReplyTo,
+    NoSuchChat,
+}
+
+/// A message that is stored, and all that its answer and its events need.
+#[derive(Debug)]
+pub struct Sent {
+    pub message: Message,
+    /// Whether it was stored by an earlier call with the same `clientId`.
+    pub is_replay: bool,
+    /// Who must learn of it; empty on a replay.
+    pub audience: Vec<UserId>,
+    pub reply: Option<ReplyHandle>,
+    /// The right to write the reply at once, if it was asked for and nobody else is writing in this chat.
+    pub claim: Option<Claim>,
+    pub wake: Option<Wake>,
+}
+
+/// Which messages of a chat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Range {
+    Newest,
+    After(Seq),
+    Before(Seq),
+    /// Whatever changed since, in the order of change: closes any hole.
+    ChangedAfter(Seq),
+}
+
+#[derive(Debug)]
+pub struct MessagePage {
+    pub messages: Vec<Message>,
+    pub has_more: bool,
+    /// The seq that the page is true for: with `ChangedAfter`, where to go on.
+    pub seq: Seq,
+}
+
+impl Store {
+    /// Stores a message, or finds the one that a retry repeats: one statement, one round trip.
+    ///
+    /// With `claim_for`, the reply is claimed for that long in the same statement, so that the caller may stream it.
+    pub async fn send_message(
+        &self,
+        sender: &Caller,
+        chat: ChatId,
+        draft: &Draft,
+        claim_for: Option<Duration>,
+    ) -> Result<SendOutcome> {
+        for _ in 1..SEND_TRIES {
+            match self.try_to_send(sender, chat, draft, claim_for).await {
+                // The twin committed first: a fresh look finds its message, or the reply that is being written.
+                Err(error) if lost_a_race(&error, &["messages_client_id", "replies_one_streaming"]) => {}
+                outcome => return outcome.doing("sending a message")?,
+            }
+        }
+        self.try_to_send(sender, chat, draft, claim_for)
+            .await
+            .doing("sending a message")?
+    }
+
+    async fn try_to_send(
+        &self,
+        sender: &Caller,
+        chat: ChatId,
+        draft: &Draft,
+        claim_for: Option<Duration>,
+    ) -> std::result::Result<Result<SendOutcome>, sqlx::Error> {
+        let message_id = MessageId::fresh();
+        let reply_id = MessageId::fresh();
+        let job_id = JobId::fresh();
+        let fence = Fence::fresh();
+        // One statement, so that the message, its seq, the read position, the reply and its job are all there or none.
+        // `member` is one look-up in members_pkey, `known` in messages_client_id. `taken` locks the chat's row: from
+        // there on, writers of this chat come one after the other, which makes `seq` contiguous.
+        let row = sqlx::query!(
+            r#"
+            with member as (
+                select
+                    c.id, c.kind,
+                    $8::uuid is null or exists (select 1 from messages where chat_id = $2 and id = $8) as may_reply_to
+                from members m
+                join chats c on c.id = m.chat_id
+                where m.chat_id = $2 and m.user_id = $1 and (select acting_as($1))
+            ),
+            known as materialized (
+                select seq from messages
+                where chat_id = $2 and sender_id = $1 and client_id = $4 and (select acting_as($1))
+            ),
+            taken as (
+                update chats c
+                set last_seq = c.last_seq + 1, last_number = c.last_number + 1, last_message_seq = c.last_seq + 1,
+                    last_message_at = now(), active_at = now()
+                from member
+                where c.id = member.id and member.may_reply_to and not exists (select 1 from known)
+                    and (select acting_as($1))
+                returning c.id, c.kind, c.last_seq, c.last_number
+            ),
+            stored as (
+                insert into messages (
+                    chat_id, seq, id, number, changed_seq, role, sender_id, client_id, content, metadata, attachments,
+                    reply_to
+                )
+                select id, last_seq, $3, last_number, last_seq, 'user', $1, $4, $5, $6, $7, $8
+                from taken
+                returning seq, metadata, attachments, created_at
+            ),
+            read as (
+                update members m
+                set read_seq = taken.last_seq, read_number = taken.last_number, uncounted = 0, read_at = now(),
+                    delivered_seq = taken.last_seq
+                from taken
+                where m.chat_id = taken.id and m.user_id = $1 and (select acting_as($1))
+                returning m.chat_id
+            ),
+            asked as (
+                insert into replies (
+                    id, chat_id, asked_by, org_id, prompt_seq, state, attempt, fence, lease_until, started_at
+                )
+                select
+                    $9, taken.id, $1, $13, taken.last_seq,
+                    case when is_claimed then 'streaming' else 'queued' end,
+                    case when is_claimed then 1 else 0 end,
+                    case when is_claimed then $11::uuid end,
+                    case when is_claimed then now() + make_interval(secs => $12) end,
+                    case when is_claimed then now() end
+                from taken
+                cross join lateral (
+                    select $12::float8 is not null and not exists (
+                        select 1 from replies
+                        where chat_id = taken.id and state in ('queued', 'streaming')
+                    ) as is_claimed
+                ) as claim
+                where taken.kind in ('assistant', 'post')
+                returning id, chat_id, state, prompt_seq
+            ),
+            job as (
+                insert into jobs (id, kind, chat_id, reply_id, run_at)
+                select
+                    $10, 'reply', chat_id, id,
+                    case when state = 'streaming' then now() + make_interval(secs => $12) else now() end
+                from asked
+            ),
+            told as materialized (
+                -- After `read`: whoever marks messages read locks their positions before the inboxes, too.
+                select tell(taken.id, taken.last_seq, 'message.created', $3, null) as user_id
+                from taken
+                join read on read.chat_id = taken.id
+            )
+            select
+                member.may_reply_to as "may_reply_to!",
+                stored.seq as "seq?", stored.metadata as "metadata?", stored.attachments as "attachments?",
+                stored.created_at as "created_at?",
+                (
+                    select message_json(m) from messages m where m.chat_id = $2 and m.seq = (select seq from known)
+                ) as "known?: Json<MessageRow>",
+                array(select user_id from told) as "audience!: Vec<String>",
+                coalesce(asked.id, earlier.id) as reply_id,
+                coalesce(asked.state, earlier.state) as reply_state,
+                asked.id is not null as "is_asked!"
+            from member
+            left join stored on true
+            left join asked on true
+            left join lateral (
+                select r.id, r.state from replies r
+                where r.chat_id = $2 and r.prompt_seq = (select seq from known)
+                order by r.created_at desc limit 1
+            ) as earlier on true
+            "#,
+            sender.id.as_str(),
+            chat.uuid(),
+            message_id.uuid(),
+            draft.client_id.as_str(),
+            draft.content.as_str(),
+            draft.metadata.clone().into_value(),
+            json!(draft.attachments),
+            draft.reply_to.map(MessageId::uuid),
+            reply_id.uuid(),
+            job_id.uuid(),
+            fence.uuid(),
+            claim_for.map(|lease| lease.as_secs_f64()),
+            sender.org_id.as_deref(),
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        let Some(row) = row else {
+            return Ok(Ok(SendOutcome::NoSuchChat));
+        };
+        // Only what the database decides comes back of a new message: the rest we know.
+        let stored = match (row.seq, row.metadata, row.attachments, row.created_at) {
+            (Some(seq), Some(metadata), Some(attachments), Some(at)) => Some((seq, metadata, attachments, at)),
+            _ => None,
+        };
+        let is_replay = stored.is_none();
+        Ok((|| {
+            let message = match (stored, row.known) {
+                (Some((at_seq, metadata, attachments, created_at)), _) => Message {
+                    id: message_id,
+                    chat_id: chat,
+                    seq: seq(at_seq)?,
+                    changed_seq: seq(at_seq)?,
+                    role: Role::User,
+                    message_type: MessageType::Text,
+                    status: Status::Sent,
+                    sender_id: Some(sender.id.clone()),
+                    client_id: Some(draft.client_id.as_str().to_owned()),
+                    content: draft.content.as_str().to_owned(),
+                    metadata,
+                    attachments,
+                    reply_to: draft.reply_to,
+                    reactions: Vec::new(),
+                    usage: None,
+                    created_at,
+                    edited_at: None,
+                    deleted_at: None,
+                },
+                (None, Some(known)) => known.0.try_into()?,
+                (None, None) if row.may_reply_to => return Ok(SendOutcome::NoSuchChat),
+                (None, None) => return Ok(SendOutcome::NothingToReplyTo),
+            };
+            let reply = match (row.reply_id, row.reply_state) {
+                (Some(id), Some(state)) => Some(ReplyHandle {
+                    id: MessageId::from(id),
+                    state: word("reply state", &state, ReplyState::parse)?,
+                }),
+                _ => None,
+            };
+            let claim = reply
+                .filter(|reply| row.is_asked && reply.state == ReplyState::Streaming)
+                .map(|reply| Claim {
+                    reply_id: reply.id,
+                    chat_id: chat,
+                    asked_by: sender.id.clone(),
+                    prompt_seq: message.seq,
+                    attempt: 1,
+                    fence,
+                });
+            let wake = row.is_asked.then(|| Wake {
+                job_id,
+                chat_id: Some(chat),
+                after_seconds: if claim.is_some() {
+                    claim_for.map_or(0, whole_seconds)
+                } else {
+                    0
+                },
+            });
+            let audience = row.audience.iter().map(|id| user_id(id)).collect::<Result<_>>()?;
+            Ok(SendOutcome::Sent(Box::new(Sent {
+                message,
+                is_replay,
+                audience,
+                reply,
+                claim,
+                wake,
+            })))
+        })())
+    }
+
+    /// A page of a chat's history, ascending; `None` for a stranger.
+    pub async fn messages(
+        &self,
+        me: &UserId,
+        chat: ChatId,
+        range: Range,
+        size: PageSize,
+    ) -> Result<Option<MessagePage>> {
+        /// `$page` chooses messages `m`, one more than the page holds; `$order` is how they leave.
+        macro_rules! page {
+            ($page:tt, $order:tt, $bound:expr) => {
+                sqlx::query_as!(
+                    PageRow,
+                    r#"
+                    select
+                        c.last_seq as "last_seq!",
+                        (
+                            select coalesce(jsonb_agg(message_json(m) order by "#
+                        + $order
+                        + r#"), '[]')
+                            from (
+                                select * from messages m
+                                where m.chat_id = c.id and "#
+                        + $page
+                        + r#"
+                            ) as m
+                        ) as "messages!: Json<Vec<MessageRow>>"
+                    from members me
+                    join chats c on c.id = me.chat_id
+                    where me.user_id = $1 and me.chat_id = $2 and (select acting_as($1))
+                    "#,
+                    me.as_str(),
+                    chat.uuid(),
+                    $bound,
+                    size.rows_and_one(),
+                )
+                .fetch_optional(&self.pool)
+                .await
+            };
+        }
+        // messages_pkey serves the first three, messages_changed the last: each is one range of at most a page.
+        let row = match range {
+            Range::Newest => page!("m.seq <= $3 order by m.seq desc limit $4", "m.seq", i64::MAX),
+            Range::Before(before) => page!("m.seq < $3 order by m.seq desc limit $4", "m.seq", before.value()),
+            Range::After(after) => page!("m.seq > $3 order by m.seq limit $4", "m.seq", after.value()),
+            Range::ChangedAfter(after) => {
+                page!(
+                    "m.changed_seq > $3 order by m.changed_seq limit $4",
+                    "m.changed_seq",
+                    after.value()
+                )
+            }
+        };
+        let Some(row) = row.doing("reading messages")? else {
+            return Ok(None);
+        };
+        let mut messages = rows::messages(row.messages)?;
+        let page = usize::try_from(size.rows()).unwrap_or(usize::MAX);
+        let has_more = messages.len() > page;
+        if has_more {
+            match range {
+                Range::Newest | Range::Before(_) => drop(messages.remove(0)),
+                Range::After(_) | Range::ChangedAfter(_) => messages.truncate(page),
+            }
+        }
+        let seq = match (range, has_more, messages.last()) {
+            (Range::ChangedAfter(_), true, Some(last)) => last.changed_seq,
+            _ => seq(row.last_seq)?,
+        };
+        Ok(Some(MessagePage {
+            messages,
+            has_more,
+            seq,
+        }))
+    }
+}
+
+struct PageRow {
+    last_seq: i64,
+    messages: Json<Vec<MessageRow>>,
+}
+
+/// SQS delays in whole seconds; a wake-up a moment late finds the lease over.
+pub(super) fn whole_seconds(duration: Duration) -> i32 {
+    i32::try_from(duration.as_millis().div_ceil(1000)).unwrap_or(i32::MAX)
+}

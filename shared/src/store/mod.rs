@@ -1,0 +1,169 @@
+//! Everything that is kept, in Postgres: one module a noun, and the only place that knows sqlx.
+//!
+//! Every statement that acts for a person names them twice: in its own conditions, the first lock, and by `acting_as`,
+//! which the row-level policies go by, the second. `(select acting_as($1))` in a `where` becomes a one-time filter above
+//! the scan, so the policies find the caller set without a round trip of its own.
+
+pub mod chats;
+pub mod inbox;
+pub mod jobs;
+pub mod messages;
+pub mod people;
+pub mod replies;
+pub mod unread;
+
+mod rows;
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+
+use crate::config::DatabaseConfig;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
+
+/// How long a request waits for a connection before it is refused as unavailable.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Below what poolers and load balancers allow.
+const MAX_LIFETIME: Duration = Duration::from_secs(15 * 60);
+/// A frozen function's connection may have died meanwhile; one that was used lately has not.
+const PING_AFTER_IDLE: Duration = Duration::from_secs(30);
+
+/// As whom a process speaks to Postgres.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acting {
+    /// As `backtalk_app`, which sees only what the person named by each statement may see.
+    ForAPerson,
+    /// As the owner of the tables: workers, the sweeper, migrations.
+    ForTheSystem,
+}
+
+#[derive(Clone, Debug)]
+pub struct Store {
+    pool: PgPool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{doing}: {source}")]
+    Database { doing: &'static str, source: sqlx::Error },
+    #[error("a stored {what} cannot be read: {value:?}")]
+    Unreadable { what: &'static str, value: String },
+}
+
+impl Error {
+    /// Whether Postgres could not be reached or would not serve, as opposed to a statement that failed.
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Database {
+                source: sqlx::Error::Database(error),
+                ..
+            } => {
+                // Classes: connection exception, insufficient resources, operator intervention, system error.
+                error
+                    .code()
+                    .is_some_and(|code| ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class)))
+            }
+            Self::Database { source, .. } => matches!(
+                source,
+                sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed
+            ),
+            Self::Unreadable { .. } => false,
+        }
+    }
+}
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Says what was being done when Postgres refused.
+trait Doing<T> {
+    fn doing(self, doing: &'static str) -> Result<T>;
+}
+
+impl<T> Doing<T> for std::result::Result<T, sqlx::Error> {
+    fn doing(self, doing: &'static str) -> Result<T> {
+        self.map_err(|source| Error::Database { doing, source })
+    }
+}
+
+/// Whether a unique index refused a row: somebody else was first, and a fresh look will show what they did.
+fn lost_a_race(error: &sqlx::Error, indexes: &[&str]) -> bool {
+    match error {
+        sqlx::Error::Database(error) => {
+            error.is_unique_violation() && error.constraint().is_some_and(|name| indexes.contains(&name))
+        }
+        _ => false,
+    }
+}
+
+impl Store {
+    /// Makes a pool that connects when it is first used.
+    pub fn connect(config: &DatabaseConfig, acting: Acting) -> std::result::Result<Self, sqlx::Error> {
+        let options = PgConnectOptions::from_str(config.url.expose())?.application_name("backtalk");
+        let schema = config.schema.clone();
+        let pool = PgPoolOptions::new()
+            .max_connections(config.connections)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .max_lifetime(MAX_LIFETIME)
+            .test_before_acquire(false)
+            .before_acquire(|connection, usage| {
+                Box::pin(async move { Ok(usage.idle_for < PING_AFTER_IDLE || connection.ping().await.is_ok()) })
+            })
+            .after_connect(move |connection, _| {
+                let settle_in = settle_in(&schema, acting);
+                Box::pin(async move { connection.execute(AssertSqlSafe(settle_in)).await.map(drop) })
+            })
+            .connect_lazy_with(options);
+        Ok(Self { pool })
+    }
+
+    /// A store on a pool that is there already: each test has its own database.
+    #[must_use]
+    pub fn on(pool: PgPool) -> Self {
+        Self { pool }
+    }
+
+    /// Connects now, so that the first request need not.
+    pub async fn warm_up(&self) {
+        // A failure shows again, and is told, at the first request.
+        let _unreachable = self.pool.acquire().await;
+    }
+}
+
+/// The schema's name is checked by the configuration to be plain lower-case letters.
+fn settle_in(schema: &str, acting: Acting) -> String {
+    // Planning our statements with their policies takes longer than running them, and every one of them looks up keys: the
+    // plan for all values is the plan for each.
+    let settled = format!("set search_path = {schema}; set plan_cache_mode = force_generic_plan");
+    match acting {
+        Acting::ForAPerson => format!("{settled}; set role backtalk_app"),
+        Acting::ForTheSystem => settled,
+    }
+}
+
+/// Applies the migrations that are missing, in the configured schema. Safe to run twice at once: sqlx takes a lock.
+pub async fn migrate(config: &DatabaseConfig) -> anyhow::Result<()> {
+    let options = PgConnectOptions::from_str(config.url.expose())?.application_name("backtalk-migrate");
+    let mut connection = PgConnection::connect_with(&options).await?;
+    let schema = &config.schema;
+    // Two migrations at once may both find the schema missing.
+    if let Err(error) = connection
+        .execute(AssertSqlSafe(format!("create schema if not exists {schema}")))
+        .await
+    {
+        let is_there = error
+            .as_database_error()
+            .is_some_and(|error| error.is_unique_violation());
+        anyhow::ensure!(is_there, error);
+    }
+    connection
+        .execute(AssertSqlSafe(format!("set search_path = {schema}")))
+        .await?;
+    MIGRATIONS.run(&mut connection).await?;
+    connection.close().await?;
+    Ok(())
+}

@@ -1,0 +1,209 @@
+//! Rows as Postgres hands them over in JSON, and the domain types that they become.
+
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use serde_json::Value;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::{Error, Result};
+use crate::domain::chat::{Chat, Kind, Member, MemberRole};
+use crate::domain::ids::{Seq, UserId};
+use crate::domain::message::{Message, MessageType, Reaction, Role, Status, Usage};
+use crate::domain::person::Person;
+use crate::domain::unread::UnreadMessage;
+
+/// A word of ours that came back from the database.
+pub(super) fn word<T>(what: &'static str, word: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T> {
+    parse(word).ok_or_else(|| Error::Unreadable {
+        what,
+        value: word.to_owned(),
+    })
+}
+
+pub(super) fn seq(value: i64) -> Result<Seq> {
+    Seq::new(value).ok_or_else(|| Error::Unreadable {
+        what: "seq",
+        value: value.to_string(),
+    })
+}
+
+pub(super) fn user_id(text: &str) -> Result<UserId> {
+    word("user id", text, UserId::parse)
+}
+
+/// What `message_json` gives.
+#[derive(Debug, Deserialize)]
+pub(super) struct MessageRow {
+    chat_id: Uuid,
+    seq: i64,
+    id: Uuid,
+    changed_seq: i64,
+    role: String,
+    #[serde(rename = "type")]
+    message_type: String,
+    status: String,
+    sender_id: Option<String>,
+    client_id: Option<String>,
+    content: String,
+    metadata: Value,
+    attachments: Value,
+    reply_to: Option<Uuid>,
+    usage: Option<Usage>,
+    reactions: Vec<Reaction>,
+    created_at: DateTime<Utc>,
+    edited_at: Option<DateTime<Utc>>,
+    deleted_at: Option<DateTime<Utc>>,
+}
+
+impl TryFrom<MessageRow> for Message {
+    type Error = Error;
+
+    fn try_from(row: MessageRow) -> Result<Self> {
+        Ok(Self {
+            id: row.id.into(),
+            chat_id: row.chat_id.into(),
+            seq: seq(row.seq)?,
+            changed_seq: seq(row.changed_seq)?,
+            role: word("role", &row.role, Role::parse)?,
+            message_type: word("message type", &row.message_type, MessageType::parse)?,
+            status: word("status", &row.status, Status::parse)?,
+            sender_id: row.sender_id.as_deref().map(user_id).transpose()?,
+            client_id: row.client_id,
+            content: row.content,
+            metadata: row.metadata,
+            attachments: row.attachments,
+            reply_to: row.reply_to.map(Into::into),
+            reactions: row.reactions,
+            usage: row.usage,
+            created_at: row.created_at,
+            edited_at: row.edited_at,
+            deleted_at: row.deleted_at,
+        })
+    }
+}
+
+pub(super) fn messages(page: Json<Vec<MessageRow>>) -> Result<Vec<Message>> {
+    page.0.into_iter().map(Message::try_from).collect()
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct MemberRow {
+    user_id: String,
+    name: String,
+    image: Option<String>,
+    role: String,
+    read_seq: i64,
+    read_at: Option<DateTime<Utc>>,
+    delivered_seq: i64,
+    last_seen_at: Option<DateTime<Utc>>,
+}
+
+impl TryFrom<MemberRow> for Member {
+    type Error = Error;
+
+    fn try_from(row: MemberRow) -> Result<Self> {
+        Ok(Self {
+            user_id: user_id(&row.user_id)?,
+            name: row.name,
+            image: row.image,
+            role: word("member role", &row.role, MemberRole::parse)?,
+            read_seq: seq(row.read_seq)?,
+            read_at: row.read_at,
+            delivered_seq: seq(row.delivered_seq)?,
+            last_seen_at: row.last_seen_at,
+        })
+    }
+}
+
+/// A chat as one of its members sees it.
+#[derive(Debug)]
+pub(super) struct ChatRow {
+    pub id: Uuid,
+    pub kind: String,
+    pub title: Option<String>,
+    pub post_id: Option<Uuid>,
+    pub task_id: Option<String>,
+    pub last_seq: i64,
+    pub last_message: Option<Json<MessageRow>>,
+    pub unread_count: i64,
+    pub read_seq: i64,
+    pub muted: bool,
+    pub archived: bool,
+    pub members: Json<Vec<MemberRow>>,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+    pub last_message_at: Option<DateTime<Utc>>,
+    pub active_at: DateTime<Utc>,
+}
+
+impl ChatRow {
+    pub(super) fn seen_by(self, viewer: &UserId) -> Result<Chat> {
+        let kind = word("chat kind", &self.kind, Kind::parse)?;
+        let members: Vec<Member> = self
+            .members
+            .0
+            .into_iter()
+            .map(Member::try_from)
+            .collect::<Result<_>>()?;
+        let user = (kind == Kind::Direct)
+            .then(|| members.iter().find(|member| member.user_id != *viewer))
+            .flatten()
+            .map(|other| Person {
+                id: other.user_id.clone(),
+                name: other.name.clone(),
+                image: other.image.clone(),
+            });
+        Ok(Chat {
+            id: self.id.into(),
+            kind,
+            title: self.title,
+            last_seq: seq(self.last_seq)?,
+            last_message: self.last_message.map(|row| row.0.try_into()).transpose()?,
+            unread_count: self.unread_count,
+            read_seq: seq(self.read_seq)?,
+            muted: self.muted,
+            archived: self.archived,
+            members,
+            user,
+            reply: None,
+            post_id: self.post_id,
+            task_id: self.task_id,
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+            last_message_at: self.last_message_at,
+        })
+    }
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct UnreadRow {
+    id: Uuid,
+    #[serde(rename = "type")]
+    message_type: String,
+    task_id: Option<String>,
+    chat_id: Uuid,
+    seq: i64,
+    role: String,
+    content: String,
+    metadata: Value,
+    created_at: DateTime<Utc>,
+}
+
+impl TryFrom<UnreadRow> for UnreadMessage {
+    type Error = Error;
+
+    fn try_from(row: UnreadRow) -> Result<Self> {
+        Ok(Self {
+            id: row.id.into(),
+            message_type: word("message type", &row.message_type, MessageType::parse)?,
+            task_id: row.task_id,
+            chat_id: row.chat_id.into(),
+            seq: seq(row.seq)?,
+            role: word("role", &row.role, Role::parse)?,
+            content: row.content,
+            data: row.metadata,
+            created_at: row.created_at,
+        })
+    }
+}

@@ -1,0 +1,207 @@
+//! What a person has not read: found by arithmetic and read positions, never by counting messages.
+
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::rows::{UnreadRow, user_id};
+use super::{Doing, Result, Store};
+use crate::domain::ids::{ChatId, MessageId, Seq, UserId};
+use crate::domain::limits::PageSize;
+use crate::domain::unread::{UnreadMessage, UnreadMessages};
+
+/// What marking messages read has done.
+#[derive(Debug)]
+pub struct Marked {
+    /// Of the given messages, those that were unread.
+    pub count: i64,
+    pub reads: Vec<ReadPosition>,
+}
+
+/// A read position that moved, and who must learn of it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ReadPosition {
+    pub chat_id: ChatId,
+    pub read_seq: Seq,
+    pub audience: Vec<UserId>,
+}
+
+impl Store {
+    /// My unread messages over all chats, oldest first. Chats without unread are left out by arithmetic (members_user,
+    /// chats_pkey); of the others, messages_pkey gives at most a page behind each read position.
+    pub async fn unread_messages(&self, me: &UserId, size: PageSize) -> Result<UnreadMessages> {
+        let row = sqlx::query!(
+            r#"
+            with mine as materialized (
+                select
+                    c.id, c.task_id, m.read_seq,
+                    c.last_number - m.read_number - m.uncounted as unread
+                from members m
+                join chats c on c.id = m.chat_id
+                where m.user_id = $1 and c.last_number - m.read_number - m.uncounted > 0 and (select acting_as($1))
+            )
+            select
+                (select coalesce(sum(unread), 0)::bigint from mine) as "total!",
+                (
+                    select coalesce(jsonb_agg(
+                        to_jsonb(oldest) order by oldest.created_at, oldest.chat_id, oldest.seq
+                    ), '[]')
+                    from (
+                        select page.*, mine.task_id
+                        from mine
+                        cross join lateral (
+                            select m.id, m.type, m.chat_id, m.seq, m.role, m.content, m.metadata, m.created_at
+                            from messages m
+                            where m.chat_id = mine.id and m.seq > mine.read_seq
+                                and m.sender_id is distinct from $1 and m.deleted_at is null and m.read_at is null
+                            order by m.seq
+                            limit $2
+                        ) as page
+                        order by page.created_at, page.chat_id, page.seq
+                        limit $2
+                    ) as oldest
+                ) as "messages!: Json<Vec<UnreadRow>>"
+            "#,
+            me.as_str(),
+            size.rows(),
+        )
+        .fetch_one(&self.pool)
+        .await
+        .doing("listing unread messages")?;
+        let messages: Vec<UnreadMessage> = row
+            .messages
+            .0
+            .into_iter()
+            .map(UnreadMessage::try_from)
+            .collect::<Result<_>>()?;
+        let shown = i64::try_from(messages.len()).unwrap_or(i64::MAX);
+        Ok(UnreadMessages {
+            has_more: row.total > shown,
+            total: row.total,
+            messages,
+        })
+    }
+
+    /// Marks messages read by id. In a `task` chat each notice is marked by itself; elsewhere the read position moves to
+    /// the furthest of them, never back. Ids of messages that the person cannot see count for nothing.
+    ///
+    /// One statement: `place` locks the person's read positions in chat order, so that two calls at once count each
+    /// message once.
+    pub async fn mark_messages_read(&self, me: &UserId, messages: &[MessageId]) -> Result<Marked> {
+        let ids: Vec<Uuid> = messages.iter().map(|id| id.uuid()).collect();
+        let rows = sqlx::query!(
+            r#"
+            with place as materialized (
+                select m.chat_id, m.read_seq, m.read_number, m.uncounted
+                from members m
+                where m.user_id = $1 and (select acting_as($1)) and m.chat_id in (
+                    select chat_id from messages where id = any($2) and (select acting_as($1))
+                )
+                order by m.chat_id
+                for update of m
+            ),
+            named as materialized (
+                select msg.chat_id, msg.seq, msg.number, msg.id, c.kind = 'task' as is_notice
+                from messages msg
+                join place on place.chat_id = msg.chat_id
+                join chats c on c.id = msg.chat_id
+                where msg.id = any($2) and msg.seq > place.read_seq
+                    and msg.sender_id is distinct from $1 and msg.deleted_at is null and (select acting_as($1))
+            ),
+            noticed as (
+                update messages msg set read_at = now()
+                from named
+                where named.is_notice and msg.chat_id = named.chat_id and msg.seq = named.seq and msg.read_at is null
+                    and (select acting_as($1))
+                returning msg.chat_id, msg.seq
+            ),
+            reached as (
+                -- The furthest of the named messages, and how many after it still do not count: looked for only where
+                -- there are any.
+                select
+                    furthest.chat_id, furthest.seq, furthest.number,
+                    case when place.uncounted = 0 then 0 else (
+                        select count(*) from messages later
+                        where later.chat_id = furthest.chat_id and later.seq > furthest.seq
+                            and (later.sender_id = $1 or later.deleted_at is not null)
+                    ) end as uncounted
+                from (
+                    select distinct on (chat_id) chat_id, seq, number from named
+                    where not is_notice
+                    order by chat_id, seq desc
+                ) as furthest
+                join place on place.chat_id = furthest.chat_id
+            ),
+            moved as (
+                update members m
+                set read_seq = reached.seq, read_number = reached.number, uncounted = reached.uncounted,
+                    read_at = now(), delivered_seq = greatest(m.delivered_seq, reached.seq)
+                from reached
+                where m.chat_id = reached.chat_id and m.user_id = $1 and m.read_seq < reached.seq
+                    and (select acting_as($1))
+                returning m.chat_id, m.read_seq, m.read_at
+            ),
+            ticked as (
+                -- Once all are read the position moves to the end, so that the read ones are not looked at again.
+                update members m
+                set uncounted = case when is_all then 0 else m.uncounted + ticks.count end,
+                    read_seq = case when is_all then greatest(m.read_seq, ticks.last_message_seq) else m.read_seq end,
+                    read_number = case when is_all then greatest(m.read_number, ticks.last_number) else m.read_number end,
+                    read_at = now()
+                from (
+                    select
+                        place.chat_id, count(*), c.last_number, c.last_message_seq,
+                        c.last_number - place.read_number - place.uncounted - count(*) = 0 as is_all
+                    from noticed
+                    join place on place.chat_id = noticed.chat_id
+                    join chats c on c.id = place.chat_id
+                    where (select acting_as($1))
+                    group by place.chat_id, place.read_number, place.uncounted, c.last_number, c.last_message_seq
+                ) as ticks
+                where m.chat_id = ticks.chat_id and m.user_id = $1 and (select acting_as($1))
+                returning m.chat_id, m.read_seq, m.read_at
+            ),
+            changed as (
+                select chat_id, read_seq, read_at from moved
+                union all
+                select chat_id, read_seq, read_at from ticked
+            ),
+            told as materialized (
+                select
+                    changed.chat_id, changed.read_seq,
+                    array(
+                        select tell(changed.chat_id, null, 'read', null, jsonb_build_object(
+                            'userId', $1::text, 'readSeq', changed.read_seq, 'readAt', changed.read_at
+                        ))
+                    ) as audience
+                from (select hold_inboxes(array(select chat_id from changed))) as held
+                cross join (select * from changed order by chat_id) as changed
+            )
+            select
+                told.chat_id as "chat_id?", told.read_seq as "read_seq?", told.audience as "audience?",
+                (
+                    (select count(*) from noticed)
+                    + (select count(*) from named where not is_notice)
+                ) as "count!"
+            from (select 1) as once
+            left join told on true
+            "#,
+            me.as_str(),
+            &ids,
+        )
+        .fetch_all(&self.pool)
+        .await
+        .doing("marking messages read")?;
+        let count = rows.first().map_or(0, |row| row.count);
+        let mut reads = Vec::new();
+        for row in rows {
+            if let (Some(chat_id), Some(read_seq), Some(audience)) = (row.chat_id, row.read_seq, row.audience) {
+                reads.push(ReadPosition {
+                    chat_id: chat_id.into(),
+                    read_seq: super::rows::seq(read_seq)?,
+                    audience: audience.iter().map(|id| user_id(id)).collect::<Result<_>>()?,
+                });
+            }
+        }
+        Ok(Marked { count, reads })
+    }
+}

@@ -1,0 +1,16 @@
+//! The store against a real Postgres, each test in its own database: `DATABASE_URL` says on which server, as somebody
+//! who may make databases. Statements that act for a person run as the restricted role, as they do in production.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod deletion;
+mod jobs;
+mod pages;
+mod people;
+mod plans;
+mod races;
+mod replies;
+mod row_level_security;
+mod sending;
+mod unread;
+mod world;

@@ -1,0 +1,225 @@
+//! History, catching up, and the list of chats, a page at a time.
+
+use std::collections::HashSet;
+
+use shared::domain::chat::Kind;
+use shared::domain::ids::ChatId;
+use shared::domain::limits::PageSize;
+use shared::domain::person::Caller;
+use shared::store::messages::{MessagePage, Range};
+use sqlx::PgPool;
+
+use crate::world::{World, page, seq};
+
+async fn read(world: &World, me: &Caller, chat: ChatId, range: Range, size: i64) -> (Vec<i64>, bool, i64) {
+    let MessagePage {
+        messages,
+        has_more,
+        seq,
+    } = world
+        .people
+        .messages(&me.id, chat, range, page(size))
+        .await
+        .unwrap()
+        .unwrap();
+    (
+        messages.iter().map(|message| message.seq.value()).collect(),
+        has_more,
+        seq.value(),
+    )
+}
+
+fn run(from: i64, to: i64) -> Vec<i64> {
+    (from..=to).collect()
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn history_is_read_a_page_at_a_time_from_both_ends(pool: PgPool) {
+    let world = World::on(pool).await;
+    let anna = world.person("anna").await;
+    let chat = world.assistant_chat(&anna).await;
+    assert_eq!(read(&world, &anna, chat, Range::Newest, 50).await, (vec![], false, 0));
+    for number in 1..=130 {
+        world.send(&anna, chat, &number.to_string()).await;
+    }
+    for (range, size, expected) in [
+        (Range::Newest, 50, (run(81, 130), true)),
+        (Range::Newest, 100, (run(31, 130), true)),
+        (Range::Before(seq(81)), 50, (run(31, 80), true)),
+        (Range::Before(seq(31)), 30, (run(1, 30), false)),
+        (Range::Before(seq(32)), 30, (run(2, 31), true)),
+        (Range::Before(seq(1)), 50, (vec![], false)),
+        (Range::Before(seq(i64::MAX)), 1, (vec![130], true)),
+        (Range::After(seq(0)), 100, (run(1, 100), true)),
+        (Range::After(seq(100)), 30, (run(101, 130), false)),
+        (Range::After(seq(99)), 30, (run(100, 129), true)),
+        (Range::After(seq(130)), 50, (vec![], false)),
+        (Range::After(seq(i64::MAX)), 50, (vec![], false)),
+    ] {
+        let (seqs, has_more, at) = read(&world, &anna, chat, range, size).await;
+        assert_eq!((seqs, has_more), expected, "{range:?} {size}");
+        assert_eq!(at, 130);
+    }
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_client_that_was_away_catches_up_with_what_changed(pool: PgPool) {
+    let world = World::on(pool).await;
+    let anna = world.person("anna").await;
+    let chat = world.assistant_chat(&anna).await;
+    for number in 1..=9 {
+        world.send(&anna, chat, &number.to_string()).await;
+    }
+    // The second message changed after the others, as an edit does.
+    for sql in [
+        "update chats set last_seq = 10 where id = $1",
+        "update messages set changed_seq = 10 where chat_id = $1 and seq = 2",
+    ] {
+        sqlx::query(sql).bind(chat.uuid()).execute(&world.rows).await.unwrap();
+    }
+    let mut at = 4;
+    let mut seen = Vec::new();
+    loop {
+        let (seqs, has_more, next) = read(&world, &anna, chat, Range::ChangedAfter(seq(at)), 2).await;
+        seen.extend(seqs);
+        at = next;
+        if !has_more {
+            break;
+        }
+    }
+    assert_eq!(seen, [5, 6, 7, 8, 9, 2]);
+    assert_eq!(at, 10);
+    assert_eq!(
+        read(&world, &anna, chat, Range::ChangedAfter(seq(10)), 2).await,
+        (vec![], false, 10)
+    );
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_stranger_reads_nothing(pool: PgPool) {
+    let world = World::on(pool).await;
+    let (anna, ben) = (world.person("anna").await, world.person("ben").await);
+    let chat = world.assistant_chat(&anna).await;
+    world.send(&anna, chat, "hi").await;
+    for range in [
+        Range::Newest,
+        Range::After(seq(0)),
+        Range::Before(seq(9)),
+        Range::ChangedAfter(seq(0)),
+    ] {
+        assert!(
+            world
+                .people
+                .messages(&ben.id, chat, range, PageSize::DEFAULT)
+                .await
+                .unwrap()
+                .is_none()
+        );
+    }
+    assert!(world.people.chat(&ben.id, chat).await.unwrap().is_none());
+    let (messages, reply) = world.people.newest(&ben.id, chat, PageSize::DEFAULT).await.unwrap();
+    assert!(messages.is_empty() && reply.is_none());
+    assert_eq!(
+        world
+            .people
+            .chats(&ben.id, None, None, PageSize::DEFAULT)
+            .await
+            .unwrap()
+            .total,
+        0
+    );
+    assert_eq!(
+        world
+            .people
+            .unread_messages(&ben.id, PageSize::DEFAULT)
+            .await
+            .unwrap()
+            .total,
+        0
+    );
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_chat_shows_its_members_and_where_they_are(pool: PgPool) {
+    let world = World::on(pool).await;
+    let (anna, ben) = (world.person("anna").await, world.person("ben").await);
+    let chat = world.chat(Kind::Direct, &[&anna, &ben]).await;
+    world.send(&anna, chat, "1").await;
+    world.send(&anna, chat, "2").await;
+
+    let seen = world.people.chat(&ben.id, chat).await.unwrap().unwrap();
+    assert_eq!(
+        (seen.kind, seen.unread_count, seen.read_seq, seen.last_seq),
+        (Kind::Direct, 2, seq(0), seq(2))
+    );
+    assert_eq!(seen.user.unwrap().id, anna.id);
+    assert_eq!(seen.last_message.unwrap().content, "2");
+    let positions: Vec<_> = seen
+        .members
+        .iter()
+        .map(|member| (member.user_id.as_str(), member.read_seq))
+        .collect();
+    assert_eq!(positions, [("anna", seq(2)), ("ben", seq(0))]);
+    assert_eq!(
+        world.people.chat(&anna.id, chat).await.unwrap().unwrap().unread_count,
+        0
+    );
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn the_list_of_chats_is_by_activity_and_skips_and_repeats_nothing(pool: PgPool) {
+    let world = World::on(pool).await;
+    let (anna, ben) = (world.person("anna").await, world.person("ben").await);
+    let mut chats = Vec::new();
+    for index in 0..23 {
+        let kind = if index % 3 == 0 { Kind::Channel } else { Kind::Assistant };
+        chats.push(world.chat(kind, &[&anna]).await);
+    }
+    world.chat(Kind::Channel, &[&ben]).await;
+    // Several in one microsecond, told apart by their ids.
+    sqlx::query("update chats set active_at = '2026-01-01' where id = any($1)")
+        .bind(chats[3..9].iter().map(|chat| chat.uuid()).collect::<Vec<_>>())
+        .execute(&world.rows)
+        .await
+        .unwrap();
+    world.send(&anna, chats[5], "to the top").await;
+
+    for size in [1, 4, 23, 50] {
+        let mut seen = Vec::new();
+        let mut after = None;
+        loop {
+            let list = world.people.chats(&anna.id, None, after, page(size)).await.unwrap();
+            assert_eq!(list.total, 23);
+            seen.extend(list.chats.into_iter().map(|chat| chat.id));
+            after = list.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        let mut expected = vec![chats[5]];
+        expected.extend(chats[9..].iter().rev());
+        expected.extend(chats[..3].iter().rev());
+        let mut together: Vec<_> = chats[3..9].iter().copied().filter(|chat| *chat != chats[5]).collect();
+        together.sort_unstable_by(|a, b| b.cmp(a));
+        expected.extend(together);
+        assert_eq!(seen, expected, "{size} a page");
+    }
+    let channels = world
+        .people
+        .chats(&anna.id, Some(Kind::Channel), None, PageSize::DEFAULT)
+        .await
+        .unwrap();
+    assert_eq!(channels.total, 8);
+    assert!(channels.chats.iter().all(|chat| chat.kind == Kind::Channel));
+    let ids: HashSet<_> = channels.chats.iter().map(|chat| chat.id).collect();
+    assert_eq!(ids.len(), 8);
+    assert_eq!(
+        world
+            .people
+            .chats(&anna.id, Some(Kind::Task), None, PageSize::DEFAULT)
+            .await
+            .unwrap()
+            .total,
+        0
+    );
+}

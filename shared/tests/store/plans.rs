@@ -1,0 +1,265 @@
+//! How the store's own statements are answered when there is much of everything: by indexes, and unread by arithmetic.
+//! Postgres' own counters say so, of the statements as they are sent; each runs often enough to be planned generically.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use shared::domain::ids::ChatId;
+use shared::domain::limits::PageSize;
+use shared::domain::person::Caller;
+use shared::store::Store;
+use shared::store::messages::Range;
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{Executor, PgPool, Row};
+
+use crate::world::{ATTEMPTS, LEASE, World, completed, draft, page, seq};
+
+/// Postgres plans a prepared statement anew five times before it settles on a plan for all.
+const RUNS: i64 = 7;
+
+/// 2,000 people with as many chats, 60,000 messages and 20,000 replies; Anna is in forty chats.
+const MUCH: &str = "
+    insert into people (id, name) select 'p' || n, 'P' from generate_series(1, 2000) n;
+    insert into inbox_heads (user_id) select id from people on conflict do nothing;
+    insert into chats (id, kind, owner_id, last_seq, last_number, last_message_seq, last_message_at)
+        select gen_random_uuid(), 'channel', 'p' || n, 30, 30, 30, now() from generate_series(1, 2000) n;
+    insert into members (chat_id, user_id, role) select id, owner_id, 'owner' from chats where kind = 'channel';
+    insert into members (chat_id, user_id) select id, 'anna' from chats where kind = 'channel' order by id limit 40;
+    insert into messages (chat_id, seq, id, number, changed_seq, role, sender_id, content)
+        select c.id, n, gen_random_uuid(), n, n, 'user', c.owner_id, 'text'
+        from chats c, generate_series(1, 30) n where c.kind = 'channel';
+    insert into replies (id, chat_id, asked_by, prompt_seq, state)
+        select gen_random_uuid(), c.id, c.owner_id, n, 'completed'
+        from chats c, generate_series(1, 10) n where c.kind = 'channel';
+    insert into jobs (id, kind, chat_id, run_at)
+        select gen_random_uuid(), 'notice', id, now() + interval '1 day' from chats where kind = 'channel';
+    insert into inbox (user_id, version, chat_id, seq, event)
+        select c.owner_id, n, c.id, n, 'message.created' from chats c, generate_series(1, 10) n where c.kind = 'channel';
+    insert into reactions (message_id, emoji, user_id) select id, 'x', sender_id from messages where seq = 1;
+    insert into reply_parts (reply_id, attempt, byte_offset, text) select id, 1, 0, 'x' from replies where prompt_seq = 1;
+    analyze;";
+
+/// What a table was asked since the last look.
+#[derive(Debug, Default, PartialEq)]
+struct Asked {
+    whole_scans: i64,
+    rows_by_index: i64,
+}
+
+struct Observed {
+    /// One connection, so that its counters are complete once it has told them.
+    pool: PgPool,
+    store: Store,
+}
+
+impl Observed {
+    async fn on(world: &World, role: &'static str) -> Self {
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .after_connect(move |connection, _| Box::pin(async move { connection.execute(role).await.map(drop) }))
+            .connect_lazy_with((*world.rows.connect_options()).clone());
+        Self {
+            store: Store::on(pool.clone()),
+            pool,
+        }
+    }
+
+    /// What `statements` asked of each table.
+    async fn watch(&self, statements: impl AsyncFnOnce(&Store)) -> BTreeMap<String, Asked> {
+        let before = self.counters().await;
+        statements(&self.store).await;
+        let mut asked = self.counters().await;
+        for (table, before) in before {
+            let now = asked.entry(table).or_default();
+            now.whole_scans -= before.whole_scans;
+            now.rows_by_index -= before.rows_by_index;
+        }
+        asked
+    }
+
+    async fn counters(&self) -> BTreeMap<String, Asked> {
+        self.pool.execute("select pg_stat_force_next_flush()").await.unwrap();
+        let rows = sqlx::query(
+            "select relname::text as table, seq_scan, coalesce(idx_tup_fetch, 0) as fetched
+             from pg_stat_user_tables where relname <> '_sqlx_migrations'",
+        );
+        let rows = rows.fetch_all(&self.pool).await.unwrap();
+        rows.iter()
+            .map(|row| {
+                (
+                    row.get("table"),
+                    Asked {
+                        whole_scans: row.get("seq_scan"),
+                        rows_by_index: row.get("fetched"),
+                    },
+                )
+            })
+            .collect()
+    }
+}
+
+async fn much(pool: PgPool) -> (World, Caller, ChatId) {
+    let world = World::on(pool).await;
+    let anna = world.person("anna").await;
+    let chat = world.assistant_chat(&anna).await;
+    world.rows.execute(MUCH).await.unwrap();
+    (world, anna, chat)
+}
+
+fn assert_no_whole_scan(what: &str, asked: &BTreeMap<String, Asked>) {
+    let scanned: Vec<_> = asked.iter().filter(|(_, asked)| asked.whole_scans > 0).collect();
+    assert!(scanned.is_empty(), "{what} read whole tables: {scanned:?}");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn what_people_ask_is_answered_by_indexes(pool: PgPool) {
+    let (world, anna, chat) = much(pool).await;
+    for text in 0..60 {
+        world.send(&anna, chat, &text.to_string()).await;
+    }
+    let channel: ChatId = ChatId::from(
+        sqlx::query_scalar::<_, uuid::Uuid>(
+            "select chat_id from members where user_id = 'anna' and role = 'member' limit 1",
+        )
+        .fetch_one(&world.rows)
+        .await
+        .unwrap(),
+    );
+    let observed = Observed::on(&world, "set role backtalk_app").await;
+    let anna = &anna;
+    let me = &anna.id;
+    let mut plans: Vec<(&str, BTreeMap<String, Asked>)> = Vec::new();
+
+    macro_rules! watch {
+        ($what:literal, |$store:ident, $run:ident| $statement:expr) => {
+            let asked = observed
+                .watch(async |$store| {
+                    for $run in 0..RUNS {
+                        $statement.await.unwrap();
+                    }
+                })
+                .await;
+            plans.push(($what, asked));
+        };
+    }
+
+    watch!("meeting", |store, _run| store.meet(anna));
+    watch!("me", |store, _run| store.me(me));
+    watch!("the list of chats", |store, _run| store.chats(
+        me,
+        None,
+        None,
+        PageSize::DEFAULT
+    ));
+    watch!("a chat", |store, _run| store.chat(me, chat));
+    watch!("the newest messages", |store, _run| store.newest(me, chat, page(10)));
+    for range in [
+        Range::Newest,
+        Range::After(seq(5)),
+        Range::Before(seq(40)),
+        Range::ChangedAfter(seq(20)),
+    ] {
+        watch!("history", |store, _run| store.messages(me, chat, range, page(10)));
+    }
+    watch!("sending", |store, run| async move {
+        let outcome = store
+            .send_message(anna, channel, &draft(&run.to_string(), "hi"), None)
+            .await;
+        outcome.map(drop)
+    });
+    watch!("asking", |store, run| async move {
+        let outcome = store
+            .send_message(anna, chat, &draft(&run.to_string(), "hi"), Some(LEASE))
+            .await;
+        outcome.map(drop)
+    });
+    watch!("unread", |store, _run| store.unread_messages(me, page(10)));
+    let unread = world.people.unread_messages(me, page(100)).await.unwrap().messages;
+    let ids: Vec<_> = unread.iter().map(|message| message.id).collect();
+    watch!("marking", |store, run| {
+        let from = usize::try_from(run).unwrap() * 10;
+        store.mark_messages_read(me, &ids[from..from + 10])
+    });
+
+    for (what, asked) in &plans {
+        assert_no_whole_scan(what, asked);
+    }
+    let rows = |what: &str, table: &str| {
+        let (_, asked) = plans.iter().find(|(plan, _)| *plan == what).unwrap();
+        asked[table].rows_by_index / RUNS
+    };
+    // Forty chats with thirty unread messages each, and not one of them is looked at to count them.
+    assert_eq!(rows("me", "messages"), 0);
+    // A last message for each of 41 chats, and the row-level policy looks at each once more.
+    assert!(
+        rows("the list of chats", "messages") <= 2 * 41,
+        "{}",
+        rows("the list of chats", "messages")
+    );
+    assert!(rows("a chat", "messages") <= 2, "{}", rows("a chat", "messages"));
+    assert!(rows("history", "messages") <= 2 * 11, "{}", rows("history", "messages"));
+    assert!(rows("sending", "messages") <= 4, "{}", rows("sending", "messages"));
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn what_workers_ask_is_answered_by_indexes(pool: PgPool) {
+    let (world, anna, chat) = much(pool).await;
+    let observed = Observed::on(&world, "select").await;
+    let mut jobs = Vec::new();
+    for _ in 0..RUNS {
+        let sent = world.send(&anna, chat, "hi").await;
+        jobs.push((sent.wake.unwrap().job_id, sent.reply.unwrap().id));
+    }
+    let asked = observed
+        .watch(async |store| {
+            for (job, reply) in jobs {
+                let claim = match store.reach_for_reply(job, LEASE, ATTEMPTS).await.unwrap() {
+                    shared::store::replies::Reach::Claimed(claim) => claim,
+                    other => panic!("{other:?}"),
+                };
+                store.reply_context(&claim).await.unwrap().unwrap();
+                store.append_to_reply(&claim, 0, "text").await.unwrap();
+                store.renew_reply(&claim, LEASE).await.unwrap();
+                store
+                    .reply_progress(&anna.id, chat, reply, 0, 0)
+                    .await
+                    .unwrap()
+                    .unwrap();
+                store.end_reply(&claim, &completed("text")).await.unwrap().unwrap();
+                store.reach_for_reply(job, LEASE, ATTEMPTS).await.unwrap();
+            }
+        })
+        .await;
+    assert_no_whole_scan("a reply", &asked);
+    let asked = observed
+        .watch(async |store| {
+            for _ in 0..RUNS {
+                store.overdue_jobs(Duration::from_secs(15), 500).await.unwrap();
+                store.seize_abandoned_reply(ATTEMPTS, LEASE).await.unwrap();
+                store
+                    .trim_inboxes(Duration::from_secs(7 * 24 * 60 * 60), 1000)
+                    .await
+                    .unwrap();
+            }
+        })
+        .await;
+    assert_no_whole_scan("the sweeper", &asked);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn deleting_a_chat_scans_no_table(pool: PgPool) {
+    let (world, anna, _) = much(pool).await;
+    let mut chats = Vec::new();
+    for _ in 0..RUNS {
+        chats.push(world.assistant_chat(&anna).await);
+    }
+    let observed = Observed::on(&world, "set role backtalk_app").await;
+    let asked = observed
+        .watch(async |store| {
+            for chat in chats {
+                store.delete_chat(&anna.id, chat).await.unwrap();
+            }
+        })
+        .await;
+    assert_no_whole_scan("deleting a chat", &asked);
+}

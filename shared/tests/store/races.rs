@@ -1,0 +1,316 @@
+//! What must hold whatever happens at once.
+
+use std::collections::{BTreeSet, HashSet};
+
+use shared::domain::chat::Kind;
+use shared::domain::reply::ReplyState;
+use shared::store::chats::Deleted;
+use shared::store::messages::SendOutcome;
+use sqlx::PgPool;
+
+use crate::world::{LEASE, World, at_once, draft};
+
+#[sqlx::test(migrations = "../migrations")]
+async fn fifty_sends_of_one_client_id_are_one_message(pool: PgPool) {
+    let world = World::on(pool).await;
+    let anna = world.person("anna").await;
+    for claim_for in [None, Some(LEASE)] {
+        let chat = world.assistant_chat(&anna).await;
+        let sent = at_once(50, |_| {
+            let (store, anna) = (world.people.clone(), anna.clone());
+            async move {
+                store
+                    .send_message(&anna, chat, &draft("c-1", "hi"), claim_for)
+                    .await
+                    .unwrap()
+            }
+        })
+        .await;
+        let sent: Vec<_> = sent
+            .into_iter()
+            .map(|outcome| match outcome {
+                SendOutcome::Sent(sent) => sent,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+
+        assert_eq!(sent.iter().filter(|sent| !sent.is_replay).count(), 1);
+        assert_eq!(
+            sent.iter().filter(|sent| sent.claim.is_some()).count(),
+            usize::from(claim_for.is_some())
+        );
+        assert_eq!(sent.iter().filter(|sent| sent.wake.is_some()).count(), 1);
+        assert_eq!(sent.iter().filter(|sent| !sent.audience.is_empty()).count(), 1);
+        for one in &sent {
+            assert_eq!(one.message, sent[0].message);
+            assert_eq!(one.reply.unwrap().id, sent[0].reply.unwrap().id);
+        }
+        world.assert_seqs_are_contiguous(chat, 1).await;
+        for (table, rows) in [("replies", 1), ("jobs", 1)] {
+            assert_eq!(
+                world
+                    .number(&format!("select count(*) from {table} where chat_id = '{chat}'"))
+                    .await,
+                rows
+            );
+        }
+    }
+    world.assert_inboxes_are_contiguous().await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn thirty_two_senders_leave_no_hole(pool: PgPool) {
+    const EACH: i64 = 5;
+    let world = World::on(pool).await;
+    let mut people = Vec::new();
+    for index in 0..32 {
+        people.push(world.person(&format!("person-{index}")).await);
+    }
+    let chat = world.chat(Kind::Channel, &people.iter().collect::<Vec<_>>()).await;
+
+    let seqs = at_once(32, |index| {
+        let (store, sender) = (world.people.clone(), people[index].clone());
+        async move {
+            let mut seqs = Vec::new();
+            for message in 0..EACH {
+                let draft = draft(&format!("c-{message}"), "hi");
+                match store.send_message(&sender, chat, &draft, None).await.unwrap() {
+                    SendOutcome::Sent(sent) => seqs.push(sent.message.seq.value()),
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert!(seqs.is_sorted(), "one's own messages stay in order");
+            seqs
+        }
+    })
+    .await;
+
+    let seqs: BTreeSet<_> = seqs.into_iter().flatten().collect();
+    assert!(seqs.into_iter().eq(1..=32 * EACH));
+    world.assert_seqs_are_contiguous(chat, 32 * EACH).await;
+    world.assert_inboxes_are_contiguous().await;
+    // Everyone has been told of everything, and has read up to what they said last themselves.
+    assert_eq!(world.number("select min(version) from inbox_heads").await, 32 * EACH);
+    for person in &people {
+        let unread = world.people.me(&person.id).await.unwrap().unwrap().unread_total;
+        let after_own = world
+            .number(&format!(
+                "select count(*) from messages where chat_id = '{chat}'
+                 and seq > (select max(seq) from messages where chat_id = '{chat}' and sender_id = '{}')",
+                person.id
+            ))
+            .await;
+        assert_eq!(unread, after_own, "{}", person.id);
+    }
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn of_many_questions_at_once_one_is_being_answered_and_the_others_wait(pool: PgPool) {
+    let world = World::on(pool).await;
+    let anna = world.person("anna").await;
+    let chat = world.assistant_chat(&anna).await;
+
+    let sent = at_once(32, |index| {
+        let (store, anna) = (world.people.clone(), anna.clone());
+        async move {
+            match store
+                .send_message(&anna, chat, &draft(&format!("c-{index}"), "hi"), Some(LEASE))
+                .await
+                .unwrap()
+            {
+                SendOutcome::Sent(sent) => sent,
+                other => panic!("{other:?}"),
+            }
+        }
+    })
+    .await;
+
+    let streaming: Vec<_> = sent
+        .iter()
+        .filter(|sent| sent.reply.unwrap().state == ReplyState::Streaming)
+        .collect();
+    assert_eq!(streaming.len(), 1);
+    assert!(streaming[0].claim.is_some());
+    assert_eq!(sent.iter().filter(|sent| sent.claim.is_some()).count(), 1);
+    world.assert_seqs_are_contiguous(chat, 32).await;
+
+    // Each end names the next, in the order of the questions, until all are answered.
+    let mut claim = streaming[0].claim.clone().unwrap();
+    let mut prompts = vec![claim.prompt_seq.value()];
+    while let Some(wake) = world.complete(&claim, "answer").await.wake {
+        claim = world.claim(wake.job_id).await;
+        prompts.push(claim.prompt_seq.value());
+    }
+    assert!(prompts.iter().copied().eq(1..=32), "{prompts:?}");
+    world.assert_seqs_are_contiguous(chat, 64).await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn the_cap_on_assistant_chats_holds_against_fifty_at_once(pool: PgPool) {
+    let world = World::on(pool).await;
+    let anna = world.person("anna").await;
+
+    let opened = at_once(50, |_| {
+        let (store, anna) = (world.people.clone(), anna.id.clone());
+        async move { store.open_assistant_chat(&anna, None, None, 5).await.unwrap() }
+    })
+    .await;
+
+    let opened: HashSet<_> = opened.into_iter().flatten().collect();
+    assert_eq!(opened.len(), 5);
+    assert_eq!(world.number("select count(*) from chats").await, 5);
+    assert_eq!(world.number("select count(*) from members").await, 5);
+    assert_eq!(
+        world
+            .number("select assistant_chats from people where id = 'anna'")
+            .await,
+        5
+    );
+    world.assert_inboxes_are_contiguous().await;
+
+    // Ten deletions of one chat at once free one slot, not ten.
+    let doomed = *opened.iter().next().unwrap();
+    let deleted = at_once(10, |_| {
+        let (store, anna) = (world.people.clone(), anna.id.clone());
+        async move { store.delete_chat(&anna, doomed).await.unwrap() }
+    })
+    .await;
+    assert!(deleted.iter().any(|deleted| matches!(deleted, Deleted::Gone { .. })));
+    assert_eq!(
+        world
+            .number("select assistant_chats from people where id = 'anna'")
+            .await,
+        4
+    );
+    assert!(
+        world
+            .people
+            .open_assistant_chat(&anna.id, None, None, 5)
+            .await
+            .unwrap()
+            .is_some()
+    );
+    assert!(
+        world
+            .people
+            .open_assistant_chat(&anna.id, None, None, 5)
+            .await
+            .unwrap()
+            .is_none()
+    );
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn of_many_workers_one_claims_a_reply(pool: PgPool) {
+    let world = World::on(pool).await;
+    let anna = world.person("anna").await;
+    let chat = world.assistant_chat(&anna).await;
+    let sent = world.send(&anna, chat, "hi").await;
+    let (job, reply) = (sent.wake.unwrap().job_id, sent.reply.unwrap().id);
+
+    for attempt in 1..=3 {
+        let reached = at_once(16, |_| {
+            let store = world.system.clone();
+            async move { store.reach_for_reply(job, LEASE, 3).await.unwrap() }
+        })
+        .await;
+        let claims: Vec<_> = reached
+            .iter()
+            .filter_map(|reach| match reach {
+                shared::store::replies::Reach::Claimed(claim) => Some(claim),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(claims.len(), 1, "{reached:?}");
+        assert_eq!(claims[0].attempt, attempt);
+        world.let_the_lease_run_out(reply).await;
+    }
+
+    let seized = at_once(16, |_| {
+        let store = world.system.clone();
+        async move { store.seize_abandoned_reply(3, LEASE).await.unwrap() }
+    })
+    .await;
+    assert_eq!(seized.iter().flatten().count(), 1);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn of_many_ends_one_ends_a_reply(pool: PgPool) {
+    let world = World::on(pool).await;
+    let anna = world.person("anna").await;
+    let chat = world.assistant_chat(&anna).await;
+    let claim = world.ask(&anna, chat, "hi").await.claim.unwrap();
+
+    let ended = at_once(16, |_| {
+        let (store, claim) = (world.system.clone(), claim.clone());
+        async move {
+            store
+                .end_reply(&claim, &crate::world::completed("answer"))
+                .await
+                .unwrap()
+        }
+    })
+    .await;
+
+    assert_eq!(ended.iter().flatten().count(), 1);
+    world.assert_seqs_are_contiguous(chat, 2).await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn marking_at_once_counts_each_message_once(pool: PgPool) {
+    let world = World::on(pool).await;
+    let (anna, ben) = (world.person("anna").await, world.person("ben").await);
+    let mut ids = Vec::new();
+    for kind in [Kind::Direct, Kind::Channel, Kind::Task] {
+        let chat = world.chat(kind, &[&anna, &ben]).await;
+        for text in ["1", "2", "3", "4"] {
+            ids.push(world.send(&ben, chat, text).await.message.id);
+        }
+    }
+
+    let counts = at_once(16, |_| {
+        let (store, anna, ids) = (world.people.clone(), anna.id.clone(), ids.clone());
+        async move { store.mark_messages_read(&anna, &ids).await.unwrap().count }
+    })
+    .await;
+
+    assert_eq!(counts.iter().sum::<i64>(), 12, "{counts:?}");
+    assert_eq!(world.people.me(&anna.id).await.unwrap().unwrap().unread_total, 0);
+    world.assert_inboxes_are_contiguous().await;
+}
+
+/// Two chats with the same people, written and read from all sides: whoever waits for whom, nobody waits in a circle.
+#[sqlx::test(migrations = "../migrations")]
+async fn crossing_chats_never_deadlock(pool: PgPool) {
+    let world = World::on(pool).await;
+    let mut people = Vec::new();
+    for name in ["anna", "ben", "cleo", "dan"] {
+        people.push(world.person(name).await);
+    }
+    let everyone: Vec<_> = people.iter().collect();
+    let backwards: Vec<_> = people.iter().rev().collect();
+    let chats = [
+        world.chat(Kind::Channel, &everyone).await,
+        world.chat(Kind::Channel, &backwards).await,
+        world.chat(Kind::Direct, &[&people[1], &people[0]]).await,
+    ];
+
+    at_once(16, |index| {
+        let (store, me) = (world.people.clone(), people[index % 4].clone());
+        async move {
+            for turn in 0..12 {
+                let chat = chats[(index + turn) % if index % 4 < 2 { 3 } else { 2 }];
+                let draft = draft(&format!("c-{index}-{turn}"), "hi");
+                store.send_message(&me, chat, &draft, None).await.unwrap();
+                let size = crate::world::page(100);
+                let unread = store.unread_messages(&me.id, size).await.unwrap().messages;
+                let ids: Vec<_> = unread.iter().map(|message| message.id).collect();
+                store.mark_messages_read(&me.id, &ids).await.unwrap();
+            }
+        }
+    })
+    .await;
+
+    assert_eq!(world.number("select count(*) from messages").await, 16 * 12);
+    world.assert_inboxes_are_contiguous().await;
+}

@@ -1,0 +1,255 @@
+//! The second lock: whatever a query forgets, functions that act for a person see and change that person's rows alone.
+
+use std::collections::BTreeMap;
+
+use shared::domain::chat::Kind;
+use shared::domain::ids::ChatId;
+use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
+use uuid::Uuid;
+
+use crate::world::World;
+
+/// Postgres' "insufficient privilege": no grant, or a policy that says no.
+const REFUSED: &str = "42501";
+/// What functions that act for people have no business with.
+const OUT_OF_REACH: [&str; 3] = ["budget_limits", "budgets", "holds"];
+
+/// Anna has at least one row in every table; Ben is known, and no more.
+async fn furnished(pool: PgPool) -> (World, ChatId) {
+    let world = World::on(pool).await;
+    let (anna, _) = (world.person("anna").await, world.person("ben").await);
+    let chat = world.assistant_chat(&anna).await;
+    let sent = world.ask(&anna, chat, "secret").await;
+    world
+        .people
+        .append_to_reply(&sent.claim.unwrap(), 0, "half")
+        .await
+        .unwrap();
+    world.chat(Kind::Post, &[&anna]).await;
+    for sql in [
+        "insert into reactions (message_id, emoji, user_id) select id, '👍', 'anna' from messages",
+        "insert into attachments (id, owner_id, object_key, mime_type, size)
+         values (gen_random_uuid(), 'anna', 'key', 'image/png', 1)",
+        "insert into budgets (subject, subject_id, period_start) values ('person', 'anna', now())",
+        "insert into budget_limits (subject, subject_id, tokens) values ('person', 'anna', 1)",
+        "insert into holds (reply_id, person_id, period_start, tokens) select id, 'anna', now(), 1 from replies",
+    ] {
+        sqlx::query(sql).execute(&world.rows).await.unwrap();
+    }
+    (world, chat)
+}
+
+/// A transaction as a function's, for whoever acts, if anybody.
+async fn acting(world: &World, person: Option<&str>) -> Transaction<'static, Postgres> {
+    let mut transaction = world.restricted.begin().await.unwrap();
+    if let Some(person) = person {
+        sqlx::query("select acting_as($1)")
+            .bind(person)
+            .execute(&mut *transaction)
+            .await
+            .unwrap();
+    }
+    transaction
+}
+
+/// How many rows a statement touches in every table that can be reached. Nothing of it lasts.
+async fn rows_touched(
+    world: &World,
+    person: Option<&str>,
+    statement: impl Fn(&str, &str) -> String,
+) -> BTreeMap<String, u64> {
+    let tables: Vec<(String, String)> = sqlx::query_as(
+        "select table_name::text, column_name::text from information_schema.columns
+         where table_schema = current_schema() and ordinal_position = 1 and table_name <> '_sqlx_migrations'",
+    )
+    .fetch_all(&world.rows)
+    .await
+    .unwrap();
+    let mut touched = BTreeMap::new();
+    for (table, column) in tables {
+        assert!(
+            world.number(&format!("select count(*) from {table}")).await > 0,
+            "{table} is new here: give Anna a row of it, and say who may see it"
+        );
+        let mut transaction = acting(world, person).await;
+        let sql = AssertSqlSafe(statement(&table, &column));
+        match sqlx::query(sql).execute(&mut *transaction).await {
+            Ok(done) => {
+                assert!(!OUT_OF_REACH.contains(&&*table), "{table} can be reached");
+                touched.insert(table, done.rows_affected());
+            }
+            Err(error) => {
+                let code = error
+                    .as_database_error()
+                    .and_then(|error| error.code())
+                    .map(|code| code.into_owned());
+                assert_eq!(code.as_deref(), Some(REFUSED), "{table}: {error}");
+                assert!(OUT_OF_REACH.contains(&&*table), "{table}: {error}");
+            }
+        }
+    }
+    touched
+}
+
+fn reading(table: &str, _: &str) -> String {
+    format!("select * from {table}")
+}
+
+fn writing(table: &str, column: &str) -> String {
+    format!("update {table} set {column} = {column}")
+}
+
+fn deleting(table: &str, _: &str) -> String {
+    format!("delete from {table}")
+}
+
+fn except(touched: &BTreeMap<String, u64>, tables: &[&str]) -> Vec<String> {
+    let others = touched
+        .iter()
+        .filter(|(table, rows)| **rows > 0 && !tables.contains(&&***table));
+    others.map(|(table, rows)| format!("{rows} of {table}")).collect()
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn without_a_caller_nothing_is_there(pool: PgPool) {
+    let (world, _) = furnished(pool).await;
+    // Names and pictures are known to all.
+    let seen = rows_touched(&world, None, reading).await;
+    assert_eq!(except(&seen, &["people"]), [""; 0]);
+    assert_eq!(except(&rows_touched(&world, None, writing).await, &[]), [""; 0]);
+    assert_eq!(except(&rows_touched(&world, None, deleting).await, &[]), [""; 0]);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn another_person_sees_and_changes_nothing(pool: PgPool) {
+    let (world, _) = furnished(pool).await;
+    let own = ["people", "inbox_heads"];
+    let seen = rows_touched(&world, Some("ben"), reading).await;
+    assert_eq!(except(&seen, &own), [""; 0]);
+    assert_eq!((seen["people"], seen["inbox_heads"]), (2, 1));
+    let written = rows_touched(&world, Some("ben"), writing).await;
+    assert_eq!(except(&written, &own), [""; 0]);
+    assert_eq!((written["people"], written["inbox_heads"]), (1, 1));
+    assert_eq!(
+        except(&rows_touched(&world, Some("ben"), deleting).await, &["inbox_heads"]),
+        [""; 0]
+    );
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn ones_own_rows_are_within_reach(pool: PgPool) {
+    let (world, _) = furnished(pool).await;
+    let seen = rows_touched(&world, Some("anna"), reading).await;
+    assert_eq!(seen.iter().filter(|(_, rows)| **rows == 0).count(), 0, "{seen:?}");
+    let written = rows_touched(&world, Some("anna"), writing).await;
+    let untouched: Vec<_> = written
+        .iter()
+        .filter(|(_, rows)| **rows == 0)
+        .map(|(table, _)| table)
+        .collect();
+    // Inboxes are written by `tell` alone.
+    assert_eq!(untouched, ["inbox"]);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn every_table_has_row_level_security(pool: PgPool) {
+    let open: Vec<String> = sqlx::query_scalar(
+        "select relname::text from pg_class
+         where relnamespace = current_schema()::regnamespace and relkind = 'r' and not relrowsecurity
+         and relname <> '_sqlx_migrations'",
+    )
+    .fetch_all(&pool)
+    .await
+    .unwrap();
+    assert_eq!(open, [""; 0]);
+}
+
+/// The policies alone decide here: these statements know the ids and ask for no membership.
+#[sqlx::test(migrations = "../migrations")]
+async fn another_person_adds_nothing_to_a_foreign_chat(pool: PgPool) {
+    let (world, chat) = furnished(pool).await;
+    let ids = |sql: &'static str| sqlx::query_scalar::<_, Uuid>(sql).fetch_one(&world.rows);
+    let message = ids("select id from messages").await.unwrap();
+    let reply = ids("select id from replies").await.unwrap();
+    let id = Uuid::now_v7();
+    for sql in [
+        format!("insert into members (chat_id, user_id) values ('{chat}', 'ben')"),
+        format!(
+            "insert into messages (chat_id, seq, id, number, changed_seq, role, sender_id, content)
+             values ('{chat}', 99, '{id}', 99, 99, 'user', 'ben', 'x')"
+        ),
+        format!(
+            "insert into messages (chat_id, seq, id, number, changed_seq, role, sender_id, content)
+             values ('{chat}', 99, '{id}', 99, 99, 'user', 'anna', 'forged')"
+        ),
+        format!("insert into reactions (message_id, emoji, user_id) values ('{message}', 'x', 'ben')"),
+        format!("insert into reactions (message_id, emoji, user_id) values ('{message}', 'x', 'anna')"),
+        format!(
+            "insert into replies (id, chat_id, asked_by, prompt_seq, state)
+             values ('{id}', '{chat}', 'ben', 1, 'queued')"
+        ),
+        format!("insert into reply_parts (reply_id, attempt, byte_offset, text) values ('{reply}', 1, 99, 'x')"),
+        format!("insert into jobs (id, kind, chat_id) values ('{id}', 'reply', '{chat}')"),
+        format!("insert into jobs (id, kind) values ('{id}', 'erase')"),
+        format!("insert into chats (id, kind, owner_id) values ('{id}', 'channel', 'anna')"),
+        format!("insert into posts (id, owner_id, content) values ('{id}', 'anna', 'x')"),
+        format!(
+            "insert into attachments (id, owner_id, object_key, mime_type, size)
+             values ('{id}', 'anna', 'k', 'image/png', 1)"
+        ),
+        format!("insert into inbox (user_id, version, chat_id, event) values ('anna', 99, '{chat}', 'x')"),
+        format!("insert into inbox (user_id, version, chat_id, event) values ('ben', 99, '{chat}', 'x')"),
+        "insert into people (id, name) values ('zoe', 'Zoe')".to_owned(),
+        "insert into inbox_heads (user_id) values ('zoe')".to_owned(),
+    ] {
+        for person in [None, Some("ben")] {
+            let mut transaction = acting(&world, person).await;
+            let outcome = sqlx::query(AssertSqlSafe(sql.clone())).execute(&mut *transaction).await;
+            let error = outcome.expect_err(&sql);
+            let code = error
+                .as_database_error()
+                .and_then(|error| error.code())
+                .map(|code| code.into_owned());
+            assert_eq!(code.as_deref(), Some(REFUSED), "{sql}: {error}");
+        }
+    }
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn the_caller_is_named_in_the_statement_itself_and_forgotten_after_it(pool: PgPool) {
+    let (world, _) = furnished(pool).await;
+    let ben = shared::domain::ids::UserId::parse("ben").unwrap();
+    let bens = world
+        .people
+        .open_assistant_chat(&ben, None, None, 5)
+        .await
+        .unwrap()
+        .unwrap();
+
+    // On one connection, so that nothing could be left behind unseen.
+    let mut connection = world.restricted.acquire().await.unwrap();
+    for (person, chats) in [("anna", 2_i64), ("ben", 1), ("nobody", 0)] {
+        let seen: i64 = sqlx::query_scalar("select count(*) from chats where (select acting_as($1))")
+            .bind(person)
+            .fetch_one(&mut *connection)
+            .await
+            .unwrap();
+        assert_eq!(seen, chats, "{person}");
+        let left: Option<String> = sqlx::query_scalar("select caller()")
+            .fetch_one(&mut *connection)
+            .await
+            .unwrap();
+        assert_eq!(left, None);
+        let seen: i64 = sqlx::query_scalar("select count(*) from chats")
+            .fetch_one(&mut *connection)
+            .await
+            .unwrap();
+        assert_eq!(seen, 0);
+    }
+    assert_eq!(
+        world
+            .number(&format!("select count(*) from members where chat_id = '{bens}'"))
+            .await,
+        1
+    );
+}

@@ -1,0 +1,77 @@
+//! `cargo xtask`: the local stack and what developers and CI run. Nothing here is deployed.
+//!
+//! An [`instance::Instance`] is one stack by name, with its ports and secrets; a [`supervise::Supervisor`] starts its
+//! processes and ends them all, whatever happens; there is one file a part, and [`up`] puts the parts together.
+
+mod bench;
+mod build;
+mod console;
+mod functions;
+mod gateway;
+mod instance;
+mod migrate;
+mod model;
+mod overrides;
+mod ports;
+mod postgres;
+mod prepare;
+mod processes;
+mod program;
+mod pusher;
+mod queue;
+mod supervise;
+mod test;
+mod tokens;
+mod tools;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "The local stack of Backtalk, its tests and tools."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start everything on this machine, until Ctrl-C.
+    Up(up::Up),
+    /// Print a token for a person or an agent.
+    Token(tokens::Token),
+    /// Apply the migrations to DATABASE_URL, or else to the running stack's database.
+    Migrate(migrate::Migrate),
+    /// Write the data that lets a build check its SQL without a database.
+    Prepare(prepare::Prepare),
+    /// Measure the store, and each function's size and start.
+    Bench(bench::Bench),
+    /// Check and test everything, as CI does.
+    Test(test::Test),
+}
+
+/// One thread, so that processes are started by the thread that lives as long as we do: the kernel ends them with it.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Up(up) => up.run().await,
+        Command::Token(token) => token.run(),
+        Command::Migrate(migrate) => migrate.run().await,
+        Command::Prepare(prepare) => prepare.run().await,
+        Command::Bench(bench) => bench.run().await,
+        Command::Test(test) => test.run().await,
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            console::complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! `cargo xtask test`: all that CI checks, in the order in which it is cheapest to fail.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::build::cargo;
+use crate::console::{say, seconds};
+use crate::functions::Counts;
+use crate::instance::{Instance, repository};
+use crate::postgres::Data;
+use crate::prepare::Prepare;
+use crate::supervise::supervise;
+use crate::{program, tools, up};
+
+/// The advisories come from a git repository, which may be out of reach.
+const FETCH_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Check and test everything, as CI does.
+#[derive(Debug, Args)]
+pub(crate) struct Test {
+    /// How many processes of a function, as in `send-message=2,worker=1`.
+    #[arg(long, env = "BACKTALK_PROCESSES", default_value = "", hide_default_value = true)]
+    processes: Counts,
+    /// Only the tests: no formatting, lints, licences or query data.
+    #[arg(long)]
+    only_tests: bool,
+    /// For the test runner: a filter, for example.
+    #[arg(last = true)]
+    arguments: Vec<String>,
+}
+
+/// What was run, and how long it took.
+#[derive(Debug, Default)]
+struct Report(Vec<(String, Duration)>);
+
+impl Report {
+    async fn step(&mut self, name: &str, step: impl Future<Output = Result<()>>) -> Result<()> {
+        say(format_args!("==> {name}"));
+        let started = Instant::now();
+        let outcome = step.await.with_context(|| format!("{name} failed"));
+        self.0.push((name.to_owned(), started.elapsed()));
+        outcome
+    }
+
+    fn tell(&self) {
+        say("");
+        for (name, took) in &self.0 {
+            say(format_args!("{:>9}  {name}", seconds(*took)));
+        }
+    }
+}
+
+impl Test {
+    pub(crate) async fn run(self) -> Result<()> {
+        let mut report = Report::default();
+        let outcome = self.steps(&mut report).await;
+        report.tell();
+        outcome
+    }
+
+    async fn steps(self, report: &mut Report) -> Result<()> {
+        if !self.only_tests {
+            report.step("formatting", check(&["fmt", "--all", "--check"])).await?;
+            let lints = ["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"];
+            report.step("lints", check(&lints)).await?;
+            report
+                .step(
+                    "licences, duplicates and sources",
+                    deny(&["licenses", "bans", "sources"]),
+                )
+                .await?;
+            report.step("advisories", advisories()).await?;
+            report.step("query data", Prepare { check: true }.run()).await?;
+        }
+        let started = Instant::now();
+        let mut instance = Instance::take("test")?;
+        let outcome = supervise(&mut instance, true, async |instance, supervisor| -> Result<()> {
+            let counts = self.processes;
+            let plan = up::Plan {
+                data: Data::Fresh,
+                model: false,
+                pusher: true,
+                port: None,
+                counts,
+            };
+            say("==> the stack");
+            let exports = up::start(instance, supervisor, plan).await?;
+            report.0.push(("the stack".into(), started.elapsed()));
+            let mut tests = cargo();
+            let runner: &[&str] = if program::found("cargo-nextest") {
+                &["nextest", "run"]
+            } else {
+                &["test"]
+            };
+            tests
+                .args(runner)
+                .arg("--workspace")
+                .args(&self.arguments)
+                .envs(&exports);
+            report
+                .step(&format!("tests (cargo {})", runner.join(" ")), program::run(tests))
+                .await
+        })
+        .await;
+        instance.remove_env()?;
+        outcome
+    }
+}
+
+async fn check(arguments: &[&str]) -> Result<()> {
+    let mut command = cargo();
+    command.args(arguments);
+    program::run(command).await
+}
+
+async fn deny(checks: &[&str]) -> Result<()> {
+    let mut deny = Command::new(tools::cargo_deny().await?);
+    deny.current_dir(repository())
+        .args(["--log-level", "error", "check"])
+        .args(checks);
+    program::run(deny).await
+}
+
+async fn advisories() -> Result<()> {
+    let mut fetch = Command::new(tools::cargo_deny().await?);
+    fetch.current_dir(repository()).args(["fetch", "db"]);
+    if !timeout(FETCH_PATIENCE, program::output(fetch))
+        .await
+        .is_ok_and(|fetched| fetched.is_ok())
+    {
+        say("not checked: the database of advisories cannot be had from here");
+        return Ok(());
+    }
+    deny(&["advisories"]).await
+}

