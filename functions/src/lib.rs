@@ -1,9 +1,11 @@
 //! The handlers of Backtalk, one file a route beside its kin; `src/bin` has one binary for each.
 
 pub mod chats;
+pub mod events;
 pub mod messages;
 pub mod migrate;
 pub mod people;
+pub mod pusher;
 pub mod replies;
 pub mod sweeper;
 pub mod unread;

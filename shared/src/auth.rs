@@ -2,13 +2,14 @@
 //! neither `alg: none` nor a public key used as an HMAC secret gets anywhere.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::DateTime;
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{DecodingKey, TokenData, Validation, decode, decode_header};
 use serde::Deserialize;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 use tracing::warn;
 
 use crate::config::{TokenConfig, TokenKey};

@@ -91,6 +91,8 @@ impl Queue {
                     Ok(SendMessageBatchRequestEntry::builder()
                         .id(index.to_string())
                         .message_body(serde_json::to_string(&WakeUp::of(wake.job_id))?)
+                        // On a standard queue this asks for fairness alone: a busy chat does not hold the others up.
+                        .set_message_group_id(wake.chat_id.map(|chat| chat.to_string()))
                         .delay_seconds(wake.after_seconds.clamp(0, MAX_DELAY_SECONDS))
                         .build()?)
                 })

@@ -89,3 +89,12 @@ pub(crate) fn cargo() -> Command {
     }
     cargo
 }
+
+/// Cargo for what compiles no code. It has a target folder of its own, so that checks share their work with one another
+/// and compiling our packages anew, as `prepare` must, costs the builds nothing.
+pub(crate) fn checking() -> Command {
+    let targets = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from);
+    let mut cargo = cargo();
+    cargo.env("CARGO_TARGET_DIR", targets.join("check"));
+    cargo
+}

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::build::cargo;
+use crate::build::checking;
 use crate::console::say;
 use crate::instance::{Instance, repository};
 use crate::postgres::{self, Data};
@@ -52,33 +52,23 @@ impl Prepare {
     }
 }
 
-/// Compiles whatever has queries, with a target folder of its own: there, only our packages are compiled anew each time.
+/// Checks whatever has queries. Ours are forgotten first: sqlx's macros write only when they are compiled anew.
 async fn expand(url: &str, into: &Path) -> Result<()> {
     if into.exists() {
         fs::remove_dir_all(into)?;
     }
     fs::create_dir_all(into)?;
-    let target = repository().join("target/prepare");
-    let mut clean = cargo();
-    clean.args([
-        "clean",
-        "--quiet",
-        "--package",
-        "shared",
-        "--package",
-        "functions",
-        "--package",
-        "tests",
-    ]);
-    program::output({
-        clean.env("CARGO_TARGET_DIR", &target);
-        clean
-    })
-    .await?;
-    let mut check = cargo();
-    check.args(["check", "--workspace", "--exclude", "xtask", "--all-targets"]);
+    let mut clean = checking();
+    clean.args(["clean", "--quiet"]);
+    clean.args(
+        ["shared", "functions", "tests"]
+            .iter()
+            .flat_map(|package| ["--package", package]),
+    );
+    program::output(clean).await?;
+    let mut check = checking();
+    check.args(["check", "--workspace", "--all-targets"]);
     check
-        .env("CARGO_TARGET_DIR", &target)
         .env("DATABASE_URL", format!("{url}?options=-csearch_path%3D{SCHEMA}"))
         .env("SQLX_OFFLINE", "false")
         .env("SQLX_OFFLINE_DIR", into);

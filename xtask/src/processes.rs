@@ -52,9 +52,14 @@ impl Processes {
 fn started_at(pid: Pid) -> Option<String> {
     if cfg!(target_os = "linux") {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The program's name, in brackets, may hold spaces; the start is the twentieth field after it.
+        // The program's name, in brackets, may hold spaces. After it: the state, `Z` for one that has ended and waits for
+        // its parent to notice, and as the twentieth field the start.
         let (_, fields) = stat.rsplit_once(')')?;
-        return fields.split_whitespace().nth(19).map(str::to_owned);
+        let fields: Vec<&str> = fields.split_whitespace().collect();
+        return fields
+            .get(19)
+            .filter(|_| fields[0] != "Z")
+            .map(|start| (*start).to_owned());
     }
     let ps = std::process::Command::new("ps")
         .args(["-o", "lstart=", "-p", &pid.to_string()])

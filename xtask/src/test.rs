@@ -7,7 +7,7 @@ use clap::Args;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::build::cargo;
+use crate::build::{cargo, checking};
 use crate::console::{say, seconds};
 use crate::functions::Counts;
 use crate::instance::{Instance, repository};
@@ -64,9 +64,8 @@ impl Test {
 
     async fn steps(self, report: &mut Report) -> Result<()> {
         if !self.only_tests {
-            report.step("formatting", check(&["fmt", "--all", "--check"])).await?;
-            let lints = ["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"];
-            report.step("lints", check(&lints)).await?;
+            report.step("formatting", formatting()).await?;
+            report.step("lints", lint()).await?;
             report
                 .step(
                     "licences, duplicates and sources",
@@ -111,16 +110,22 @@ impl Test {
     }
 }
 
-async fn check(arguments: &[&str]) -> Result<()> {
-    let mut command = cargo();
-    command.args(arguments);
-    program::run(command).await
+async fn formatting() -> Result<()> {
+    let mut fmt = cargo();
+    fmt.args(["fmt", "--all", "--check"]);
+    program::run(fmt).await
+}
+
+async fn lint() -> Result<()> {
+    let mut clippy = checking();
+    clippy.args(["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]);
+    program::run(clippy).await
 }
 
 async fn deny(checks: &[&str]) -> Result<()> {
     let mut deny = Command::new(tools::cargo_deny().await?);
     deny.current_dir(repository())
-        .args(["--log-level", "error", "check"])
+        .args(["check", "--hide-inclusion-graph"])
         .args(checks);
     program::run(deny).await
 }

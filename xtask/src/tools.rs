@@ -61,11 +61,11 @@ async fn make_environment(home: &Path) -> Result<()> {
         venv.args(["-m", "venv", "--clear"]).arg(home);
         venv
     };
-    if program::output(venv()).await.is_err() {
+    if let Err(error) = program::output(venv()).await {
         // Debian's Python comes without it.
         apt_get(&["python3-venv"])
             .await
-            .context("Python 3.10 or later with its venv module is needed")?;
+            .with_context(|| format!("Python 3.10 or later with its venv module is needed ({error:#})"))?;
         program::output(venv()).await?;
     }
     Ok(())

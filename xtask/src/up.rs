@@ -288,7 +288,7 @@ Ready after {took}. Ctrl-C ends everything.
 
 Open a chat with the model, watch it answer, and read what is kept. Paste line by line:
 
-. {env}; CHAT=$(curl -sS "$API_URL/api/chat" -H "authorization: Bearer $ANNA_TOKEN" -H 'content-type: application/json' -d '{{"kind":"assistant"}}' | python3 -c 'import json,sys; print(json.load(sys.stdin)["chat"]["id"])'); echo "$CHAT"
+. {env}; CHAT=$(curl -sS "$API_URL/api/chat" -H "authorization: Bearer $ANNA_TOKEN" -H 'content-type: application/json' -d '{{"kind":"assistant"}}' | python3 -c 'import json,sys; a = json.load(sys.stdin); print(a["chat"]["id"] if "chat" in a else sys.exit(a["detail"]))'); echo "$CHAT"
 curl -sSN "$API_URL/api/chat/$CHAT/messages" -H "authorization: Bearer $ANNA_TOKEN" -H 'accept: text/event-stream' -H 'content-type: application/json' -d '{{"clientId":"first","content":"Tell me a very short story about a lighthouse."}}'
 curl -sS "$API_URL/api/chat/$CHAT/messages" -H "authorization: Bearer $ANNA_TOKEN"; echo; curl -sS "$API_URL/api/chat-messages" -H "authorization: Bearer $ANNA_TOKEN"; echo
 "#,

@@ -8,7 +8,7 @@ use shared::app::App;
 use shared::domain::chat::{Chat, Kind};
 use shared::domain::ids::ChatId;
 use shared::error::{Error, FieldError};
-use shared::http::{Request, Response, Result, ok};
+use shared::http::{Request, Response, Result, not_modified, ok, tagged};
 use shared::store::chats::ListCursor;
 
 #[derive(Serialize)]
@@ -24,13 +24,25 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     let size = request.page_size()?;
     let kind = request.query("kind").map(parse_kind).transpose()?;
     let cursor = request.query("cursor").map(parse_cursor).transpose()?;
+    // Read before the list: a tag may be older than what it names, never newer.
+    let version = app.store.inbox_version(&caller.id).await?;
+    let tag = format!(
+        "\"{version}-{}-{}-{}\"",
+        size.rows(),
+        kind.map_or("all", Kind::word),
+        cursor.map(written).unwrap_or_default()
+    );
+    if request.has(&tag) {
+        return Ok(not_modified(&tag));
+    }
     app.store.meet(&caller).await?;
     let page = app.store.chats(&caller.id, kind, cursor, size).await?;
-    ok(&ChatList {
+    let list = ChatList {
         chats: page.chats,
         total: page.total,
         next_cursor: page.next.map(written),
-    })
+    };
+    Ok(tagged(ok(&list)?, &tag))
 }
 
 fn parse_kind(text: &str) -> Result<Kind> {

@@ -1,3 +1,4 @@
-//! People: `/api/me`.
+//! People: `/api/me`, `/api/me/presence`.
 
 pub mod me;
+pub mod presence;

@@ -29,6 +29,8 @@ const STORE_EVERY: Duration = Duration::from_millis(100);
 const STORE_BYTES: usize = 1024;
 /// The lease is renewed four times before it would run out.
 const RENEWALS_A_LEASE: u32 = 4;
+/// Text goes to the other devices this often at most: Pusher bills by the message.
+const PUSH_EVERY: Duration = Duration::from_millis(150);
 /// What ends a reply is tried again while Postgres is away; after that the lease runs out and another attempt begins.
 const END_TRIES: u32 = 5;
 const END_REST: Duration = Duration::from_millis(300);
@@ -50,12 +52,7 @@ pub enum Attempt {
 
 /// Writes the attempt that `claim` allows. `reader` is who listens to this response, if anybody does.
 pub async fn write(app: &App, claim: &Claim, reader: Option<&EventSink>) -> Attempt {
-    let mut audience = Audience {
-        app,
-        claim,
-        reader,
-        pushes: JoinSet::new(),
-    };
+    let mut audience = Audience::new(app, claim, reader);
     audience.tell(Event::reply_started(claim.chat_id, claim.reply_id, claim.attempt));
     let attempt = Writer::new(app, claim).run(&mut audience).await;
     match &attempt {
@@ -73,12 +70,7 @@ pub async fn write(app: &App, claim: &Claim, reader: Option<&EventSink>) -> Atte
 
 /// Ends a reply without another attempt.
 pub async fn fail(app: &App, claim: &Claim, failure: Failure) -> Attempt {
-    let mut audience = Audience {
-        app,
-        claim,
-        reader: None,
-        pushes: JoinSet::new(),
-    };
+    let mut audience = Audience::new(app, claim, None);
     let attempt = end(app, claim, &Ending::Failed(failure), &mut audience).await;
     while audience.pushes.join_next().await.is_some() {}
     attempt
@@ -90,9 +82,29 @@ struct Audience<'a> {
     claim: &'a Claim,
     reader: Option<&'a EventSink>,
     pushes: JoinSet<()>,
+    /// How much of the text the other devices were told, and when.
+    pushed: usize,
+    pushed_at: Instant,
 }
 
-impl Audience<'_> {
+impl<'a> Audience<'a> {
+    fn new(app: &'a App, claim: &'a Claim, reader: Option<&'a EventSink>) -> Self {
+        Self { app, claim, reader, pushes: JoinSet::new(), pushed: 0, pushed_at: Instant::now() }
+    }
+
+    /// Tells the other devices what is new of the text, if that was not done a moment ago. The last piece comes with the
+    /// whole message.
+    fn push_text(&mut self, text: &str) {
+        if text.len() == self.pushed || self.pushed_at.elapsed() < PUSH_EVERY {
+            return;
+        }
+        let piece = &text[self.pushed..];
+        let delta = Event::reply_delta(self.claim.chat_id, self.claim.reply_id, self.pushed, piece);
+        self.pushed = text.len();
+        self.pushed_at = Instant::now();
+        self.push(vec![delta], vec![self.claim.asked_by.clone()]);
+    }
+
     /// Tells the reader of this response alone.
     fn stream(&self, event: &Event) {
         if let Some(reader) = self.reader {
@@ -109,6 +121,10 @@ impl Audience<'_> {
         for event in &events {
             self.stream(event);
         }
+        self.push(events, audience);
+    }
+
+    fn push(&mut self, events: Vec<Event>, audience: Vec<UserId>) {
         let app = self.app.clone();
         self.pushes.spawn(async move {
             let news: Vec<_> = events
@@ -210,7 +226,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Listens to the model until it ends, storing and renewing beside it.
-    async fn take_down(&mut self, prompt: &Prompt, audience: &Audience<'_>) -> End {
+    async fn take_down(&mut self, prompt: &Prompt, audience: &mut Audience<'_>) -> End {
         let model = self.app.model.clone();
         let mut asking = std::pin::pin!(model.stream(prompt));
         let mut chunks: Option<Chunks> = None;
@@ -241,7 +257,10 @@ impl<'a> Writer<'a> {
                         self.save();
                     }
                 }
-                Step::Tick => self.save(),
+                Step::Tick => {
+                    self.save();
+                    audience.push_text(&self.text);
+                }
                 Step::Saved(outcome, stored) => match self.settle(outcome, stored) {
                     Hold::Held => {}
                     Hold::StopAsked => return End::StopAsked,

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use shared::app::App;
 use shared::domain::unread::UnreadMessages;
-use shared::http::{Request, Response, Result, ok};
+use shared::http::{Request, Response, Result, not_modified, ok, tagged};
 
 /// How soon a client without Pusher should ask again.
 const POLL_AFTER_MS: u32 = 5000;
@@ -19,9 +19,12 @@ struct Unread {
 pub async fn handle(app: App, request: Request) -> Result<Response> {
     let caller = request.caller(&app).await?;
     let size = request.page_size()?;
+    // Read before the list: a tag may be older than what it names, never newer.
+    let tag = format!("\"{}-{}\"", app.store.inbox_version(&caller.id).await?, size.rows());
+    if request.has(&tag) {
+        return Ok(not_modified(&tag));
+    }
     let unread = app.store.unread_messages(&caller.id, size).await?;
-    ok(&Unread {
-        unread,
-        poll_after_ms: POLL_AFTER_MS,
-    })
+    let answer = ok(&Unread { unread, poll_after_ms: POLL_AFTER_MS })?;
+    Ok(tagged(answer, &tag))
 }

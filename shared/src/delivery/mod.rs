@@ -28,6 +28,12 @@ impl Delivery {
         }
     }
 
+    /// Pusher, where it is configured.
+    #[must_use]
+    pub fn pusher(&self) -> Option<&Pusher> {
+        self.pusher.as_ref()
+    }
+
     /// Tells everyone, within [`pusher::PUSH_TIMEOUT`]. Whether Pusher took it all; `None` where there is no Pusher or
     /// nobody to tell.
     pub async fn publish(&self, news: &[Outgoing]) -> Option<bool> {

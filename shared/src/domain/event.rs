@@ -103,6 +103,14 @@ impl Event {
         Self::passing(EventType::ReplyEnded, chat_id, data)
     }
 
+    /// The reply that this event says is over.
+    #[must_use]
+    pub fn ended_reply(&self) -> Option<MessageId> {
+        (self.event_type == EventType::ReplyEnded)
+            .then(|| self.data.get("messageId").and_then(Value::as_str).and_then(MessageId::parse))
+            .flatten()
+    }
+
     /// Where a client reads what an event says, when the event itself is too large for a transport.
     #[must_use]
     pub fn fetch_path(&self) -> String {
@@ -116,6 +124,12 @@ impl Event {
     #[must_use]
     pub fn read(chat_id: ChatId, reader: &UserId, read_seq: Seq) -> Self {
         Self::passing(EventType::Read, chat_id, json!({"userId": reader, "readSeq": read_seq}))
+    }
+
+    /// Somebody types, or has stopped.
+    #[must_use]
+    pub fn typing(chat_id: ChatId, person: &UserId, is_typing: bool) -> Self {
+        Self::passing(EventType::Typing, chat_id, json!({"userId": person, "isTyping": is_typing}))
     }
 
     /// A chat is gone with all that was in it.

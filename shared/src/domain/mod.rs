@@ -5,9 +5,9 @@ pub mod event;
 pub mod ids;
 pub mod limits;
 pub mod message;
-
 pub mod person;
 pub mod reply;
 pub mod text;
+pub mod ticket;
 pub mod tokens;
 pub mod unread;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use lambda_http::RequestExt;
-use lambda_http::http::header::{ACCEPT, AUTHORIZATION, HeaderName};
+use lambda_http::http::header::{ACCEPT, AUTHORIZATION, HeaderName, IF_NONE_MATCH};
 
 use super::{Fields, Result};
 use crate::app::App;
@@ -42,12 +42,22 @@ impl Request {
 
     /// The JSON body, to be read field by field.
     pub fn fields(&self, app: &App) -> Result<Fields> {
+        Fields::of_body(self.raw_body(app)?)
+    }
+
+    /// The same of a body that may as well be empty.
+    pub fn fields_or_none(&self, app: &App) -> Result<Fields> {
+        match self.raw_body(app)? {
+            b"" => Fields::of_body(b"{}"),
+            body => Fields::of_body(body),
+        }
+    }
+
+    /// The body as it came, for what is signed byte for byte.
+    pub fn raw_body(&self, app: &App) -> Result<&[u8]> {
         let limit = app.config.limits.body_bytes;
         let body: &[u8] = self.inner.body().as_ref();
-        if body.len() > limit {
-            return Err(Error::TooLarge { limit });
-        }
-        Fields::of_body(body)
+        if body.len() > limit { Err(Error::TooLarge { limit }) } else { Ok(body) }
     }
 
     pub fn chat_id(&self) -> Result<ChatId> {
@@ -99,6 +109,19 @@ impl Request {
                 })
             })
             .transpose()
+    }
+
+    /// What a browser's EventSource had before it was cut off.
+    #[must_use]
+    pub fn last_event_id(&self) -> Option<&str> {
+        self.header(HeaderName::from_static("last-event-id"))
+    }
+
+    /// Whether the client has the version of the answer that this tag names.
+    #[must_use]
+    pub fn has(&self, tag: &str) -> bool {
+        let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+        self.header(IF_NONE_MATCH).is_some_and(|known| known.split(',').any(|one| opaque(one) == opaque(tag)))
     }
 
     /// Whether the client asked for an event stream in this response.

@@ -1,6 +1,8 @@
 //! Answers: JSON, nothing, or a stream of events.
 
 use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,7 +10,7 @@ use futures_util::stream;
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
-use lambda_http::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use lambda_http::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use lambda_http::http::{self, HeaderValue, StatusCode};
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -46,6 +48,25 @@ pub fn created(value: &impl Serialize) -> super::Result<Response> {
     json(StatusCode::CREATED, value)
 }
 
+/// What a client has already, by its tag.
+#[must_use]
+pub fn not_modified(tag: &str) -> Response {
+    let mut response = no_content();
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    tagged(response, tag)
+}
+
+/// Names a version of an answer, for `If-None-Match`.
+#[must_use]
+pub fn tagged(mut response: Response, tag: &str) -> Response {
+    if let Ok(tag) = HeaderValue::from_str(tag) {
+        response.headers_mut().insert(ETAG, tag);
+    }
+    // A browser may keep the answer, but must ask each time whether it still holds.
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    response
+}
+
 #[must_use]
 pub fn no_content() -> Response {
     let mut response = http::Response::new(Full::new(Bytes::new()).boxed_unsync());
@@ -62,7 +83,11 @@ pub(super) fn problem(problem: &Problem) -> Response {
 /// Where the events of a streamed answer go. A reader that left is no error, and a slow one holds nobody up: the work
 /// goes on without it. What waits for it here is bounded by the length of one reply.
 #[derive(Clone, Debug)]
-pub struct EventSink(mpsc::UnboundedSender<Bytes>);
+pub struct EventSink {
+    frames: mpsc::UnboundedSender<Bytes>,
+    /// Bytes that the reader has not taken yet.
+    waiting: Arc<AtomicUsize>,
+}
 
 impl EventSink {
     pub fn send(&self, event: &Event) {
@@ -79,18 +104,39 @@ impl EventSink {
         self.send_frame("reconnect", &serde_json::json!({}));
     }
 
+    /// An event of a person's inbox: a reader that comes again names its version in `Last-Event-ID`.
+    pub fn send_numbered(&self, version: i64, event: &Event) {
+        self.send_lines(&format!("id: {version}\n"), event.event_type.word(), event);
+    }
+
+    /// Something about the stream itself, and the version that it stands at.
+    pub fn send_mark(&self, name: &str, version: i64) {
+        self.send_lines(&format!("id: {version}\n"), name, &serde_json::json!({"version": version}));
+    }
+
     /// Whether somebody still listens.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        !self.0.is_closed()
+        !self.frames.is_closed()
+    }
+
+    /// How many bytes the reader has still to take. Whoever could send without end waits while these are many.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     fn send_frame(&self, name: &str, data: &impl Serialize) {
+        self.send_lines("", name, data);
+    }
+
+    fn send_lines(&self, id: &str, name: &str, data: &impl Serialize) {
         // serde_json escapes line breaks, so the data is one line.
         let Ok(json) = serde_json::to_string(data) else { return };
-        let frame = format!("event: {name}\ndata: {json}\n\n");
+        let frame = Bytes::from(format!("{id}event: {name}\ndata: {json}\n\n"));
+        self.waiting.fetch_add(frame.len(), Ordering::Relaxed);
         // An error says that the reader left.
-        let _left = self.0.send(Bytes::from(frame));
+        let _left = self.frames.send(frame);
     }
 }
 
@@ -98,18 +144,24 @@ impl EventSink {
 #[must_use]
 pub fn event_stream() -> (EventSink, Response) {
     let (sender, receiver) = mpsc::unbounded_channel::<Bytes>();
-    let frames = stream::unfold(receiver, |mut receiver| async move {
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let taken = waiting.clone();
+    let frames = stream::unfold((receiver, taken), |(mut receiver, taken)| async move {
         let bytes = match timeout(KEEP_ALIVE, receiver.recv()).await {
-            Ok(Some(bytes)) => bytes,
+            Ok(Some(bytes)) => {
+                taken.fetch_sub(bytes.len(), Ordering::Relaxed);
+                bytes
+            }
             Ok(None) => return None,
             Err(_) => Bytes::from_static(b": keep-alive\n\n"),
         };
-        Some((Ok::<_, Infallible>(Frame::data(bytes)), receiver))
+        Some((Ok::<_, Infallible>(Frame::data(bytes)), (receiver, taken)))
     });
     let mut response = http::Response::new(StreamBody::new(frames).boxed_unsync());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    (EventSink(sender), response)
+    let sink = EventSink { frames: sender, waiting };
+    (sink, response)
 }

@@ -241,6 +241,23 @@ impl Store {
         Ok((rows::messages(row.messages)?, running))
     }
 
+    /// Everyone in a chat, the caller too: who is told of what is not stored. `None` for a stranger.
+    pub async fn audience(&self, me: &UserId, chat: ChatId) -> Result<Option<Vec<UserId>>> {
+        let members = sqlx::query_scalar!(
+            r#"
+            select array(select everyone.user_id from members everyone where everyone.chat_id = m.chat_id) as "members!"
+            from members m
+            where m.chat_id = $2 and m.user_id = $1 and (select acting_as($1))
+            "#,
+            me.as_str(),
+            chat.uuid(),
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .doing("reading a chat's members")?;
+        members.map(|ids| ids.iter().map(|id| user_id(id)).collect()).transpose()
+    }
+
     /// Deletes a chat with all that hangs on it, if the caller owns it. Its members' inboxes learn of it.
     pub async fn delete_chat(&self, owner: &UserId, chat: ChatId) -> Result<Deleted> {
         let row = sqlx::query!(
@@ -270,7 +287,7 @@ impl Store {
             ),
             told as materialized (
                 select tell(id, null, 'chat.deleted', null, null) as user_id from gone
-                where exists (select 1 from held)
+                where (select count(*) from held) > 0
             )
             select is_own as "is_own!", array(select user_id from told) as "audience!: Vec<String>"
             from membership

@@ -1,10 +1,141 @@
-//! The inbox: what happened, per person and contiguous. Written by the `tell` function of the schema.
+//! The inbox: what happened, per person and contiguous by version. Written by the `tell` function of the schema; read by
+//! event streams, and by polls that only want to know whether there is anything new.
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::rows::{MessageRow, seq, word};
 use super::{Doing, Result, Store};
+use crate::domain::event::{Event, EventType};
+use crate::domain::ids::{ChatId, MessageId, UserId};
+use crate::domain::reply::{Failure, ReplyState, RunningReply};
+
+/// What a person's inbox holds after a cursor.
+#[derive(Debug)]
+pub struct News {
+    /// Where the inbox stands now.
+    pub version: i64,
+    /// The cursor is older than what the inbox keeps, or not from this inbox: the chats must be read anew.
+    pub is_lost: bool,
+    /// Where to go on: past everything that was looked at, of other chats too.
+    pub next: i64,
+    /// In order, each with its version.
+    pub events: Vec<(i64, Event)>,
+    /// Replies to this person that are being written, with no text.
+    pub running: Vec<(ChatId, RunningReply)>,
+}
+
+#[derive(Debug, Deserialize)]
+struct NewsRow {
+    version: i64,
+    event: String,
+    chat_id: Uuid,
+    seq: Option<i64>,
+    data: Option<Value>,
+    created_at: DateTime<Utc>,
+    message: Option<MessageRow>,
+    reply_state: Option<String>,
+    reply_failure: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RunningRow {
+    id: Uuid,
+    chat_id: Uuid,
+    attempt: i32,
+}
 
 impl Store {
+    /// How far a person's inbox has come: one look-up in inbox_heads_pkey. 0 for somebody we never met.
+    pub async fn inbox_version(&self, me: &UserId) -> Result<i64> {
+        let version = sqlx::query_scalar!(
+            "select version from inbox_heads where user_id = $1 and (select acting_as($1))",
+            me.as_str(),
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .doing("reading an inbox's version")?;
+        Ok(version.unwrap_or(0))
+    }
+
+    /// What happened after a version, of one chat or of all: a range of inbox_pkey, at most `most` rows of it.
+    ///
+    /// A message is told as it is now: whoever is late gets the edited text at once, and the edit again.
+    pub async fn news(&self, me: &UserId, after: i64, chat: Option<ChatId>, most: i64) -> Result<News> {
+        let row = sqlx::query!(
+            r#"
+            with head as (
+                select version from inbox_heads where user_id = $1 and (select acting_as($1))
+            ),
+            page as materialized (
+                select version, event, chat_id, seq, message_id, data, created_at
+                from inbox
+                where user_id = $1 and version > $2 and (select acting_as($1))
+                order by version
+                limit $4
+            )
+            select
+                coalesce((select version from head), 0) as "version!",
+                (select min(version) from inbox where user_id = $1 and (select acting_as($1))) as oldest,
+                (select max(version) from page) as last,
+                (
+                    select coalesce(jsonb_agg(jsonb_build_object(
+                        'version', page.version, 'event', page.event, 'chat_id', page.chat_id, 'seq', page.seq,
+                        'data', page.data, 'created_at', page.created_at,
+                        'message', (
+                            select message_json(m) from messages m
+                            where m.id = page.message_id and m.chat_id = page.chat_id
+                        ),
+                        'reply_state', replies.state, 'reply_failure', replies.failure
+                    ) order by page.version), '[]')
+                    from page
+                    left join replies on replies.id = page.message_id and page.event = 'message.created'
+                    where $3::uuid is null or page.chat_id = $3
+                ) as "news!: Json<Vec<NewsRow>>",
+                (
+                    select coalesce(jsonb_agg(jsonb_build_object('id', id, 'chat_id', chat_id, 'attempt', attempt)), '[]')
+                    from replies
+                    where asked_by = $1 and state = 'streaming' and ($3::uuid is null or chat_id = $3)
+                        and (select acting_as($1))
+                ) as "running!: Json<Vec<RunningRow>>"
+            "#,
+            me.as_str(),
+            after,
+            chat.map(ChatId::uuid),
+            most,
+        )
+        .fetch_one(&self.pool)
+        .await
+        .doing("reading an inbox")?;
+        let is_lost = after > row.version || row.oldest.map_or(row.version, |oldest| oldest - 1) > after;
+        let mut events = Vec::new();
+        for news in row.news.0 {
+            let version = news.version;
+            events.extend(told(news)?.into_iter().map(|event| (version, event)));
+        }
+        let running = row.running.0.into_iter().map(|reply| {
+            let running = RunningReply {
+                message_id: MessageId::from(reply.id),
+                state: ReplyState::Streaming,
+                attempt: reply.attempt,
+                text: String::new(),
+            };
+            (ChatId::from(reply.chat_id), running)
+        });
+        Ok(News {
+            version: row.version,
+            is_lost,
+            next: row.last.unwrap_or(after),
+            events,
+            running: running.collect(),
+        })
+    }
+
     /// Forgets what is older than the inbox keeps, at most so many rows a call; a cursor from before must read its chats
     /// anew. Served by inbox_created_at.
     pub async fn trim_inboxes(&self, keep: Duration, most: i64) -> Result<u64> {
@@ -26,4 +157,37 @@ impl Store {
         .doing("trimming inboxes")?;
         Ok(done.rows_affected())
     }
+}
+
+/// The events of one row: a reply's message brings its end along, so that whoever resumes learns of both or neither.
+fn told(row: NewsRow) -> Result<Vec<Event>> {
+    let event_type = word("event", &row.event, EventType::parse)?;
+    let chat_id = ChatId::from(row.chat_id);
+    let Some(message) = row.message else {
+        return Ok(match (event_type, row.data) {
+            // Its chat is gone; `chat.deleted` follows.
+            (EventType::MessageCreated | EventType::MessageUpdated | EventType::MessageDeleted, _) => Vec::new(),
+            (_, data) => vec![Event {
+                event_type,
+                chat_id,
+                seq: row.seq.filter(|at| *at > 0).map(seq).transpose()?,
+                at: Some(row.created_at),
+                data: data.unwrap_or_else(|| json!({})),
+            }],
+        });
+    };
+    let message = message.try_into()?;
+    let mut events = vec![Event {
+        event_type,
+        seq: row.seq.map(seq).transpose()?,
+        at: Some(row.created_at),
+        ..Event::message_created(&message)
+    }];
+    if let Some(state) = row.reply_state {
+        let state = word("reply state", &state, ReplyState::parse)?;
+        let failure = row.reply_failure.as_deref().and_then(Failure::parse);
+        let failure = failure.filter(|_| state == ReplyState::Failed);
+        events.push(Event::reply_ended(chat_id, message.id, state, failure));
+    }
+    Ok(events)
 }

@@ -10,6 +10,7 @@ pub mod jobs;
 pub mod messages;
 pub mod people;
 pub mod replies;
+pub mod tickets;
 pub mod unread;
 
 mod rows;

@@ -1,5 +1,7 @@
 //! People are known from their first authenticated request.
 
+use chrono::{DateTime, Utc};
+
 use super::rows::user_id;
 use super::{Doing, Result, Store};
 use crate::domain::ids::UserId;
@@ -37,6 +39,24 @@ impl Store {
         .execute(&self.pool)
         .await
         .doing("meeting a person")?;
+        Ok(())
+    }
+
+    /// Somebody was there: at `at`, or now. Written twice a minute at most, and never turned back.
+    pub async fn saw(&self, person: &UserId, at: Option<DateTime<Utc>>) -> Result<()> {
+        sqlx::query!(
+            r#"
+            update people
+            set last_seen_at = least(coalesce($2, now()), now())
+            where id = $1 and (select acting_as($1))
+                and (last_seen_at is null or last_seen_at < least(coalesce($2, now()), now()) - interval '30 seconds')
+            "#,
+            person.as_str(),
+            at,
+        )
+        .execute(&self.pool)
+        .await
+        .doing("noting that somebody was there")?;
         Ok(())
     }
 

@@ -282,6 +282,8 @@ impl Store {
                 from replies
                 where id = $2 and fence = $3 and state = 'streaming' and (select acting_as($1))
                     and (select set_config('synchronous_commit', 'off', true)) is not null
+                -- Against a claim or a deletion at this very moment; the foreign key would lock the row anyway.
+                for share
             ),
             added as (
                 insert into reply_parts (reply_id, attempt, byte_offset, text)
@@ -371,12 +373,22 @@ impl Store {
         let metadata = failure.map_or_else(|| json!({}), |failure| json!({"reason": failure}));
         let row = sqlx::query!(
             r#"
-            with ended as (
-                update replies
+            with place as materialized (
+                -- The chat is locked before its reply, as by whoever deletes it.
+                select id from chats
+                where (select acting_as($1)) and id = (
+                    select chat_id from replies where id = $2 and fence = $3 and (select acting_as($1))
+                )
+                for no key update
+            ),
+            ended as (
+                update replies r
                 set state = $4, failure = $5, ended_at = now(), fence = null, lease_until = null,
                     model = $6, input_tokens = $7, output_tokens = $8, cached_tokens = $9
-                where id = $2 and fence = $3 and state = 'streaming' and (select acting_as($1))
-                returning id, chat_id
+                from place
+                where r.chat_id = place.id and r.id = $2 and r.fence = $3 and r.state = 'streaming'
+                    and (select acting_as($1))
+                returning r.id, r.chat_id
             ),
             taken as (
                 update chats c
@@ -470,15 +482,27 @@ impl Store {
             select
                 r.state, r.attempt, r.failure,
                 coalesce((
-                    -- Parts are appended whole, and readers have whole parts.
-                    select string_agg(text, '' order by byte_offset) from reply_parts
-                    where reply_id = r.id and attempt = r.attempt
-                        and byte_offset >= case when r.attempt = $4 then $5 else 0 end
+                    -- From the part on in which the reader stopped: the writer may have written it again, and longer.
+                    select string_agg(
+                        case
+                            when p.byte_offset >= seen.bytes then p.text
+                            else convert_from(substring(convert_to(p.text, 'UTF8') from seen.bytes - p.byte_offset + 1), 'UTF8')
+                        end,
+                        '' order by p.byte_offset
+                    )
+                    from reply_parts p
+                    where p.reply_id = r.id and p.attempt = r.attempt
+                        and p.byte_offset + octet_length(p.text) > seen.bytes
+                        and p.byte_offset >= coalesce((
+                            select max(byte_offset) from reply_parts
+                            where reply_id = r.id and attempt = r.attempt and byte_offset < seen.bytes
+                        ), 0)
                 ), '') as "text!",
                 (
                     select message_json(m) from messages m where m.id = r.id
                 ) as "message?: Json<MessageRow>"
             from replies r
+            cross join lateral (select case when r.attempt = $4 then $5 else 0 end as bytes) as seen
             where r.id = $3 and r.chat_id = $2 and (select acting_as($1))
                 and exists (select 1 from members where chat_id = $2 and user_id = $1)
             "#,

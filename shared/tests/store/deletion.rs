@@ -57,7 +57,7 @@ async fn a_deleted_chat_leaves_no_row_and_frees_its_slot(pool: PgPool) {
         world.people.delete_chat(&anna.id, chat).await.unwrap(),
         Deleted::NoSuchChat
     );
-    assert_eq!(world.number("select assistant_chats from people").await, 1);
+    assert_eq!(world.number("select assistant_chats::bigint from people").await, 1);
     assert!(world.people.chat(&anna.id, other).await.unwrap().is_some());
     let news: String = sqlx::query_scalar("select event from inbox order by version desc limit 1")
         .fetch_one(&world.rows)

@@ -20,7 +20,7 @@ const RUNS: i64 = 7;
 /// 2,000 people with as many chats, 60,000 messages and 20,000 replies; Anna is in forty chats.
 const MUCH: &str = "
     insert into people (id, name) select 'p' || n, 'P' from generate_series(1, 2000) n;
-    insert into inbox_heads (user_id) select id from people on conflict do nothing;
+    insert into inbox_heads (user_id, version) select id, 10 from people on conflict do nothing;
     insert into chats (id, kind, owner_id, last_seq, last_number, last_message_seq, last_message_at)
         select gen_random_uuid(), 'channel', 'p' || n, 30, 30, 30, now() from generate_series(1, 2000) n;
     insert into members (chat_id, user_id, role) select id, owner_id, 'owner' from chats where kind = 'channel';

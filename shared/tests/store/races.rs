@@ -3,12 +3,13 @@
 use std::collections::{BTreeSet, HashSet};
 
 use shared::domain::chat::Kind;
-use shared::domain::reply::ReplyState;
+use shared::domain::reply::{Failure, ReplyState};
 use shared::store::chats::Deleted;
 use shared::store::messages::SendOutcome;
+use shared::store::replies::{Hold, Reach};
 use sqlx::PgPool;
 
-use crate::world::{LEASE, World, at_once, draft};
+use crate::world::{LEASE, World, at_once, completed, draft};
 
 #[sqlx::test(migrations = "../migrations")]
 async fn fifty_sends_of_one_client_id_are_one_message(pool: PgPool) {
@@ -162,7 +163,7 @@ async fn the_cap_on_assistant_chats_holds_against_fifty_at_once(pool: PgPool) {
     assert_eq!(world.number("select count(*) from members").await, 5);
     assert_eq!(
         world
-            .number("select assistant_chats from people where id = 'anna'")
+            .number("select assistant_chats::bigint from people where id = 'anna'")
             .await,
         5
     );
@@ -178,7 +179,7 @@ async fn the_cap_on_assistant_chats_holds_against_fifty_at_once(pool: PgPool) {
     assert!(deleted.iter().any(|deleted| matches!(deleted, Deleted::Gone { .. })));
     assert_eq!(
         world
-            .number("select assistant_chats from people where id = 'anna'")
+            .number("select assistant_chats::bigint from people where id = 'anna'")
             .await,
         4
     );
@@ -217,7 +218,7 @@ async fn of_many_workers_one_claims_a_reply(pool: PgPool) {
         let claims: Vec<_> = reached
             .iter()
             .filter_map(|reach| match reach {
-                shared::store::replies::Reach::Claimed(claim) => Some(claim),
+                Reach::Claimed(claim) => Some(claim),
                 _ => None,
             })
             .collect();
@@ -245,7 +246,7 @@ async fn of_many_ends_one_ends_a_reply(pool: PgPool) {
         let (store, claim) = (world.system.clone(), claim.clone());
         async move {
             store
-                .end_reply(&claim, &crate::world::completed("answer"))
+                .end_reply(&claim, &completed("answer"))
                 .await
                 .unwrap()
         }
@@ -312,5 +313,78 @@ async fn crossing_chats_never_deadlock(pool: PgPool) {
     .await;
 
     assert_eq!(world.number("select count(*) from messages").await, 16 * 12);
+    world.assert_inboxes_are_contiguous().await;
+}
+
+/// A writer that does not know yet that it lost its lease writes on while another takes over.
+#[sqlx::test(migrations = "../migrations")]
+async fn a_takeover_and_the_old_writers_last_words_do_not_mix(pool: PgPool) {
+    let world = World::on(pool).await;
+    let anna = world.person("anna").await;
+    let chat = world.assistant_chat(&anna).await;
+    for _ in 0..10 {
+        let sent = world.ask(&anna, chat, "hi").await;
+        let (job, old) = (sent.wake.unwrap().job_id, sent.claim.unwrap());
+        world.let_the_lease_run_out(old.reply_id).await;
+        let outcomes = at_once(12, |index| {
+            let (store, old) = (world.system.clone(), old.clone());
+            async move {
+                match index {
+                    0 => match store.reach_for_reply(job, LEASE, 3).await.unwrap() {
+                        Reach::Claimed(new) => Some(new),
+                        other => panic!("{other:?}"),
+                    },
+                    _ => {
+                        store.append_to_reply(&old, index, "old").await.unwrap();
+                        None
+                    }
+                }
+            }
+        })
+        .await;
+        let new = outcomes.into_iter().flatten().next().unwrap();
+        assert_eq!(world.system.append_to_reply(&old, 99, "old").await.unwrap(), Hold::Lost);
+        world.system.append_to_reply(&new, 0, "new").await.unwrap();
+        let progress = world.people.reply_progress(&anna.id, chat, new.reply_id, 2, 0).await.unwrap().unwrap();
+        assert_eq!(progress.text, "new");
+        world.complete(&new, "new").await;
+        assert_eq!(world.number("select count(*) from reply_parts").await, 0);
+    }
+}
+
+/// Deleted while it is written to, read and answered: one after the other, and nobody waits in a circle.
+#[sqlx::test(migrations = "../migrations")]
+async fn deleting_a_busy_chat_never_deadlocks(pool: PgPool) {
+    let world = World::on(pool).await;
+    let anna = world.person("anna").await;
+    for round in 0..12 {
+        let chat = world.assistant_chat(&anna).await;
+        let mut ids = Vec::new();
+        for _ in 0..3 {
+            let job = world.send(&anna, chat, "hi").await.wake.unwrap().job_id;
+            ids.extend(world.complete(&world.claim(job).await, "answer").await.message.map(|message| message.id));
+        }
+        let claim = world.ask(&anna, chat, "hi").await.claim.unwrap();
+        at_once(12, |index| {
+            let (people, system, anna) = (world.people.clone(), world.system.clone(), anna.clone());
+            let (claim, ids) = (claim.clone(), ids.clone());
+            async move {
+                match index {
+                    0 | 1 => drop(people.delete_chat(&anna.id, chat).await.unwrap()),
+                    2 => drop(system.end_reply(&claim, &completed("answer")).await.unwrap()),
+                    3 => drop(system.append_to_reply(&claim, 0, "answer").await.unwrap()),
+                    4 => drop(system.requeue_reply(&claim, Failure::Silent, LEASE).await.unwrap()),
+                    5..8 => drop(people.mark_messages_read(&anna.id, &ids[index - 5..]).await.unwrap()),
+                    _ => {
+                        let draft = draft(&format!("c-{round}-{index}"), "hi");
+                        drop(people.send_message(&anna, chat, &draft, Some(LEASE)).await.unwrap());
+                    }
+                }
+            }
+        })
+        .await;
+    }
+    assert_eq!(world.number("select count(*) from chats").await, 0);
+    assert_eq!(world.number("select assistant_chats::bigint from people").await, 0);
     world.assert_inboxes_are_contiguous().await;
 }

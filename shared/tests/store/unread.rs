@@ -248,7 +248,7 @@ async fn five_hundred_steps_leave_unread_as_counted(pool: PgPool) {
         }
         assert_all_agree(&world, &people, &chats, step).await;
     }
-    assert!(marked > 100, "the script has become idle: it marked {marked}");
+    assert!(marked > 50, "the script has become idle: it marked {marked}");
     world.assert_inboxes_are_contiguous().await;
 }
 

@@ -1,0 +1,4 @@
+//! What happens, as it happens, without Pusher: `/api/chat/stream` and its tickets.
+
+pub mod stream;
+pub mod ticket;

@@ -1,0 +1,157 @@
+//! `GET /api/chat/stream`
+//!
+//! Reads the inbox again and again, at short intervals while something happens and at longer ones while nothing does. No
+//! connection is held between two reads, and nothing is remembered between two streams: a reader that comes again names
+//! the last version it has, and goes on exactly there.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use shared::app::App;
+use shared::domain::event::Event;
+use shared::domain::ids::{ChatId, MessageId, UserId};
+use shared::domain::reply::RunningReply;
+use shared::domain::ticket::Ticket;
+use shared::error::{Error, FieldError};
+use shared::http::{EventSink, Request, Response, Result, event_stream};
+use shared::store;
+use tokio::time::{Instant, sleep};
+
+use crate::replies::follow::Seen;
+
+const LOOK_EVERY: Duration = Duration::from_millis(150);
+/// How the rest between two looks grows while nothing happens.
+const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(1);
+/// The stream ends, as planned, before the function that gives it is ended.
+const LISTEN_FOR: Duration = Duration::from_secs(240);
+const EVENTS_A_LOOK: i64 = 100;
+/// A reader that lags so far behind is waited for.
+const MOST_WAITING: usize = 1024 * 1024;
+/// So many looks in a row may fail before the reader is told.
+const FAILED_LOOKS: u32 = 20;
+
+pub async fn handle(app: App, request: Request) -> Result<Response> {
+    let listener = listener(&app, &request).await?;
+    let chat = request.query("chatId").map(|text| chat_id(text)).transpose()?;
+    if let Some(chat) = chat {
+        app.store.audience(&listener, chat).await?.ok_or(Error::NotFound("chat"))?;
+    }
+    let after = match cursor(&request)? {
+        Some(version) => version,
+        None => app.store.inbox_version(&listener).await?,
+    };
+    let (reader, response) = event_stream();
+    let request_id = request.id().to_owned();
+    tokio::spawn(async move {
+        let mut stream = Listening { app, listener, chat, after, replies: HashMap::new() };
+        stream.run(&reader, &request_id).await;
+    });
+    Ok(response)
+}
+
+/// By bearer token, or by the `ticket` that one was changed for.
+async fn listener(app: &App, request: &Request) -> Result<UserId> {
+    let Some(text) = request.query("ticket") else { return Ok(request.caller(app).await?.id) };
+    let ticket = Ticket::parse(text).ok_or(Error::Unauthenticated("is not a ticket"))?;
+    app.store.ticket_holder(&ticket).await?.ok_or(Error::Unauthenticated("is a ticket that is unknown or has expired"))
+}
+
+fn chat_id(text: &str) -> Result<ChatId> {
+    ChatId::parse(text).ok_or_else(|| Error::Invalid(vec![FieldError::parameter("chatId", "must be a UUID")]))
+}
+
+/// Where to go on: a browser that reconnects by itself says `Last-Event-ID`, which is newer than the URL's `after`.
+fn cursor(request: &Request) -> Result<Option<i64>> {
+    let parse = |text: &str| text.trim().parse::<i64>().ok().filter(|version| *version >= 0);
+    match (request.last_event_id(), request.query("after")) {
+        (Some(text), _) if !text.trim().is_empty() => parse(text)
+            .map(Some)
+            .ok_or_else(|| Error::Invalid(vec![FieldError::parameter("Last-Event-ID", "must be an id of this stream")])),
+        (_, Some(text)) => parse(text)
+            .map(Some)
+            .ok_or_else(|| Error::Invalid(vec![FieldError::parameter("after", "must be a whole number of 0 or more")])),
+        _ => Ok(None),
+    }
+}
+
+struct Listening {
+    app: App,
+    listener: UserId,
+    chat: Option<ChatId>,
+    /// The version up to which the reader has everything.
+    after: i64,
+    /// What the reader has of the replies that are being written.
+    replies: HashMap<MessageId, Seen>,
+}
+
+impl Listening {
+    async fn run(&mut self, reader: &EventSink, request_id: &str) {
+        let until = Instant::now() + LISTEN_FOR;
+        let mut rest = LOOK_EVERY;
+        let mut failed = 0;
+        // At once, so that a reader that is cut off before anything happened knows where it stood.
+        reader.send_mark("ready", self.after);
+        while reader.is_open() {
+            if Instant::now() >= until {
+                reader.send_reconnect();
+                return;
+            }
+            if reader.waiting() < MOST_WAITING {
+                match self.look(reader).await {
+                    Ok(has_news) => {
+                        failed = 0;
+                        rest = if has_news { LOOK_EVERY } else { (rest * 5 / 4).min(LOOK_AT_LEAST_EVERY) };
+                    }
+                    Err(error) => {
+                        failed += 1;
+                        if failed >= FAILED_LOOKS {
+                            reader.send_error(&error.into(), request_id);
+                            return;
+                        }
+                    }
+                }
+            }
+            sleep(rest).await;
+        }
+    }
+
+    /// Tells what is new. Whether anything was, or is about to be.
+    async fn look(&mut self, reader: &EventSink) -> store::Result<bool> {
+        let news = self.app.store.news(&self.listener, self.after, self.chat, EVENTS_A_LOOK).await?;
+        if news.is_lost {
+            self.after = news.version;
+            self.replies.clear();
+            reader.send_mark("resync", news.version);
+            return Ok(true);
+        }
+        // First the text of replies: one that ended meanwhile is ended by its message, which is among the events.
+        for (chat, running) in &news.running {
+            self.tell_reply(reader, *chat, running).await?;
+        }
+        for (version, event) in &news.events {
+            if let Some(reply) = event.ended_reply() {
+                self.replies.remove(&reply);
+            }
+            reader.send_numbered(*version, event);
+        }
+        let has_news = news.next > self.after || !news.running.is_empty();
+        self.after = news.next;
+        Ok(has_news)
+    }
+
+    async fn tell_reply(&mut self, reader: &EventSink, chat: ChatId, running: &RunningReply) -> store::Result<()> {
+        let seen = self.replies.entry(running.message_id).or_default();
+        let progress =
+            self.app.store.reply_progress(&self.listener, chat, running.message_id, seen.attempt, seen.offset).await?;
+        let Some(progress) = progress.filter(|progress| !progress.state.is_over()) else { return Ok(()) };
+        if progress.attempt > seen.attempt {
+            *seen = Seen { attempt: progress.attempt, offset: 0 };
+            reader.send(&Event::reply_started(chat, running.message_id, progress.attempt));
+        }
+        if !progress.text.is_empty() {
+            reader.send(&Event::reply_delta(chat, running.message_id, seen.offset, &progress.text));
+            seen.offset += progress.text.len();
+        }
+        Ok(())
+    }
+}

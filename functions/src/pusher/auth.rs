@@ -1,0 +1,64 @@
+//! `POST /api/pusher/auth`, form-encoded as pusher-js sends it: `socket_id=…&channel_name=…`
+
+use serde::Serialize;
+use serde_json::json;
+use shared::app::App;
+use shared::delivery::pusher::{ChannelName, SocketId, user_channel};
+use shared::error::{Error, FieldError};
+use shared::http::{Request, Response, Result, ok};
+
+#[derive(Serialize)]
+struct Authorization {
+    auth: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channel_data: Option<String>,
+}
+
+pub async fn handle(app: App, request: Request) -> Result<Response> {
+    let caller = request.caller(&app).await?;
+    let pusher = app.delivery.pusher().ok_or(Error::NotFound("Pusher application"))?;
+    let (socket, channel) = form(request.raw_body(&app)?)?;
+    if channel == user_channel(&caller.id) {
+        return ok(&Authorization { auth: pusher.authorize_private(&socket, &channel), channel_data: None });
+    }
+    let refused = Error::Forbidden("This channel is not yours.");
+    let chat = channel.presence_chat().ok_or(refused)?;
+    if app.store.audience(&caller.id, chat).await?.is_none() {
+        return Err(Error::Forbidden("This channel is not yours."));
+    }
+    let member = json!({"user_id": caller.id, "user_info": {"name": caller.name, "image": caller.image}}).to_string();
+    ok(&Authorization {
+        auth: pusher.authorize_presence(&socket, &channel, &member),
+        channel_data: Some(member),
+    })
+}
+
+fn form(body: &[u8]) -> Result<(SocketId, ChannelName)> {
+    let value = |name: &str| {
+        form_urlencoded::parse(body).find(|(key, _)| key == name).map(|(_, value)| value.into_owned()).unwrap_or_default()
+    };
+    let socket = SocketId::parse(&value("socket_id"));
+    let channel = ChannelName::parse(&value("channel_name"));
+    let mut errors = Vec::new();
+    if socket.is_none() {
+        errors.push(FieldError::at("/socket_id", "socket_id must be the id of a Pusher connection"));
+    }
+    if channel.is_none() {
+        errors.push(FieldError::at("/channel_name", "channel_name must be the name of a channel"));
+    }
+    socket.zip(channel).ok_or(Error::Invalid(errors))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_is_read_and_what_is_wrong_is_pointed_at() {
+        let (socket, channel) = form(b"socket_id=12.34&channel_name=private-user-anna").expect("a good form");
+        assert_eq!((socket.as_str(), channel.as_str()), ("12.34", "private-user-anna"));
+        for odd in [&b""[..], b"{}", b"\xff=\xff", b"socket_id=12.34", b"socket_id=1:2&channel_name=x", b"channel_name=a:b"] {
+            assert!(matches!(form(odd), Err(Error::Invalid(_))), "{odd:?}");
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Tickets for event streams: a minute's stand-in for a bearer token.
+
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use super::rows::user_id;
+use super::{Doing, Result, Store};
+use crate::domain::ids::UserId;
+use crate::domain::ticket::Ticket;
+
+impl Store {
+    /// Makes a ticket good. Only its hash is kept.
+    pub async fn issue_ticket(&self, me: &UserId, ticket: &Ticket, good_for: Duration) -> Result<()> {
+        sqlx::query!(
+            r#"
+            insert into stream_tickets (hash, user_id, expires_at)
+            select $2, $1, now() + make_interval(secs => $3)
+            where (select acting_as($1))
+            "#,
+            me.as_str(),
+            hash(ticket),
+            good_for.as_secs_f64(),
+        )
+        .execute(&self.pool)
+        .await
+        .doing("issuing a ticket")?;
+        Ok(())
+    }
+
+    /// Whose ticket it is, while it is good: one look-up in stream_tickets_pkey.
+    pub async fn ticket_holder(&self, ticket: &Ticket) -> Result<Option<UserId>> {
+        let holder = sqlx::query_scalar!("select ticket_holder($1)", hash(ticket))
+            .fetch_one(&self.pool)
+            .await
+            .doing("reading a ticket")?;
+        holder.as_deref().map(user_id).transpose()
+    }
+
+    /// Forgets tickets that have run out, at most so many a call.
+    pub async fn forget_tickets(&self, most: i64) -> Result<u64> {
+        let done = sqlx::query!(
+            r#"
+            delete from stream_tickets
+            where hash in (select hash from stream_tickets where expires_at < now() order by expires_at limit $1)
+            "#,
+            most,
+        )
+        .execute(&self.pool)
+        .await
+        .doing("forgetting tickets")?;
+        Ok(done.rows_affected())
+    }
+}
+
+fn hash(ticket: &Ticket) -> Vec<u8> {
+    Sha256::digest(ticket.expose()).to_vec()
+}
