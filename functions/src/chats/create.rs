@@ -1,43 +1,97 @@
 //! `POST /api/chat`
 
 use serde::Serialize;
+use serde_json::Value;
 use shared::app::App;
 use shared::domain::chat::{Chat, Kind};
+use shared::domain::event::{Event, Outgoing};
+use shared::domain::ids::{ChatId, UserId};
+use shared::domain::person::Caller;
 use shared::domain::text::Title;
 use shared::error::{Error, FieldError};
-use shared::http::{Request, Response, Result, created, parsed};
+use shared::http::{Request, Response, Result, created, ok, parsed};
+use shared::store::chats::DirectChat;
 
 #[derive(Serialize)]
-struct ChatCreated {
+struct ChatOpened {
     chat: Chat,
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
     let caller = request.caller(&app).await?;
     let mut fields = request.fields(&app)?;
-    let kind = fields.required("kind", |text: String| {
-        Kind::parse(&text).ok_or_else(|| "must be one of direct, channel, assistant".to_owned())
+    let kind = fields.required("kind", |text: String| match Kind::parse(&text) {
+        Some(kind @ (Kind::Direct | Kind::Assistant)) => Ok(kind),
+        _ => Err("must be direct or assistant".to_owned()),
     });
     let title = fields.optional("title", |text: String| Title::parse(&text));
+    let members = fields.list("members", app.config.limits.members, |item| match item {
+        Value::String(text) => UserId::parse(&text).ok_or_else(|| "must be the id of a person".to_owned()),
+        _ => Err("must be a string".to_owned()),
+    });
     fields.finish()?;
 
-    let limit = app.config.limits.assistant_chats;
-    let chat_id = match parsed(kind) {
-        Kind::Assistant => {
-            app.store.meet(&caller).await?;
-            app.store
-                .open_assistant_chat(&caller.id, caller.org_id.as_deref(), title.as_ref(), limit)
-                .await?
-                .ok_or(Error::TooManyChats { limit })?
-        }
-        Kind::Direct | Kind::Channel | Kind::Post | Kind::Task => {
-            return Err(Error::Invalid(vec![FieldError::at("/kind", "kind must be assistant")]));
-        }
+    app.store.meet(&caller).await?;
+    let (chat_id, is_new) = match parsed(kind) {
+        Kind::Direct => open_direct(&app, &caller, title.as_ref(), &members).await?,
+        _ => (open_assistant(&app, &caller, title.as_ref(), &members).await?, true),
     };
     let chat = app
         .store
         .chat(&caller.id, chat_id)
         .await?
         .ok_or(Error::NotFound("chat"))?;
-    created(&ChatCreated { chat })
+    let answer = ChatOpened { chat };
+    if is_new { created(&answer) } else { ok(&answer) }
+}
+
+/// Opens the chat of two people, or finds it. Whether it is new.
+async fn open_direct(app: &App, caller: &Caller, title: Option<&Title>, members: &[UserId]) -> Result<(ChatId, bool)> {
+    if title.is_some() {
+        return Err(invalid("/title", "a direct chat has no title"));
+    }
+    let other = match members {
+        [other] if *other != caller.id => other,
+        _ => {
+            return Err(invalid(
+                "/members",
+                "members must name the one other person of a direct chat",
+            ));
+        }
+    };
+    match app.store.open_direct_chat(&caller.id, other).await? {
+        DirectChat::Known(chat_id) => Ok((chat_id, false)),
+        DirectChat::Opened { chat_id, audience } => {
+            tell(app, chat_id, audience).await;
+            Ok((chat_id, true))
+        }
+        DirectChat::NoSuchPerson => Err(Error::NotFound("person")),
+    }
+}
+
+async fn open_assistant(app: &App, caller: &Caller, title: Option<&Title>, members: &[UserId]) -> Result<ChatId> {
+    if !members.is_empty() {
+        return Err(invalid("/members", "an assistant chat has no members but its owner"));
+    }
+    let limit = app.config.limits.assistant_chats;
+    let opened = app
+        .store
+        .open_assistant_chat(&caller.id, caller.org_id.as_deref(), title, limit)
+        .await?;
+    let chat_id = opened.ok_or(Error::TooManyChats { limit })?;
+    tell(app, chat_id, vec![caller.id.clone()]).await;
+    Ok(chat_id)
+}
+
+async fn tell(app: &App, chat_id: ChatId, audience: Vec<UserId>) {
+    app.delivery
+        .publish(&[Outgoing {
+            event: Event::chat_opened(chat_id),
+            audience,
+        }])
+        .await;
+}
+
+fn invalid(pointer: &str, detail: &str) -> Error {
+    Error::Invalid(vec![FieldError::at(pointer, detail)])
 }

@@ -9,11 +9,22 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     let caller = request.caller(&app).await?;
     let chat_id = request.chat_id()?;
     let mut fields = request.fields_or_none(&app)?;
-    let is_typing = fields.optional("isTyping", |is_typing: bool| Ok(is_typing)).unwrap_or(true);
+    let is_typing = fields
+        .optional("isTyping", |is_typing: bool| Ok(is_typing))
+        .unwrap_or(true);
     fields.finish()?;
 
-    let mut audience = app.store.audience(&caller.id, chat_id).await?.ok_or(Error::NotFound("chat"))?;
+    let mut audience = app
+        .store
+        .audience(&caller.id, chat_id)
+        .await?
+        .ok_or(Error::NotFound("chat"))?;
     audience.retain(|member| *member != caller.id);
-    app.delivery.publish(&[Outgoing { event: Event::typing(chat_id, &caller.id, is_typing), audience }]).await;
+    app.delivery
+        .publish(&[Outgoing {
+            event: Event::typing(chat_id, &caller.id, is_typing),
+            audience,
+        }])
+        .await;
     Ok(no_content())
 }

@@ -34,7 +34,10 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     let listener = listener(&app, &request).await?;
     let chat = request.query("chatId").map(|text| chat_id(text)).transpose()?;
     if let Some(chat) = chat {
-        app.store.audience(&listener, chat).await?.ok_or(Error::NotFound("chat"))?;
+        app.store
+            .audience(&listener, chat)
+            .await?
+            .ok_or(Error::NotFound("chat"))?;
     }
     let after = match cursor(&request)? {
         Some(version) => version,
@@ -43,7 +46,13 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     let (reader, response) = event_stream();
     let request_id = request.id().to_owned();
     tokio::spawn(async move {
-        let mut stream = Listening { app, listener, chat, after, replies: HashMap::new() };
+        let mut stream = Listening {
+            app,
+            listener,
+            chat,
+            after,
+            replies: HashMap::new(),
+        };
         stream.run(&reader, &request_id).await;
     });
     Ok(response)
@@ -51,9 +60,14 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
 
 /// By bearer token, or by the `ticket` that one was changed for.
 async fn listener(app: &App, request: &Request) -> Result<UserId> {
-    let Some(text) = request.query("ticket") else { return Ok(request.caller(app).await?.id) };
+    let Some(text) = request.query("ticket") else {
+        return Ok(request.caller(app).await?.id);
+    };
     let ticket = Ticket::parse(text).ok_or(Error::Unauthenticated("is not a ticket"))?;
-    app.store.ticket_holder(&ticket).await?.ok_or(Error::Unauthenticated("is a ticket that is unknown or has expired"))
+    app.store
+        .ticket_holder(&ticket)
+        .await?
+        .ok_or(Error::Unauthenticated("is a ticket that is unknown or has expired"))
 }
 
 fn chat_id(text: &str) -> Result<ChatId> {
@@ -64,12 +78,18 @@ fn chat_id(text: &str) -> Result<ChatId> {
 fn cursor(request: &Request) -> Result<Option<i64>> {
     let parse = |text: &str| text.trim().parse::<i64>().ok().filter(|version| *version >= 0);
     match (request.last_event_id(), request.query("after")) {
-        (Some(text), _) if !text.trim().is_empty() => parse(text)
-            .map(Some)
-            .ok_or_else(|| Error::Invalid(vec![FieldError::parameter("Last-Event-ID", "must be an id of this stream")])),
-        (_, Some(text)) => parse(text)
-            .map(Some)
-            .ok_or_else(|| Error::Invalid(vec![FieldError::parameter("after", "must be a whole number of 0 or more")])),
+        (Some(text), _) if !text.trim().is_empty() => parse(text).map(Some).ok_or_else(|| {
+            Error::Invalid(vec![FieldError::parameter(
+                "Last-Event-ID",
+                "must be an id of this stream",
+            )])
+        }),
+        (_, Some(text)) => parse(text).map(Some).ok_or_else(|| {
+            Error::Invalid(vec![FieldError::parameter(
+                "after",
+                "must be a whole number of 0 or more",
+            )])
+        }),
         _ => Ok(None),
     }
 }
@@ -100,7 +120,11 @@ impl Listening {
                 match self.look(reader).await {
                     Ok(has_news) => {
                         failed = 0;
-                        rest = if has_news { LOOK_EVERY } else { (rest * 5 / 4).min(LOOK_AT_LEAST_EVERY) };
+                        rest = if has_news {
+                            LOOK_EVERY
+                        } else {
+                            (rest * 5 / 4).min(LOOK_AT_LEAST_EVERY)
+                        };
                     }
                     Err(error) => {
                         failed += 1;
@@ -117,7 +141,11 @@ impl Listening {
 
     /// Tells what is new. Whether anything was, or is about to be.
     async fn look(&mut self, reader: &EventSink) -> store::Result<bool> {
-        let news = self.app.store.news(&self.listener, self.after, self.chat, EVENTS_A_LOOK).await?;
+        let news = self
+            .app
+            .store
+            .news(&self.listener, self.after, self.chat, EVENTS_A_LOOK)
+            .await?;
         if news.is_lost {
             self.after = news.version;
             self.replies.clear();
@@ -141,15 +169,28 @@ impl Listening {
 
     async fn tell_reply(&mut self, reader: &EventSink, chat: ChatId, running: &RunningReply) -> store::Result<()> {
         let seen = self.replies.entry(running.message_id).or_default();
-        let progress =
-            self.app.store.reply_progress(&self.listener, chat, running.message_id, seen.attempt, seen.offset).await?;
-        let Some(progress) = progress.filter(|progress| !progress.state.is_over()) else { return Ok(()) };
+        let progress = self
+            .app
+            .store
+            .reply_progress(&self.listener, chat, running.message_id, seen.attempt, seen.offset)
+            .await?;
+        let Some(progress) = progress.filter(|progress| !progress.state.is_over()) else {
+            return Ok(());
+        };
         if progress.attempt > seen.attempt {
-            *seen = Seen { attempt: progress.attempt, offset: 0 };
+            *seen = Seen {
+                attempt: progress.attempt,
+                offset: 0,
+            };
             reader.send(&Event::reply_started(chat, running.message_id, progress.attempt));
         }
         if !progress.text.is_empty() {
-            reader.send(&Event::reply_delta(chat, running.message_id, seen.offset, &progress.text));
+            reader.send(&Event::reply_delta(
+                chat,
+                running.message_id,
+                seen.offset,
+                &progress.text,
+            ));
             seen.offset += progress.text.len();
         }
         Ok(())

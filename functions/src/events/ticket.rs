@@ -22,5 +22,8 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     app.store.meet(&caller).await?;
     let ticket = Ticket::fresh();
     app.store.issue_ticket(&caller.id, &ticket, GOOD_FOR).await?;
-    created(&IssuedTicket { ticket: ticket.expose(), expires_in_seconds: GOOD_FOR.as_secs() })
+    created(&IssuedTicket {
+        ticket: ticket.expose(),
+        expires_in_seconds: GOOD_FOR.as_secs(),
+    })
 }

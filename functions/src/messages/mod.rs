@@ -1,4 +1,7 @@
 //! Messages of a chat: `/api/chat/{chatId}/messages`.
 
+mod change;
+pub mod delete;
+pub mod edit;
 pub mod list;
 pub mod send;

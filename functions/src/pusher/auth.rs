@@ -19,7 +19,10 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     let pusher = app.delivery.pusher().ok_or(Error::NotFound("Pusher application"))?;
     let (socket, channel) = form(request.raw_body(&app)?)?;
     if channel == user_channel(&caller.id) {
-        return ok(&Authorization { auth: pusher.authorize_private(&socket, &channel), channel_data: None });
+        return ok(&Authorization {
+            auth: pusher.authorize_private(&socket, &channel),
+            channel_data: None,
+        });
     }
     let refused = Error::Forbidden("This channel is not yours.");
     let chat = channel.presence_chat().ok_or(refused)?;
@@ -35,16 +38,25 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
 
 fn form(body: &[u8]) -> Result<(SocketId, ChannelName)> {
     let value = |name: &str| {
-        form_urlencoded::parse(body).find(|(key, _)| key == name).map(|(_, value)| value.into_owned()).unwrap_or_default()
+        form_urlencoded::parse(body)
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.into_owned())
+            .unwrap_or_default()
     };
     let socket = SocketId::parse(&value("socket_id"));
     let channel = ChannelName::parse(&value("channel_name"));
     let mut errors = Vec::new();
     if socket.is_none() {
-        errors.push(FieldError::at("/socket_id", "socket_id must be the id of a Pusher connection"));
+        errors.push(FieldError::at(
+            "/socket_id",
+            "socket_id must be the id of a Pusher connection",
+        ));
     }
     if channel.is_none() {
-        errors.push(FieldError::at("/channel_name", "channel_name must be the name of a channel"));
+        errors.push(FieldError::at(
+            "/channel_name",
+            "channel_name must be the name of a channel",
+        ));
     }
     socket.zip(channel).ok_or(Error::Invalid(errors))
 }
@@ -57,7 +69,14 @@ mod tests {
     fn a_form_is_read_and_what_is_wrong_is_pointed_at() {
         let (socket, channel) = form(b"socket_id=12.34&channel_name=private-user-anna").expect("a good form");
         assert_eq!((socket.as_str(), channel.as_str()), ("12.34", "private-user-anna"));
-        for odd in [&b""[..], b"{}", b"\xff=\xff", b"socket_id=12.34", b"socket_id=1:2&channel_name=x", b"channel_name=a:b"] {
+        for odd in [
+            &b""[..],
+            b"{}",
+            b"\xff=\xff",
+            b"socket_id=12.34",
+            b"socket_id=1:2&channel_name=x",
+            b"channel_name=a:b",
+        ] {
             assert!(matches!(form(odd), Err(Error::Invalid(_))), "{odd:?}");
         }
     }

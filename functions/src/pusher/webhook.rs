@@ -16,12 +16,14 @@ const SIGNATURE: HeaderName = HeaderName::from_static("x-pusher-signature");
 pub async fn handle(app: App, request: Request) -> Result<Response> {
     let pusher = app.delivery.pusher().ok_or(Error::NotFound("Pusher application"))?;
     let header = |name| request.header(name).unwrap_or_default();
-    let webhook = pusher.verify_webhook(request.raw_body(&app)?, header(KEY), header(SIGNATURE)).map_err(|error| {
-        match error {
-            WebhookError::Forged => Error::Unauthenticated("is not needed here, but the webhook must be signed by Pusher"),
+    let webhook = pusher
+        .verify_webhook(request.raw_body(&app)?, header(KEY), header(SIGNATURE))
+        .map_err(|error| match error {
+            WebhookError::Forged => {
+                Error::Unauthenticated("is not needed here, but the webhook must be signed by Pusher")
+            }
             WebhookError::Unreadable => Error::Malformed(FieldError::at("", "The body is not a JSON object.")),
-        }
-    })?;
+        })?;
     let seen: HashSet<_> = webhook
         .events
         .iter()

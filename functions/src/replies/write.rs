@@ -89,7 +89,14 @@ struct Audience<'a> {
 
 impl<'a> Audience<'a> {
     fn new(app: &'a App, claim: &'a Claim, reader: Option<&'a EventSink>) -> Self {
-        Self { app, claim, reader, pushes: JoinSet::new(), pushed: 0, pushed_at: Instant::now() }
+        Self {
+            app,
+            claim,
+            reader,
+            pushes: JoinSet::new(),
+            pushed: 0,
+            pushed_at: Instant::now(),
+        }
     }
 
     /// Tells the other devices what is new of the text, if that was not done a moment ago. The last piece comes with the

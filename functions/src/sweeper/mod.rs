@@ -9,12 +9,16 @@ use shared::app::App;
 use shared::domain::reply::Failure;
 use shared::http::Result;
 use shared::queue::Woken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::replies::write::{Attempt, fail};
 
 /// A job is lost when its wake-up is so late. SQS itself is seconds late at worst.
 const GRACE: Duration = Duration::from_secs(15);
+/// Each chat is looked at in two runs after it was last busy.
+const LATELY: Duration = Duration::from_secs(120);
+const CHATS_A_RUN: i64 = 200;
+const TICKETS_A_RUN: i64 = 1_000;
 /// How long an inbox keeps what happened.
 const INBOX_KEEPS: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const JOBS_A_RUN: i64 = 500;
@@ -28,6 +32,7 @@ pub struct Swept {
     jobs_woken: usize,
     replies_ended: u32,
     inbox_rows_forgotten: u64,
+    unread_repaired: usize,
 }
 
 pub async fn handle(app: App, _tick: Value) -> Result<Swept> {
@@ -49,14 +54,21 @@ pub async fn handle(app: App, _tick: Value) -> Result<Swept> {
         0
     };
     let inbox_rows_forgotten = app.store.trim_inboxes(INBOX_KEEPS, INBOX_ROWS_A_RUN).await?;
+    app.store.forget_tickets(TICKETS_A_RUN).await?;
+    let repaired = app.store.repair_unread(LATELY, CHATS_A_RUN).await?;
+    for wrong in &repaired {
+        warn!(chat = %wrong.chat_id, was = wrong.was, is = wrong.is, "an unread count was wrong");
+    }
+    let unread_repaired = repaired.len();
     let swept = Swept {
         jobs_woken,
         replies_ended,
         inbox_rows_forgotten,
+        unread_repaired,
     };
     info!(
         lost = lost.len(),
-        jobs_woken, replies_ended, inbox_rows_forgotten, "swept"
+        jobs_woken, replies_ended, inbox_rows_forgotten, unread_repaired, "swept"
     );
     Ok(swept)
 }

@@ -25,6 +25,9 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
         return Ok(not_modified(&tag));
     }
     let unread = app.store.unread_messages(&caller.id, size).await?;
-    let answer = ok(&Unread { unread, poll_after_ms: POLL_AFTER_MS })?;
+    let answer = ok(&Unread {
+        unread,
+        poll_after_ms: POLL_AFTER_MS,
+    })?;
     Ok(tagged(answer, &tag))
 }

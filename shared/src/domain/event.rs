@@ -107,7 +107,12 @@ impl Event {
     #[must_use]
     pub fn ended_reply(&self) -> Option<MessageId> {
         (self.event_type == EventType::ReplyEnded)
-            .then(|| self.data.get("messageId").and_then(Value::as_str).and_then(MessageId::parse))
+            .then(|| {
+                self.data
+                    .get("messageId")
+                    .and_then(Value::as_str)
+                    .and_then(MessageId::parse)
+            })
             .flatten()
     }
 
@@ -126,10 +131,36 @@ impl Event {
         Self::passing(EventType::Read, chat_id, json!({"userId": reader, "readSeq": read_seq}))
     }
 
+    /// A chat is there that was not: before its first message, so it takes no seq.
+    #[must_use]
+    pub fn chat_opened(chat_id: ChatId) -> Self {
+        Self::passing(EventType::ChatUpdated, chat_id, json!({}))
+    }
+
+    /// A message says something else now, or was deleted.
+    #[must_use]
+    pub fn message_changed(message: &Message) -> Self {
+        let is_deleted = message.deleted_at.is_some();
+        Self {
+            event_type: if is_deleted {
+                EventType::MessageDeleted
+            } else {
+                EventType::MessageUpdated
+            },
+            seq: Some(message.changed_seq),
+            at: message.deleted_at.or(message.edited_at),
+            ..Self::message_created(message)
+        }
+    }
+
     /// Somebody types, or has stopped.
     #[must_use]
     pub fn typing(chat_id: ChatId, person: &UserId, is_typing: bool) -> Self {
-        Self::passing(EventType::Typing, chat_id, json!({"userId": person, "isTyping": is_typing}))
+        Self::passing(
+            EventType::Typing,
+            chat_id,
+            json!({"userId": person, "isTyping": is_typing}),
+        )
     }
 
     /// A chat is gone with all that was in it.

@@ -57,7 +57,11 @@ impl Request {
     pub fn raw_body(&self, app: &App) -> Result<&[u8]> {
         let limit = app.config.limits.body_bytes;
         let body: &[u8] = self.inner.body().as_ref();
-        if body.len() > limit { Err(Error::TooLarge { limit }) } else { Ok(body) }
+        if body.len() > limit {
+            Err(Error::TooLarge { limit })
+        } else {
+            Ok(body)
+        }
     }
 
     pub fn chat_id(&self) -> Result<ChatId> {
@@ -121,7 +125,8 @@ impl Request {
     #[must_use]
     pub fn has(&self, tag: &str) -> bool {
         let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-        self.header(IF_NONE_MATCH).is_some_and(|known| known.split(',').any(|one| opaque(one) == opaque(tag)))
+        self.header(IF_NONE_MATCH)
+            .is_some_and(|known| known.split(',').any(|one| opaque(one) == opaque(tag)))
     }
 
     /// Whether the client asked for an event stream in this response.

@@ -63,7 +63,9 @@ pub fn tagged(mut response: Response, tag: &str) -> Response {
         response.headers_mut().insert(ETAG, tag);
     }
     // A browser may keep the answer, but must ask each time whether it still holds.
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     response
 }
 
@@ -111,7 +113,11 @@ impl EventSink {
 
     /// Something about the stream itself, and the version that it stands at.
     pub fn send_mark(&self, name: &str, version: i64) {
-        self.send_lines(&format!("id: {version}\n"), name, &serde_json::json!({"version": version}));
+        self.send_lines(
+            &format!("id: {version}\n"),
+            name,
+            &serde_json::json!({"version": version}),
+        );
     }
 
     /// Whether somebody still listens.
@@ -162,6 +168,9 @@ pub fn event_stream() -> (EventSink, Response) {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    let sink = EventSink { frames: sender, waiting };
+    let sink = EventSink {
+        frames: sender,
+        waiting,
+    };
     (sink, response)
 }

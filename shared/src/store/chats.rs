@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 
 use super::rows::{self, ChatRow, MessageRow, user_id, word};
-use super::{Doing, Result, Store};
+use super::{Doing, Result, Store, lost_a_race};
 use crate::domain::chat::{Chat, Kind};
 use crate::domain::ids::{ChatId, UserId};
 use crate::domain::limits::PageSize;
@@ -26,6 +26,17 @@ pub struct ChatPage {
     pub total: i64,
     pub next: Option<ListCursor>,
 }
+
+/// What came of asking for a direct chat.
+#[derive(Debug, PartialEq, Eq)]
+pub enum DirectChat {
+    Known(ChatId),
+    Opened { chat_id: ChatId, audience: Vec<UserId> },
+    NoSuchPerson,
+}
+
+/// Whoever loses the race for a pair finds the winner's chat with the next look.
+const OPEN_TRIES: usize = 3;
 
 /// What came of an attempt to delete a chat.
 #[derive(Debug, PartialEq, Eq)]
@@ -124,6 +135,78 @@ impl Store {
         .await
         .doing("opening an assistant chat")?;
         Ok(opened.then_some(id))
+    }
+
+    /// Opens the direct chat of two people, or finds it: however many ask at once, a pair has one. Both are told of a new
+    /// one.
+    pub async fn open_direct_chat(&self, me: &UserId, other: &UserId) -> Result<DirectChat> {
+        for _ in 1..OPEN_TRIES {
+            match self.try_to_open_direct_chat(me, other).await {
+                // The twin committed first: a fresh look finds its chat.
+                Err(error) if lost_a_race(&error, &["chats_direct_pair"]) => {}
+                outcome => return outcome.doing("opening a direct chat")?,
+            }
+        }
+        self.try_to_open_direct_chat(me, other)
+            .await
+            .doing("opening a direct chat")?
+    }
+
+    async fn try_to_open_direct_chat(
+        &self,
+        me: &UserId,
+        other: &UserId,
+    ) -> std::result::Result<Result<DirectChat>, sqlx::Error> {
+        // One order for both, whoever asks: that of bytes, which no collation of the server changes.
+        let chat_id = ChatId::fresh();
+        let (low, high) = if me.as_str() < other.as_str() {
+            (me, other)
+        } else {
+            (other, me)
+        };
+        let row = sqlx::query!(
+            r#"
+            with known as materialized (
+                select id from chats
+                where kind = 'direct' and direct_low = $4 and direct_high = $5 and (select acting_as($1))
+            ),
+            opened as (
+                insert into chats (id, kind, direct_low, direct_high)
+                select $3, 'direct', $4, $5
+                from people
+                where id = $2 and not exists (select 1 from known) and (select acting_as($1))
+                returning id
+            ),
+            joined as (
+                insert into members (chat_id, user_id)
+                select opened.id, pair.user_id from opened cross join unnest(array[$1, $2]) as pair (user_id)
+                returning chat_id
+            ),
+            told as materialized (
+                -- Grouped, so that both have joined before the chat is told.
+                select tell(pair.chat_id, 0, 'chat.updated', null, null) as user_id
+                from (select chat_id from joined group by chat_id) as pair
+            )
+            select (select id from known) as known, array(select user_id from told) as "audience!: Vec<String>"
+            "#,
+            me.as_str(),
+            other.as_str(),
+            chat_id.uuid(),
+            low.as_str(),
+            high.as_str(),
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(match row.known {
+            Some(known) => Ok(DirectChat::Known(known.into())),
+            None if row.audience.is_empty() => Ok(DirectChat::NoSuchPerson),
+            None => row
+                .audience
+                .iter()
+                .map(|id| user_id(id))
+                .collect::<Result<_>>()
+                .map(|audience| DirectChat::Opened { chat_id, audience }),
+        })
     }
 
     /// My chats, newest activity first.
@@ -255,7 +338,9 @@ impl Store {
         .fetch_optional(&self.pool)
         .await
         .doing("reading a chat's members")?;
-        members.map(|ids| ids.iter().map(|id| user_id(id)).collect()).transpose()
+        members
+            .map(|ids| ids.iter().map(|id| user_id(id)).collect())
+            .transpose()
     }
 
     /// Deletes a chat with all that hangs on it, if the caller owns it. Its members' inboxes learn of it.

@@ -12,6 +12,7 @@ use crate::domain::limits::PageSize;
 use crate::domain::message::{Draft, Message, MessageType, Role, Status};
 use crate::domain::person::Caller;
 use crate::domain::reply::{Claim, ReplyHandle, ReplyState, Wake};
+use crate::domain::text::Content;
 
 /// A send that keeps losing races has met 2 at most: its own twin, and a reply that began meanwhile.
 const SEND_TRIES: usize = 4;
@@ -37,6 +38,19 @@ pub struct Sent {
     /// The right to write the reply at once, if it was asked for and nobody else is writing in this chat.
     pub claim: Option<Claim>,
     pub wake: Option<Wake>,
+}
+
+/// What came of changing a message.
+#[derive(Debug)]
+pub enum Change {
+    /// As it is now. Nobody has to be told where nothing changed.
+    Made {
+        message: Box<Message>,
+        audience: Vec<UserId>,
+    },
+    /// It is in the chat, but somebody else's.
+    NotYours,
+    NoSuchMessage,
 }
 
 /// Which messages of a chat.
@@ -275,6 +289,113 @@ impl Store {
                 wake,
             })))
         })())
+    }
+
+    /// Changes what an own message says.
+    pub async fn edit_message(
+        &self,
+        me: &UserId,
+        chat: ChatId,
+        message: MessageId,
+        content: &Content,
+    ) -> Result<Change> {
+        self.change_message(me, chat, message, Some(content)).await
+    }
+
+    /// Empties an own message; it keeps its place. For whoever had not read it, it is not unread any more.
+    pub async fn delete_message(&self, me: &UserId, chat: ChatId, message: MessageId) -> Result<Change> {
+        self.change_message(me, chat, message, None).await
+    }
+
+    /// One statement: the chat's row is locked first, as by a send, then the members, then the inboxes. A message that is
+    /// deleted already, or says this already, is left as it is.
+    async fn change_message(
+        &self,
+        me: &UserId,
+        chat: ChatId,
+        message: MessageId,
+        content: Option<&Content>,
+    ) -> Result<Change> {
+        let row = sqlx::query!(
+            r#"
+            with place as materialized (
+                select c.id
+                from chats c
+                where c.id = $2 and (select acting_as($1))
+                    and exists (select 1 from members where chat_id = $2 and user_id = $1)
+                for update of c
+            ),
+            named as materialized (
+                -- Locked after its chat, it is read as it is now: no seq is taken for a change that another made first.
+                select
+                    m.chat_id, m.seq, m.sender_id is not distinct from $1 and m.role = 'user' as is_own,
+                    m.deleted_at is not null as is_deleted, m.content
+                from messages m
+                join place on place.id = m.chat_id
+                where m.id = $3 and (select acting_as($1))
+                for update of m
+            ),
+            taken as (
+                update chats c
+                set last_seq = c.last_seq + 1
+                from named
+                where c.id = named.chat_id and named.is_own and not named.is_deleted
+                    and ($4::text is null or named.content <> $4) and (select acting_as($1))
+                returning c.id, c.last_seq, named.seq
+            ),
+            changed as (
+                update messages m
+                set changed_seq = taken.last_seq, content = coalesce($4, ''),
+                    edited_at = case when $4::text is null then m.edited_at else now() end,
+                    deleted_at = case when $4::text is null then now() end,
+                    metadata = case when $4::text is null then '{}' else m.metadata end,
+                    attachments = case when $4::text is null then '[]' else m.attachments end
+                from taken
+                where m.chat_id = taken.id and m.seq = taken.seq and m.deleted_at is null and (select acting_as($1))
+                returning m.chat_id, m.seq, m.id, m as message
+            ),
+            uncounted as (
+                update members r
+                set uncounted = r.uncounted + 1
+                from changed
+                where $4::text is null and r.chat_id = changed.chat_id and r.read_seq < changed.seq and r.user_id <> $1
+                    and (select acting_as($1))
+                returning r.user_id
+            ),
+            told as materialized (
+                select tell(
+                    taken.id, taken.last_seq,
+                    case when $4::text is null then 'message.deleted' else 'message.updated' end, $3, null
+                ) as user_id
+                from taken
+                where (select count(*) from changed) > 0 and (select count(*) from uncounted) >= 0
+            )
+            select
+                named.is_own as "is_own!", named.is_deleted as "is_deleted!",
+                coalesce(
+                    (select message_json(message) from changed),
+                    (select message_json(m) from messages m where m.chat_id = $2 and m.seq = named.seq)
+                ) as "message!: Json<MessageRow>",
+                array(select user_id from told) as "audience!: Vec<String>"
+            from named
+            "#,
+            me.as_str(),
+            chat.uuid(),
+            message.uuid(),
+            content.map(Content::as_str),
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .doing("changing a message")?;
+        Ok(match row {
+            None => Change::NoSuchMessage,
+            Some(row) if !row.is_own => Change::NotYours,
+            Some(row) if row.is_deleted && content.is_some() => Change::NoSuchMessage,
+            Some(row) => Change::Made {
+                message: Box::new(row.message.0.try_into()?),
+                audience: row.audience.iter().map(|id| user_id(id)).collect::<Result<_>>()?,
+            },
+        })
     }
 
     /// A page of a chat's history, ascending; `None` for a stranger.

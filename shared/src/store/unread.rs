@@ -1,5 +1,7 @@
 //! What a person has not read: found by arithmetic and read positions, never by counting messages.
 
+use std::time::Duration;
+
 use sqlx::types::Json;
 use uuid::Uuid;
 
@@ -25,7 +27,88 @@ pub struct ReadPosition {
     pub audience: Vec<UserId>,
 }
 
+/// An unread count that arithmetic had wrong.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Repaired {
+    pub chat_id: ChatId,
+    pub user_id: UserId,
+    pub was: i64,
+    pub is: i64,
+}
+
 impl Store {
+    /// Counts what is unread in chats where something happened lately, and puts right what arithmetic has wrong. The one
+    /// place that counts: it looks at `most_chats` chats, and only behind each read position.
+    ///
+    /// One snapshot serves both sides, and a row that changed meanwhile is left to the next run.
+    pub async fn repair_unread(&self, lately: Duration, most_chats: i64) -> Result<Vec<Repaired>> {
+        let rows = sqlx::query!(
+            r#"
+            with busy as (
+                -- Served by inbox_created_at.
+                select distinct chat_id from (
+                    select chat_id from inbox
+                    where created_at > now() - make_interval(secs => $1)
+                    order by created_at desc
+                    limit 10 * $2::bigint
+                ) as latest
+                limit $2
+            ),
+            counted as materialized (
+                select
+                    m.chat_id, m.user_id, m.read_seq, m.read_number, m.uncounted,
+                    c.last_number - m.read_number - m.uncounted as was,
+                    (
+                        select count(*) from messages msg
+                        where msg.chat_id = m.chat_id and msg.seq > m.read_seq
+                            and msg.sender_id is distinct from m.user_id and msg.deleted_at is null
+                            and (c.kind <> 'task' or msg.read_at is null)
+                    ) as found
+                from busy
+                join chats c on c.id = busy.chat_id
+                join members m on m.chat_id = c.id
+            ),
+            repaired as (
+                update members m
+                set uncounted = m.uncounted + counted.was - counted.found
+                from counted
+                where counted.was <> counted.found and m.chat_id = counted.chat_id and m.user_id = counted.user_id
+                    and (m.read_seq, m.read_number, m.uncounted)
+                        = (counted.read_seq, counted.read_number, counted.uncounted)
+                returning m.chat_id, m.user_id, m.read_seq, m.read_at, counted.was, counted.found
+            ),
+            told as materialized (
+                -- So that whoever polls by the inbox's version asks anew.
+                select tell(chat_id, null, 'read', null, jsonb_build_object(
+                    'userId', user_id, 'readSeq', read_seq, 'readAt', read_at
+                ))
+                from (
+                    select repaired.* from (select hold_inboxes(array(select chat_id from repaired))) as held
+                    cross join repaired
+                    order by chat_id, user_id
+                ) as each
+            )
+            select chat_id, user_id, was as "was!", found as "found!" from repaired
+            where (select count(*) from told) >= 0
+            "#,
+            lately.as_secs_f64(),
+            most_chats,
+        )
+        .fetch_all(&self.pool)
+        .await
+        .doing("repairing unread counts")?;
+        rows.into_iter()
+            .map(|row| {
+                Ok(Repaired {
+                    chat_id: row.chat_id.into(),
+                    user_id: user_id(&row.user_id)?,
+                    was: row.was,
+                    is: row.found,
+                })
+            })
+            .collect()
+    }
+
     /// My unread messages over all chats, oldest first. Chats without unread are left out by arithmetic (members_user,
     /// chats_pkey); of the others, messages_pkey gives at most a page behind each read position.
     pub async fn unread_messages(&self, me: &UserId, size: PageSize) -> Result<UnreadMessages> {

@@ -244,12 +244,7 @@ async fn of_many_ends_one_ends_a_reply(pool: PgPool) {
 
     let ended = at_once(16, |_| {
         let (store, claim) = (world.system.clone(), claim.clone());
-        async move {
-            store
-                .end_reply(&claim, &completed("answer"))
-                .await
-                .unwrap()
-        }
+        async move { store.end_reply(&claim, &completed("answer")).await.unwrap() }
     })
     .await;
 
@@ -345,7 +340,12 @@ async fn a_takeover_and_the_old_writers_last_words_do_not_mix(pool: PgPool) {
         let new = outcomes.into_iter().flatten().next().unwrap();
         assert_eq!(world.system.append_to_reply(&old, 99, "old").await.unwrap(), Hold::Lost);
         world.system.append_to_reply(&new, 0, "new").await.unwrap();
-        let progress = world.people.reply_progress(&anna.id, chat, new.reply_id, 2, 0).await.unwrap().unwrap();
+        let progress = world
+            .people
+            .reply_progress(&anna.id, chat, new.reply_id, 2, 0)
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(progress.text, "new");
         world.complete(&new, "new").await;
         assert_eq!(world.number("select count(*) from reply_parts").await, 0);
@@ -362,7 +362,13 @@ async fn deleting_a_busy_chat_never_deadlocks(pool: PgPool) {
         let mut ids = Vec::new();
         for _ in 0..3 {
             let job = world.send(&anna, chat, "hi").await.wake.unwrap().job_id;
-            ids.extend(world.complete(&world.claim(job).await, "answer").await.message.map(|message| message.id));
+            ids.extend(
+                world
+                    .complete(&world.claim(job).await, "answer")
+                    .await
+                    .message
+                    .map(|message| message.id),
+            );
         }
         let claim = world.ask(&anna, chat, "hi").await.claim.unwrap();
         at_once(12, |index| {

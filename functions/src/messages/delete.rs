@@ -1,0 +1,15 @@
+//! `DELETE /api/chat/{chatId}/messages/{messageId}`: the message keeps its place and loses its content.
+
+use shared::app::App;
+use shared::http::{Request, Response, Result};
+
+use super::change::answer;
+
+pub async fn handle(app: App, request: Request) -> Result<Response> {
+    let caller = request.caller(&app).await?;
+    let change = app
+        .store
+        .delete_message(&caller.id, request.chat_id()?, request.message_id()?)
+        .await?;
+    answer(&app, change).await
+}
