@@ -50,6 +50,9 @@ pub struct Config {
     pub model: ModelSettings,
     pub replies: ReplyConfig,
     pub limits: Limits,
+    /// `STREAM_SECONDS`: how long a response streams before its reader is asked to come again; default 240. It must end
+    /// before the function that gives it is ended.
+    pub stream_for: Duration,
     /// `CORS_ORIGINS`: comma-separated origins that browsers may call from; default `*`.
     pub cors_origins: Vec<String>,
 }
@@ -176,6 +179,7 @@ impl Config {
             model: model(env)?,
             replies: ReplyConfig::read(env)?,
             limits: limits(env)?,
+            stream_for: env.seconds("STREAM_SECONDS", 240)?,
             cors_origins: env
                 .optional("CORS_ORIGINS")
                 .unwrap_or_else(|| "*".into())

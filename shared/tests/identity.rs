@@ -10,6 +10,8 @@ use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use chrono::Utc;
 use futures_util::future::join_all;
 use jsonwebtoken::jwk::Jwk;
@@ -36,7 +38,9 @@ impl Signer {
         let key = match algorithm {
             Algorithm::RS256 => {
                 let pair = aws_lc_rs::rsa::KeyPair::generate(KeySize::Rsa2048).unwrap();
-                EncodingKey::from_rsa_der(pair.as_der().unwrap().as_ref())
+                let der = BASE64_STANDARD.encode(pair.as_der().unwrap().as_ref());
+                let pem = format!("-----BEGIN PRIVATE KEY-----\n{der}\n-----END PRIVATE KEY-----\n");
+                EncodingKey::from_rsa_pem(pem.as_bytes()).unwrap()
             }
             Algorithm::ES256 => {
                 let random = SystemRandom::new();

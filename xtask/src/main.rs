@@ -42,17 +42,11 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Start everything on this machine, until Ctrl-C.
     Up(up::Up),
-    /// Print a token for a person or an agent.
     Token(tokens::Token),
-    /// Apply the migrations to DATABASE_URL, or else to the running stack's database.
     Migrate(migrate::Migrate),
-    /// Write the data that lets a build check its SQL without a database.
     Prepare(prepare::Prepare),
-    /// Measure the store, and each function's size and start.
     Bench(bench::Bench),
-    /// Check and test everything, as CI does.
     Test(test::Test),
 }
 

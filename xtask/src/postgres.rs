@@ -141,7 +141,7 @@ async fn initialize(binaries: &Path, directory: &Path, user: User) -> Result<()>
     fs::create_dir_all(directory).with_context(|| format!("{} cannot be made", directory.display()))?;
     if user == User::Nobody {
         let mut own = Command::new("chown");
-        own.arg("nobody:nogroup").arg(directory);
+        own.arg("65534:65534").arg(directory);
         program::output(own).await?;
     }
     let initdb = Program {

@@ -28,7 +28,7 @@ pub(crate) struct Program {
 pub(crate) enum User {
     #[default]
     Ours,
-    /// We are root, and the program refuses root.
+    /// We are root, and the program refuses root. By number: its group has different names.
     Nobody,
 }
 
@@ -66,7 +66,7 @@ impl Program {
             words.extend(["--pdeathsig", self.stop.word()]);
         }
         if self.user == User::Nobody {
-            words.extend(["--reuid=nobody", "--regid=nogroup", "--clear-groups"]);
+            words.extend(["--reuid=65534", "--regid=65534", "--clear-groups"]);
         }
         let mut command = if words.is_empty() {
             Command::new(&self.path)

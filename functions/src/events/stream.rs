@@ -5,8 +5,10 @@
 //! the last version it has, and goes on exactly there.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::time::Duration;
 
+use serde_json::json;
 use shared::app::App;
 use shared::domain::event::Event;
 use shared::domain::ids::{ChatId, MessageId, UserId};
@@ -22,8 +24,6 @@ use crate::replies::follow::Seen;
 const LOOK_EVERY: Duration = Duration::from_millis(150);
 /// How the rest between two looks grows while nothing happens.
 const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(1);
-/// The stream ends, as planned, before the function that gives it is ended.
-const LISTEN_FOR: Duration = Duration::from_secs(240);
 const EVENTS_A_LOOK: i64 = 100;
 /// A reader that lags so far behind is waited for.
 const MOST_WAITING: usize = 1024 * 1024;
@@ -40,8 +40,8 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
             .ok_or(Error::NotFound("chat"))?;
     }
     let after = match cursor(&request)? {
-        Some(version) => version,
-        None => app.store.inbox_version(&listener).await?,
+        Some(place) => place,
+        None => Place::after(app.store.inbox_version(&listener).await?),
     };
     let (reader, response) = event_stream();
     let request_id = request.id().to_owned();
@@ -75,22 +75,54 @@ fn chat_id(text: &str) -> Result<ChatId> {
 }
 
 /// Where to go on: a browser that reconnects by itself says `Last-Event-ID`, which is newer than the URL's `after`.
-fn cursor(request: &Request) -> Result<Option<i64>> {
-    let parse = |text: &str| text.trim().parse::<i64>().ok().filter(|version| *version >= 0);
+fn cursor(request: &Request) -> Result<Option<Place>> {
     match (request.last_event_id(), request.query("after")) {
-        (Some(text), _) if !text.trim().is_empty() => parse(text).map(Some).ok_or_else(|| {
+        (Some(text), _) if !text.trim().is_empty() => Place::parse(text).map(Some).ok_or_else(|| {
             Error::Invalid(vec![FieldError::parameter(
                 "Last-Event-ID",
                 "must be an id of this stream",
             )])
         }),
-        (_, Some(text)) => parse(text).map(Some).ok_or_else(|| {
+        (_, Some(text)) => Place::parse(text).map(Some).ok_or_else(|| {
             Error::Invalid(vec![FieldError::parameter(
                 "after",
-                "must be a whole number of 0 or more",
+                "must be an id of this stream, or 0",
             )])
         }),
         _ => Ok(None),
+    }
+}
+
+/// How far a reader has come. A version may be told by two events, and a connection may break between them, so a place
+/// can lie within: `41.1` is all of version 41 and the first event of 42.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    version: i64,
+    /// How many events of the next version.
+    told: usize,
+}
+
+impl Place {
+    fn after(version: i64) -> Self {
+        Self { version, told: 0 }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (version, told) = text.trim().split_once('.').unwrap_or((text.trim(), "0"));
+        let version = version.parse().ok().filter(|version| *version >= 0)?;
+        Some(Self {
+            version,
+            told: told.parse().ok()?,
+        })
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.told {
+            0 => write!(f, "{}", self.version),
+            told => write!(f, "{}.{told}", self.version),
+        }
     }
 }
 
@@ -98,19 +130,19 @@ struct Listening {
     app: App,
     listener: UserId,
     chat: Option<ChatId>,
-    /// The version up to which the reader has everything.
-    after: i64,
+    /// Up to where the reader has everything.
+    after: Place,
     /// What the reader has of the replies that are being written.
     replies: HashMap<MessageId, Seen>,
 }
 
 impl Listening {
     async fn run(&mut self, reader: &EventSink, request_id: &str) {
-        let until = Instant::now() + LISTEN_FOR;
+        let until = Instant::now() + self.app.config.stream_for;
         let mut rest = LOOK_EVERY;
         let mut failed = 0;
         // At once, so that a reader that is cut off before anything happened knows where it stood.
-        reader.send_mark("ready", self.after);
+        reader.send_mark(self.after, "ready", &json!({"version": self.after.version}));
         while reader.is_open() {
             if Instant::now() >= until {
                 reader.send_reconnect();
@@ -144,27 +176,49 @@ impl Listening {
         let news = self
             .app
             .store
-            .news(&self.listener, self.after, self.chat, EVENTS_A_LOOK)
+            .news(&self.listener, self.after.version, self.chat, EVENTS_A_LOOK)
             .await?;
         if news.is_lost {
-            self.after = news.version;
+            self.after = Place::after(news.version);
             self.replies.clear();
-            reader.send_mark("resync", news.version);
+            reader.send_mark(self.after, "resync", &json!({"version": news.version}));
             return Ok(true);
         }
         // First the text of replies: one that ended meanwhile is ended by its message, which is among the events.
         for (chat, running) in &news.running {
             self.tell_reply(reader, *chat, running).await?;
         }
-        for (version, event) in &news.events {
+        for (version, events) in &news.events {
+            self.tell_version(reader, *version, events);
+        }
+        let has_news = news.next > self.after.version || !news.running.is_empty();
+        if news.next > self.after.version {
+            self.after = Place::after(news.next);
+        }
+        Ok(has_news)
+    }
+
+    fn tell_version(&mut self, reader: &EventSink, version: i64, events: &[Event]) {
+        let known = if version == self.after.version + 1 {
+            self.after.told
+        } else {
+            0
+        };
+        for (number, event) in (1..).zip(events).skip(known) {
             if let Some(reply) = event.ended_reply() {
                 self.replies.remove(&reply);
             }
-            reader.send_numbered(*version, event);
+            let is_last = number == events.len();
+            let place = if is_last {
+                Place::after(version)
+            } else {
+                Place {
+                    version: version - 1,
+                    told: number,
+                }
+            };
+            reader.send_placed(place, event);
         }
-        let has_news = news.next > self.after || !news.running.is_empty();
-        self.after = news.next;
-        Ok(has_news)
     }
 
     async fn tell_reply(&mut self, reader: &EventSink, chat: ChatId, running: &RunningReply) -> store::Result<()> {
@@ -194,5 +248,20 @@ impl Listening {
             seen.offset += progress.text.len();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_reads_back_and_nonsense_is_refused() {
+        for text in ["0", "41", "41.1"] {
+            assert_eq!(Place::parse(text).expect(text).to_string(), text);
+        }
+        for odd in ["", " ", "-1", "1.", ".1", "1.-1", "1.2.3", "x", "9223372036854775808"] {
+            assert_eq!(Place::parse(odd), None, "{odd}");
+        }
     }
 }

@@ -15,8 +15,6 @@ use tokio::time::{Instant, sleep};
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often while nothing comes.
 const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(1);
-/// A response ends before the function that gives it is ended; the reader then comes again.
-const FOLLOW_FOR: Duration = Duration::from_secs(240);
 /// So many looks in a row may fail before the reader is told.
 const FAILED_LOOKS: u32 = 20;
 
@@ -38,7 +36,7 @@ pub async fn follow(
     reader: &EventSink,
     request_id: &str,
 ) {
-    let until = Instant::now() + FOLLOW_FOR;
+    let until = Instant::now() + app.config.stream_for;
     let mut rest = LOOK_EVERY;
     let mut failed = 0;
     while reader.is_open() {

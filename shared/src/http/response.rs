@@ -1,6 +1,7 @@
 //! Answers: JSON, nothing, or a stream of events.
 
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -106,18 +107,14 @@ impl EventSink {
         self.send_frame("reconnect", &serde_json::json!({}));
     }
 
-    /// An event of a person's inbox: a reader that comes again names its version in `Last-Event-ID`.
-    pub fn send_numbered(&self, version: i64, event: &Event) {
-        self.send_lines(&format!("id: {version}\n"), event.event_type.word(), event);
+    /// An event and its place: a reader that comes again names the last one that it has in `Last-Event-ID`.
+    pub fn send_placed(&self, place: impl Display, event: &Event) {
+        self.send_lines(&format!("id: {place}\n"), event.event_type.word(), event);
     }
 
-    /// Something about the stream itself, and the version that it stands at.
-    pub fn send_mark(&self, name: &str, version: i64) {
-        self.send_lines(
-            &format!("id: {version}\n"),
-            name,
-            &serde_json::json!({"version": version}),
-        );
+    /// Something about the stream itself, and the place where it stands.
+    pub fn send_mark(&self, place: impl Display, name: &str, data: &impl Serialize) {
+        self.send_lines(&format!("id: {place}\n"), name, data);
     }
 
     /// Whether somebody still listens.

@@ -24,8 +24,8 @@ pub struct News {
     pub is_lost: bool,
     /// Where to go on: past everything that was looked at, of other chats too.
     pub next: i64,
-    /// In order, each with its version.
-    pub events: Vec<(i64, Event)>,
+    /// In order, the events of each version: a reply's message comes with its end.
+    pub events: Vec<(i64, Vec<Event>)>,
     /// Replies to this person that are being written, with no text.
     pub running: Vec<(ChatId, RunningReply)>,
 }
@@ -115,8 +115,7 @@ impl Store {
         let is_lost = after > row.version || row.oldest.map_or(row.version, |oldest| oldest - 1) > after;
         let mut events = Vec::new();
         for news in row.news.0 {
-            let version = news.version;
-            events.extend(told(news)?.into_iter().map(|event| (version, event)));
+            events.push((news.version, told(news)?));
         }
         let running = row.running.0.into_iter().map(|reply| {
             let running = RunningReply {
@@ -159,7 +158,7 @@ impl Store {
     }
 }
 
-/// The events of one row: a reply's message brings its end along, so that whoever resumes learns of both or neither.
+/// The events of one row: a reply's message brings its end along.
 fn told(row: NewsRow) -> Result<Vec<Event>> {
     let event_type = word("event", &row.event, EventType::parse)?;
     let chat_id = ChatId::from(row.chat_id);
