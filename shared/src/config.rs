@@ -327,7 +327,7 @@ fn pusher(env: &Environment<'_>) -> Result<Option<PusherSettings>, ConfigError> 
 }
 
 fn model(env: &Environment<'_>) -> Result<ModelSettings, ConfigError> {
-    let name = env.required("MODEL_PROVIDER", "who answers: openai, gemini, anthropic or scripted")?;
+    let name = env.required("MODEL_PROVIDER", "who answers: openai or scripted")?;
     let provider: Provider = name
         .parse()
         .map_err(|error| ConfigError(format!("MODEL_PROVIDER: {error}.")))?;

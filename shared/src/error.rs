@@ -138,7 +138,7 @@ impl Error {
                 "unavailable",
                 "Not available right now",
                 StatusCode::SERVICE_UNAVAILABLE,
-                "A part of the service does not answer. Nothing was changed; please try again.".to_owned(),
+                "A part of the service does not answer. Please try again.".to_owned(),
             ),
             Self::Internal(_) => (
                 "internal",

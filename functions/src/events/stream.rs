@@ -27,6 +27,8 @@ const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(1);
 const EVENTS_A_LOOK: i64 = 100;
 /// A reader that lags so far behind is waited for.
 const MOST_WAITING: usize = 1024 * 1024;
+/// When a browser that was cut off comes again; left alone, it waits for three to five seconds.
+const COME_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// So many looks in a row may fail before the reader is told.
 const FAILED_LOOKS: u32 = 20;
 
@@ -141,6 +143,7 @@ impl Listening {
         let until = Instant::now() + self.app.config.stream_for;
         let mut rest = LOOK_EVERY;
         let mut failed = 0;
+        reader.send_retry(COME_AGAIN_AFTER);
         // At once, so that a reader that is cut off before anything happened knows where it stood.
         reader.send_mark(self.after, "ready", &json!({"version": self.after.version}));
         while reader.is_open() {

@@ -26,8 +26,11 @@ pub async fn stream(app: &App, sender: &UserId, sent: &Sent, reader: &EventSink,
             }
             Attempt::Lost | Attempt::Broken(_) => {}
         }
-        // Whoever makes the next attempt, this reader sees it.
-        seen.attempt = claim.attempt;
+        // Whoever makes the next attempt, this reader sees it, and nothing of this one a second time.
+        seen = Seen {
+            attempt: claim.attempt,
+            offset: usize::MAX,
+        };
     }
     follow(app, sender, chat, reply.id, seen, reader, request_id).await;
 }

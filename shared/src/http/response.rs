@@ -107,6 +107,11 @@ impl EventSink {
         self.send_frame("reconnect", &serde_json::json!({}));
     }
 
+    /// Says how soon a browser that loses this stream shall come again.
+    pub fn send_retry(&self, after: Duration) {
+        self.send_bytes(format!("retry: {}\n\n", after.as_millis()));
+    }
+
     /// An event and its place: a reader that comes again names the last one that it has in `Last-Event-ID`.
     pub fn send_placed(&self, place: impl Display, event: &Event) {
         self.send_lines(&format!("id: {place}\n"), event.event_type.word(), event);
@@ -136,7 +141,11 @@ impl EventSink {
     fn send_lines(&self, id: &str, name: &str, data: &impl Serialize) {
         // serde_json escapes line breaks, so the data is one line.
         let Ok(json) = serde_json::to_string(data) else { return };
-        let frame = Bytes::from(format!("{id}event: {name}\ndata: {json}\n\n"));
+        self.send_bytes(format!("{id}event: {name}\ndata: {json}\n\n"));
+    }
+
+    fn send_bytes(&self, block: String) {
+        let frame = Bytes::from(block);
         self.waiting.fetch_add(frame.len(), Ordering::Relaxed);
         // An error says that the reader left.
         let _left = self.frames.send(frame);

@@ -73,3 +73,6 @@ impl Events {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

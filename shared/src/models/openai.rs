@@ -15,6 +15,8 @@ use super::{ApiKey, Chunks, Model, ModelError, ModelSettings, Prompt, SettingsEr
 
 mod answer;
 mod refusal;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use answer::Answer;
@@ -181,8 +183,8 @@ fn causes(error: reqwest::Error) -> String {
 async fn beginning(mut response: Response, patience: Duration) -> Vec<u8> {
     let mut body = Vec::new();
     let reading = async {
-        while let Ok(Some(bytes)) = response.chunk().await
-            && body.len() < MAX_REFUSAL_BYTES
+        while body.len() < MAX_REFUSAL_BYTES
+            && let Ok(Some(bytes)) = response.chunk().await
         {
             body.extend_from_slice(&bytes);
         }

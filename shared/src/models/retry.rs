@@ -101,3 +101,6 @@ async fn ask_until_the_first_chunk(model: &dyn Model, prompt: &Prompt) -> Result
     let first = chunks.next().await.ok_or(ModelError::Truncated)??;
     Ok(stream::iter([Ok(first)]).chain(chunks).boxed())
 }
+
+#[cfg(test)]
+mod tests;

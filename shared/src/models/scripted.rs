@@ -214,3 +214,6 @@ impl Speech {
 fn count_words(text: &str) -> usize {
     text.split_whitespace().count()
 }
+
+#[cfg(test)]
+mod tests;

@@ -62,9 +62,9 @@ impl Answer {
             match self.step().await {
                 Ok(Step::Text(text)) => return Ok(Chunk::Text(text)),
                 Ok(Step::Other) => {}
+                Ok(Step::End) => return self.end(),
                 // No cut, silence or nonsense unmakes an answer that is whole.
-                Ok(Step::End) | Err(_) if self.finish.is_some() => return self.end(),
-                Ok(Step::End) => return Err(ModelError::Truncated),
+                Err(_) if self.finish.is_some() => return self.end(),
                 Err(error) => return Err(error),
             }
         }
@@ -127,7 +127,13 @@ impl Answer {
             self.usage = Some(usage);
         }
         if let Some(error) = event.error {
-            return self.interrupted(Complaint::new(&error, &self.key));
+            return match Complaint::new(&error, &self.key).amid_an_answer() {
+                ModelError::Blocked { .. } => {
+                    self.finish.get_or_insert(Finish::Blocked);
+                    Ok(Step::End)
+                }
+                error => Err(error),
+            };
         }
         let choices = event.choices.unwrap_or_default();
         let Some(choice) = choices.into_iter().find(|choice| choice.index == 0) else {
@@ -145,19 +151,5 @@ impl Answer {
         }
         self.has_spoken = true;
         Ok(Step::Text(text))
-    }
-
-    fn interrupted(&mut self, complaint: Complaint) -> Result<Step, ModelError> {
-        match complaint.amid_an_answer() {
-            ModelError::Blocked { .. } if self.has_spoken => {
-                self.finish.get_or_insert(Finish::Blocked);
-                Ok(Step::End)
-            }
-            ModelError::Blocked { reason, .. } => Err(ModelError::Blocked {
-                reason,
-                usage: self.usage,
-            }),
-            error => Err(error),
-        }
     }
 }
