@@ -1,81 +1,104 @@
-//! A function of a test's own: another process of one of the binaries, behind the stack's gateway under a name that
-//! nobody else calls, with settings of its own. It may be starved, misled and killed without harm to other tests.
+//! Functions of a test's own: further processes of the same binaries, behind a gateway of their own, on the stack's
+//! database and queue. They may be starved, misled and killed without harm to other tests.
 
 use std::env;
-use std::process::{Child, Command};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
-use reqwest::Response;
-use serde_json::{Value, json};
-use uuid::Uuid;
+use serde_json::Value;
+use tokio::net::TcpStream;
 
 use crate::{Answer, Person, Stack, Stream, eventually};
 
+/// Stands for API Gateway and Lambda, as in the stack: `cargo lambda watch` for functions that others start.
+#[derive(Debug)]
+pub struct Gateway {
+    /// The stack as it is reached this way. Only the functions that were started here answer.
+    pub stack: Stack,
+    process: Child,
+}
+
+/// One process of a function.
 #[derive(Debug)]
 pub struct Function {
     name: String,
-    process: Child,
     stack: Stack,
+    process: Child,
 }
 
-impl Function {
-    /// Starts `binary` with settings that differ from the stack's.
-    pub async fn start(stack: &Stack, binary: &str, settings: &[(&str, &str)]) -> Self {
+impl Gateway {
+    pub async fn start(stack: &Stack) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let program = tool("cargo-lambda");
+        let process = Command::new(&program)
+            .args([
+                "lambda",
+                "watch",
+                "--only-lambda-apis",
+                "-A",
+                "127.0.0.1",
+                "-P",
+                &port.to_string(),
+            ])
+            // Its routes are in the root manifest.
+            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{} does not start: {error}", program.display()));
+        let gateway = Self {
+            stack: stack.behind(&format!("http://127.0.0.1:{port}")),
+            process,
+        };
+        eventually("a gateway that listens", async || {
+            TcpStream::connect(("127.0.0.1", port)).await.ok()
+        })
+        .await;
+        gateway
+    }
+
+    /// Starts a function with settings that differ from the stack's.
+    #[must_use]
+    pub fn function(&self, name: &str, settings: &[(&str, &str)]) -> Function {
         // Tests are built beside what they test: target/debug/deps/TEST and target/debug/FUNCTION.
-        let built = env::current_exe().unwrap().parent().unwrap().parent().unwrap().join(binary);
-        let name = format!("{binary}-{}", Uuid::now_v7().simple());
+        let built = env::current_exe()
+            .unwrap()
+            .parent()
+            .unwrap()
+            .parent()
+            .unwrap()
+            .join(name);
         let process = Command::new(&built)
             .env("JWT_ALGORITHM", "HS256")
             .env("MODEL_PROVIDER", "scripted")
             .env("LOG_FORMAT", "text")
             .envs(settings.iter().copied())
-            .env("AWS_LAMBDA_RUNTIME_API", format!("{}/.rt/{name}", stack.api))
-            .env("AWS_LAMBDA_FUNCTION_NAME", &name)
+            .env("AWS_LAMBDA_RUNTIME_API", format!("{}/.rt/{name}", self.stack.api))
+            .env("AWS_LAMBDA_FUNCTION_NAME", name)
             .env("AWS_LAMBDA_FUNCTION_VERSION", "1")
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")
             .env("AWS_LAMBDA_LOG_GROUP_NAME", "test")
-            .env("AWS_LAMBDA_LOG_STREAM_NAME", &name)
+            .env("AWS_LAMBDA_LOG_STREAM_NAME", name)
             .spawn()
             .unwrap_or_else(|error| panic!("{} does not start: {error}", built.display()));
-        Self { name, process, stack: stack.clone() }
+        Function {
+            name: name.to_owned(),
+            stack: self.stack.clone(),
+            process,
+        }
     }
+}
 
-    /// Sends a message through this function alone, its answer streamed.
+impl Function {
+    /// Sends a message through this process alone, its answer streamed.
     pub async fn ask(&self, person: &Person, chat: &str, client_id: &str, content: &str) -> Stream {
-        Stream::of(self.call(person, chat, client_id, content, "text/event-stream").await)
+        self.caller(person).ask(chat, client_id, content).await
     }
 
-    /// Sends a message through this function alone.
+    /// Sends a message through this process alone.
     pub async fn send(&self, person: &Person, chat: &str, client_id: &str, content: &str) -> Answer {
-        Answer::of(self.call(person, chat, client_id, content, "application/json").await).await
-    }
-
-    /// A request as API Gateway hands it over.
-    async fn call(&self, person: &Person, chat: &str, client_id: &str, content: &str, accept: &str) -> Response {
-        let path = format!("/api/chat/{chat}/messages");
-        let event = json!({
-            "version": "2.0",
-            "routeKey": "POST /api/chat/{chatId}/messages",
-            "rawPath": path,
-            "rawQueryString": "",
-            "headers": {
-                "authorization": format!("Bearer {}", person.token),
-                "accept": accept,
-                "content-type": "application/json",
-            },
-            "pathParameters": { "chatId": chat },
-            "requestContext": {
-                "requestId": Uuid::now_v7(),
-                "stage": "$default",
-                "timeEpoch": 0,
-                "http": {
-                    "method": "POST", "path": path, "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1", "userAgent": "test",
-                },
-            },
-            "body": json!({ "clientId": client_id, "content": content }).to_string(),
-            "isBase64Encoded": false,
-        });
-        let url = self.stack.invocations_of(&self.name);
-        self.stack.http.post(url).json(&event).send().await.unwrap()
+        self.caller(person).send(chat, client_id, content).await
     }
 
     /// Calls it with an event, for functions that people do not call.
@@ -84,16 +107,48 @@ impl Function {
     }
 
     /// Ends it as a crash does: at once, in the middle of whatever it does.
-    pub async fn kill(&mut self) {
+    pub fn kill(mut self) {
         self.process.kill().unwrap();
-        eventually("the end of a killed process", async || self.process.try_wait().unwrap()).await;
+    }
+
+    fn caller(&self, person: &Person) -> Person {
+        Person {
+            stack: self.stack.clone(),
+            ..person.clone()
+        }
     }
 }
 
 impl Drop for Function {
     fn drop(&mut self) {
-        // It may have been killed by its test.
-        let _gone = self.process.kill();
-        let _status = self.process.wait();
+        end(&mut self.process);
     }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        end(&mut self.process);
+    }
+}
+
+/// At once, also when a test fails: what a test starts ends with it.
+pub(crate) fn end(process: &mut Child) {
+    // It may have been killed by its test.
+    let _gone = process.kill();
+    let _status = process.wait();
+}
+
+/// Where xtask has installed a program.
+pub(crate) fn tool(name: &str) -> PathBuf {
+    let caches = [
+        env::var_os("BACKTALK_CACHE").map(PathBuf::from),
+        Some("/var/cache/backtalk".into()),
+        env::var_os("XDG_CACHE_HOME").map(|caches| Path::new(&caches).join("backtalk")),
+        env::var_os("HOME").map(|home| Path::new(&home).join(".cache/backtalk")),
+    ];
+    let mut programs = caches
+        .into_iter()
+        .flatten()
+        .map(|cache| cache.join("python/bin").join(name));
+    programs.find(|program| program.exists()).unwrap_or_else(|| name.into())
 }

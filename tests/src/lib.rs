@@ -22,7 +22,7 @@ use futures_util::future::join_all;
 use tokio::sync::Barrier;
 use tokio::time::{Instant, sleep};
 
-pub use function::Function;
+pub use function::{Function, Gateway};
 pub use person::{Answer, Person};
 pub use stack::Stack;
 pub use stream::{Frame, Stream};

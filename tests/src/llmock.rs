@@ -1,12 +1,11 @@
 //! llmock: somebody else's idea of OpenAI's protocol, with faults on command.
 
-use std::env;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
+use crate::function::{end, tool};
 use crate::{Stack, eventually};
 
 #[derive(Debug)]
@@ -18,18 +17,36 @@ pub struct Llmock {
 
 impl Llmock {
     pub async fn start(stack: &Stack) -> Self {
-        let program = program();
+        let program = tool("llmock");
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let process = Command::new(&program)
-            .args(["serve", "--host", "127.0.0.1", "--port", &port.to_string(), "--log-level", "warning"])
+            .args([
+                "serve",
+                "--host",
+                "127.0.0.1",
+                "--port",
+                &port.to_string(),
+                "--log-level",
+                "warning",
+            ])
             .args(["--stream-chunk-delay-ms", "20", "--response-style", "echo"])
             .stdout(Stdio::null())
             .spawn()
             .unwrap_or_else(|error| panic!("{} does not start: {error}", program.display()));
-        let llmock = Self { address: format!("http://127.0.0.1:{port}"), process, http: stack.http.clone() };
+        let llmock = Self {
+            address: format!("http://127.0.0.1:{port}"),
+            process,
+            http: stack.http.clone(),
+        };
         let health = format!("{}/health", llmock.address);
         eventually("llmock's health", async || {
-            llmock.http.get(&health).send().await.ok().filter(|answer| answer.status().is_success())
+            llmock
+                .http
+                .get(&health)
+                .send()
+                .await
+                .ok()
+                .filter(|answer| answer.status().is_success())
         })
         .await;
         llmock
@@ -67,19 +84,6 @@ impl Llmock {
 
 impl Drop for Llmock {
     fn drop(&mut self) {
-        let _gone = self.process.kill();
-        let _status = self.process.wait();
+        end(&mut self.process);
     }
-}
-
-/// Where xtask has installed it.
-fn program() -> PathBuf {
-    let caches = [
-        env::var_os("BACKTALK_CACHE").map(PathBuf::from),
-        Some("/var/cache/backtalk".into()),
-        env::var_os("XDG_CACHE_HOME").map(|caches| Path::new(&caches).join("backtalk")),
-        env::var_os("HOME").map(|home| Path::new(&home).join(".cache/backtalk")),
-    ];
-    let mut programs = caches.into_iter().flatten().map(|cache| cache.join("python/bin/llmock"));
-    programs.find(|program| program.exists()).unwrap_or_else(|| "llmock".into())
 }

@@ -56,7 +56,7 @@ impl Proxy {
         Self { address, way: sender }
     }
 
-    pub fn become_(&self, way: Way) {
+    pub fn turn(&self, way: Way) {
         self.way.send_replace(way);
     }
 
@@ -73,6 +73,9 @@ pub async fn to_the_queue(way: Way) -> (Proxy, [(&'static str, String); 2]) {
     let host = endpoint.split("://").nth(1).unwrap().trim_end_matches('/');
     let proxy = Proxy::to(host, way).await;
     let detour = |url: &str| url.replacen(host, proxy.address(), 1);
-    let settings = [("AWS_ENDPOINT_URL", detour(&endpoint)), ("SQS_QUEUE_URL", detour(&queue))];
+    let settings = [
+        ("AWS_ENDPOINT_URL", detour(&endpoint)),
+        ("SQS_QUEUE_URL", detour(&queue)),
+    ];
     (proxy, settings)
 }

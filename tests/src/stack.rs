@@ -38,7 +38,9 @@ impl fmt::Debug for Stack {
 
 impl fmt::Debug for Jwt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Jwt").field("issuer", &self.issuer).finish_non_exhaustive()
+        f.debug_struct("Jwt")
+            .field("issuer", &self.issuer)
+            .finish_non_exhaustive()
     }
 }
 
@@ -64,7 +66,11 @@ impl Stack {
         Self {
             api: setting("API_URL"),
             // The stack is on this machine, whatever way our environment has to the world.
-            http: reqwest::Client::builder().no_proxy().read_timeout(PATIENCE).build().unwrap(),
+            http: reqwest::Client::builder()
+                .no_proxy()
+                .read_timeout(PATIENCE)
+                .build()
+                .unwrap(),
             rows,
             invoke: setting("INVOKE_URL"),
             jwt: Jwt {
@@ -79,19 +85,36 @@ impl Stack {
     #[must_use]
     pub fn person(&self, name: &str) -> Person {
         let id = format!("{name}-{}", Uuid::now_v7().simple());
-        let claims = json!({ "sub": id, "name": name, "iss": self.jwt.issuer, "aud": self.jwt.audience, "exp": in_an_hour() });
+        let claims =
+            json!({ "sub": id, "name": name, "iss": self.jwt.issuer, "aud": self.jwt.audience, "exp": in_an_hour() });
         let token = self.jwt.signed(&claims);
-        Person { id, token, stack: self.clone() }
+        Person {
+            id,
+            token,
+            stack: self.clone(),
+        }
     }
 
+    /// The same, reached by another gateway.
     #[must_use]
-    pub fn invocations_of(&self, function: &str) -> String {
-        format!("{}/{function}/invocations", self.invoke)
+    pub(crate) fn behind(&self, gateway: &str) -> Self {
+        let invoke = self.invoke.replacen(&self.api, gateway, 1);
+        Self {
+            api: gateway.to_owned(),
+            invoke,
+            ..self.clone()
+        }
     }
 
     /// Calls a function as AWS does, with an event, and answers what it returns.
     pub async fn invoke(&self, function: &str, event: &Value) -> Value {
-        let answer = self.http.post(self.invocations_of(function)).json(event).send().await.unwrap();
+        let answer = self
+            .http
+            .post(format!("{}/{function}/invocations", self.invoke))
+            .json(event)
+            .send()
+            .await
+            .unwrap();
         let status = answer.status();
         let text = answer.text().await.unwrap();
         assert!(status.is_success(), "{function} answers {status}: {text}");
@@ -108,8 +131,14 @@ impl Stack {
             ("replies", "t.chat_id = $1"),
             ("jobs", "t.chat_id = $1"),
             ("inbox", "t.chat_id = $1"),
-            ("reactions", "t.message_id in (select id from messages where chat_id = $1)"),
-            ("reply_parts", "t.reply_id in (select id from replies where chat_id = $1)"),
+            (
+                "reactions",
+                "t.message_id in (select id from messages where chat_id = $1)",
+            ),
+            (
+                "reply_parts",
+                "t.reply_id in (select id from replies where chat_id = $1)",
+            ),
         ] {
             let sql = format!("select '{table} ' || to_jsonb(t)::text from {table} t where {condition} order by 1");
             let query = sqlx::query_scalar::<_, String>(AssertSqlSafe(sql)).bind(id(chat));
@@ -125,7 +154,11 @@ impl Stack {
 
     /// One number about one thing by its id.
     pub async fn number(&self, sql: &'static str, of: &str) -> i64 {
-        sqlx::query_scalar(sql).bind(id(of)).fetch_one(&self.rows).await.unwrap()
+        sqlx::query_scalar(sql)
+            .bind(id(of))
+            .fetch_one(&self.rows)
+            .await
+            .unwrap()
     }
 }
 
@@ -133,7 +166,12 @@ impl Jwt {
     /// A token with these claims, signed as the stack expects it.
     #[must_use]
     pub fn signed(&self, claims: &Value) -> String {
-        encode(&Header::default(), claims, &EncodingKey::from_secret(self.secret.as_bytes())).unwrap()
+        encode(
+            &Header::default(),
+            claims,
+            &EncodingKey::from_secret(self.secret.as_bytes()),
+        )
+        .unwrap()
     }
 }
 
@@ -144,7 +182,9 @@ pub fn in_an_hour() -> i64 {
 
 #[must_use]
 pub fn now() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
     i64::try_from(since.as_secs()).unwrap()
 }
 

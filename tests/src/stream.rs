@@ -13,11 +13,15 @@ pub struct Stream {
     response: Response,
     buffer: Vec<u8>,
     reads: usize,
+    /// How many comments there were, which keep a silent stream open.
+    pub comments: usize,
 }
 
 /// One event.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
+    /// Where a reader that lost the connection goes on.
+    pub id: Option<String>,
     pub event: String,
     pub data: Value,
     /// Which read from the network brought its end: events of different reads came apart.
@@ -26,7 +30,12 @@ pub struct Frame {
 
 impl Stream {
     pub fn of(response: Response) -> Self {
-        Self { response, buffer: Vec::new(), reads: 0 }
+        Self {
+            response,
+            buffer: Vec::new(),
+            reads: 0,
+            comments: 0,
+        }
     }
 
     #[must_use]
@@ -44,12 +53,15 @@ impl Stream {
         loop {
             if let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\n\n") {
                 let block: Vec<u8> = self.buffer.drain(..end + 2).collect();
-                if let Some(frame) = self.frame(std::str::from_utf8(&block).unwrap()) {
-                    return Some(frame);
+                match self.frame(std::str::from_utf8(&block).unwrap()) {
+                    Some(frame) => return Some(frame),
+                    None => self.comments += 1,
                 }
                 continue;
             }
-            let chunk = timeout(PATIENCE, self.response.chunk()).await.expect("the stream has fallen silent");
+            let chunk = timeout(PATIENCE, self.response.chunk())
+                .await
+                .expect("the stream has fallen silent");
             // A cut connection is an end, too.
             let chunk = chunk.ok().flatten()?;
             self.reads += 1;
@@ -78,8 +90,14 @@ impl Stream {
 
     /// None for a comment.
     fn frame(&self, block: &str) -> Option<Frame> {
-        let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)).map(str::trim_start);
+        let field = |name: &str| {
+            block
+                .lines()
+                .find_map(|line| line.strip_prefix(name))
+                .map(str::trim_start)
+        };
         Some(Frame {
+            id: field("id:").map(str::to_owned),
             event: field("event:")?.to_owned(),
             data: serde_json::from_str(field("data:")?).unwrap(),
             read: self.reads,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::gateway::Gateway;
 use crate::instance::{Instance, write_private};
 use crate::overrides::Overrides;
 use crate::program::Program;
@@ -17,12 +18,14 @@ pub(crate) async fn start(
     instance: &mut Instance,
     supervisor: &Supervisor,
     http: &reqwest::Client,
+    gateway: &Gateway,
 ) -> Result<Settings> {
     let port = ports::choose(&mut instance.state.ports, "pusher", None)?;
     let app_id = u32::from_str_radix(&instance.secret("pusher-app", 3)?, 16)?.to_string();
     let key = instance.secret("pusher-key", 10)?;
     let secret = instance.secret("pusher-secret", 10)?;
     let config = instance.directory.join("sockudo.toml");
+    let webhook = format!("{}/api/pusher/webhook", gateway.url());
     // By file, for apps that come from its environment cannot have webhooks. Limits are those of Pusher itself. A grace
     // period of 0 would mean 60 seconds; metrics would listen on all addresses.
     write_private(
@@ -52,6 +55,10 @@ max_channel_name_length = 164
 max_event_channels_at_once = 100
 max_event_batch_size = 10
 max_event_payload_in_kb = 10
+
+[[app_manager.array.apps.policy.webhooks]]
+url = "{webhook}"
+event_types = ["member_added", "member_removed"]
 "#
         ),
     )?;

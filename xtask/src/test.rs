@@ -89,6 +89,7 @@ impl Test {
             say("==> the stack");
             let exports = up::start(instance, supervisor, plan).await?;
             report.0.push(("the stack".into(), started.elapsed()));
+            let node = tools::node().await?;
             let mut tests = cargo();
             let runner: &[&str] = if program::found("cargo-nextest") {
                 &["nextest", "run"]
@@ -99,7 +100,10 @@ impl Test {
                 .args(runner)
                 .args(["--workspace", "--no-fail-fast"])
                 .args(&self.arguments)
-                .envs(&exports);
+                .envs(&exports)
+                .env("NODE_BIN", node)
+                .env("SOCKUDO_BIN", tools::sockudo().await?)
+                .env("LLMOCK_BIN", tools::python().await?.join("llmock"));
             report
                 .step(&format!("tests (cargo {})", runner.join(" ")), program::run(tests))
                 .await

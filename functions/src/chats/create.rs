@@ -32,21 +32,32 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     fields.finish()?;
 
     app.store.meet(&caller).await?;
-    let (chat_id, is_new) = match parsed(kind) {
+    let (chat_id, audience) = match parsed(kind) {
         Kind::Direct => open_direct(&app, &caller, title.as_ref(), &members).await?,
-        _ => (open_assistant(&app, &caller, title.as_ref(), &members).await?, true),
+        _ => open_assistant(&app, &caller, title.as_ref(), &members).await?,
     };
     let chat = app
         .store
         .chat(&caller.id, chat_id)
         .await?
         .ok_or(Error::NotFound("chat"))?;
-    let answer = ChatOpened { chat };
-    if is_new { created(&answer) } else { ok(&answer) }
+    let Some(audience) = audience else {
+        return ok(&ChatOpened { chat });
+    };
+    app.delivery
+        .publish(&[Outgoing {
+            event: Event::chat_opened(chat_id, chat.created_at),
+            audience,
+        }])
+        .await;
+    created(&ChatOpened { chat })
 }
 
-/// Opens the chat of two people, or finds it. Whether it is new.
-async fn open_direct(app: &App, caller: &Caller, title: Option<&Title>, members: &[UserId]) -> Result<(ChatId, bool)> {
+/// A chat, and if it is new who must learn of it.
+type Opened = (ChatId, Option<Vec<UserId>>);
+
+/// Opens the chat of two people, or finds it.
+async fn open_direct(app: &App, caller: &Caller, title: Option<&Title>, members: &[UserId]) -> Result<Opened> {
     if title.is_some() {
         return Err(invalid("/title", "a direct chat has no title"));
     }
@@ -60,16 +71,13 @@ async fn open_direct(app: &App, caller: &Caller, title: Option<&Title>, members:
         }
     };
     match app.store.open_direct_chat(&caller.id, other).await? {
-        DirectChat::Known(chat_id) => Ok((chat_id, false)),
-        DirectChat::Opened { chat_id, audience } => {
-            tell(app, chat_id, audience).await;
-            Ok((chat_id, true))
-        }
+        DirectChat::Known(chat_id) => Ok((chat_id, None)),
+        DirectChat::Opened { chat_id, audience } => Ok((chat_id, Some(audience))),
         DirectChat::NoSuchPerson => Err(Error::NotFound("person")),
     }
 }
 
-async fn open_assistant(app: &App, caller: &Caller, title: Option<&Title>, members: &[UserId]) -> Result<ChatId> {
+async fn open_assistant(app: &App, caller: &Caller, title: Option<&Title>, members: &[UserId]) -> Result<Opened> {
     if !members.is_empty() {
         return Err(invalid("/members", "an assistant chat has no members but its owner"));
     }
@@ -79,17 +87,7 @@ async fn open_assistant(app: &App, caller: &Caller, title: Option<&Title>, membe
         .open_assistant_chat(&caller.id, caller.org_id.as_deref(), title, limit)
         .await?;
     let chat_id = opened.ok_or(Error::TooManyChats { limit })?;
-    tell(app, chat_id, vec![caller.id.clone()]).await;
-    Ok(chat_id)
-}
-
-async fn tell(app: &App, chat_id: ChatId, audience: Vec<UserId>) {
-    app.delivery
-        .publish(&[Outgoing {
-            event: Event::chat_opened(chat_id),
-            audience,
-        }])
-        .await;
+    Ok((chat_id, Some(vec![caller.id.clone()])))
 }
 
 fn invalid(pointer: &str, detail: &str) -> Error {

@@ -10,10 +10,10 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     let caller = request.caller(&app).await?;
     let chat_id = request.chat_id()?;
     match app.store.delete_chat(&caller.id, chat_id).await? {
-        Deleted::Gone { audience } => {
+        Deleted::Gone { audience, at } => {
             app.delivery
                 .publish(&[Outgoing {
-                    event: Event::chat_deleted(chat_id),
+                    event: Event::chat_deleted(chat_id, at),
                     audience,
                 }])
                 .await;

@@ -34,7 +34,7 @@ const FAILED_LOOKS: u32 = 20;
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
     let listener = listener(&app, &request).await?;
-    let chat = request.query("chatId").map(|text| chat_id(text)).transpose()?;
+    let chat = request.query("chatId").map(chat_id).transpose()?;
     if let Some(chat) = chat {
         app.store
             .audience(&listener, chat)

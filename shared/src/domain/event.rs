@@ -127,14 +127,15 @@ impl Event {
 
     /// Somebody read up to a seq.
     #[must_use]
-    pub fn read(chat_id: ChatId, reader: &UserId, read_seq: Seq) -> Self {
-        Self::passing(EventType::Read, chat_id, json!({"userId": reader, "readSeq": read_seq}))
+    pub fn read(chat_id: ChatId, reader: &UserId, read_seq: Seq, read_at: DateTime<Utc>) -> Self {
+        let data = json!({"userId": reader, "readSeq": read_seq, "readAt": read_at});
+        Self::passing(EventType::Read, chat_id, data).at(read_at)
     }
 
     /// A chat is there that was not: before its first message, so it takes no seq.
     #[must_use]
-    pub fn chat_opened(chat_id: ChatId) -> Self {
-        Self::passing(EventType::ChatUpdated, chat_id, json!({}))
+    pub fn chat_opened(chat_id: ChatId, at: DateTime<Utc>) -> Self {
+        Self::passing(EventType::ChatUpdated, chat_id, json!({})).at(at)
     }
 
     /// A message says something else now, or was deleted.
@@ -165,8 +166,8 @@ impl Event {
 
     /// A chat is gone with all that was in it.
     #[must_use]
-    pub fn chat_deleted(chat_id: ChatId) -> Self {
-        Self::passing(EventType::ChatDeleted, chat_id, json!({}))
+    pub fn chat_deleted(chat_id: ChatId, at: DateTime<Utc>) -> Self {
+        Self::passing(EventType::ChatDeleted, chat_id, json!({})).at(at)
     }
 
     /// An event that takes no seq: what it says can be read from the chat or the message.
@@ -178,6 +179,10 @@ impl Event {
             at: None,
             data,
         }
+    }
+
+    fn at(self, at: DateTime<Utc>) -> Self {
+        Self { at: Some(at), ..self }
     }
 }
 

@@ -43,6 +43,7 @@ const OPEN_TRIES: usize = 3;
 pub enum Deleted {
     Gone {
         audience: Vec<UserId>,
+        at: DateTime<Utc>,
     },
     /// The caller is a member, but the chat is not theirs to delete.
     NotYours,
@@ -114,10 +115,12 @@ impl Store {
             opened as (
                 insert into chats (id, kind, title, owner_id, org_id)
                 select $2, 'assistant', $3, id, $4 from counted
+                returning id, owner_id
             ),
             joined as (
+                -- From the chat that was opened: the policy looks for it.
                 insert into members (chat_id, user_id, role)
-                select $2, id, 'owner' from counted
+                select id, owner_id, 'owner' from opened
                 returning chat_id
             ),
             told as materialized (
@@ -180,12 +183,14 @@ impl Store {
             joined as (
                 insert into members (chat_id, user_id)
                 select opened.id, pair.user_id from opened cross join unnest(array[$1, $2]) as pair (user_id)
-                returning chat_id
+                -- No column of the row: to show one, its policy would look for memberships that are only being made.
+                returning true as is_in
             ),
             told as materialized (
-                -- Grouped, so that both have joined before the chat is told.
-                select tell(pair.chat_id, 0, 'chat.updated', null, null) as user_id
-                from (select chat_id from joined group by chat_id) as pair
+                -- Counted, so that both have joined before the chat is told.
+                select tell($3, 0, 'chat.updated', null, null) as user_id
+                from (select count(*) as people from joined) as pair
+                where pair.people > 0
             )
             select (select id from known) as known, array(select user_id from told) as "audience!: Vec<String>"
             "#,
@@ -374,7 +379,8 @@ impl Store {
                 select tell(id, null, 'chat.deleted', null, null) as user_id from gone
                 where (select count(*) from held) > 0
             )
-            select is_own as "is_own!", array(select user_id from told) as "audience!: Vec<String>"
+            select
+                is_own as "is_own!", array(select user_id from told) as "audience!: Vec<String>", now() as "at!"
             from membership
             "#,
             owner.as_str(),
@@ -388,6 +394,7 @@ impl Store {
             Some(row) if !row.is_own => Deleted::NotYours,
             Some(row) => Deleted::Gone {
                 audience: row.audience.iter().map(|id| user_id(id)).collect::<Result<_>>()?,
+                at: row.at,
             },
         })
     }

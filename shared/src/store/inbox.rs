@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::rows::{MessageRow, seq, word};
+use super::rows::{MessageRow, seq, user_id, word};
 use super::{Doing, Result, Store};
 use crate::domain::event::{Event, EventType};
 use crate::domain::ids::{ChatId, MessageId, UserId};
@@ -41,6 +41,16 @@ struct NewsRow {
     message: Option<MessageRow>,
     reply_state: Option<String>,
     reply_failure: Option<String>,
+}
+
+/// The `data` of a `read`, as the statements that move read positions write it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ReadRow {
+    user_id: String,
+    read_seq: i64,
+    /// Null where a position was repaired of somebody who never read.
+    read_at: Option<DateTime<Utc>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -166,6 +176,13 @@ fn told(row: NewsRow) -> Result<Vec<Event>> {
         return Ok(match (event_type, row.data) {
             // Its chat is gone; `chat.deleted` follows.
             (EventType::MessageCreated | EventType::MessageUpdated | EventType::MessageDeleted, _) => Vec::new(),
+            (EventType::Read, Some(data)) => {
+                let text = data.to_string();
+                let read: ReadRow = word("read position", &text, |text| serde_json::from_str(text).ok())?;
+                let read_at = read.read_at.unwrap_or(row.created_at);
+                let read = Event::read(chat_id, &user_id(&read.user_id)?, seq(read.read_seq)?, read_at);
+                vec![read]
+            }
             (_, data) => vec![Event {
                 event_type,
                 chat_id,

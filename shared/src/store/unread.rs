@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 use uuid::Uuid;
 
@@ -24,6 +25,7 @@ pub struct Marked {
 pub struct ReadPosition {
     pub chat_id: ChatId,
     pub read_seq: Seq,
+    pub read_at: DateTime<Utc>,
     pub audience: Vec<UserId>,
 }
 
@@ -40,7 +42,7 @@ impl Store {
     /// Counts what is unread in chats where something happened lately, and puts right what arithmetic has wrong. The one
     /// place that counts: it looks at `most_chats` chats, and only behind each read position.
     ///
-    /// One snapshot serves both sides, and a row that changed meanwhile is left to the next run.
+    /// One snapshot serves both sides; a row that changed meanwhile, or is just being changed, is left to the next run.
     pub async fn repair_unread(&self, lately: Duration, most_chats: i64) -> Result<Vec<Repaired>> {
         let rows = sqlx::query!(
             r#"
@@ -68,14 +70,22 @@ impl Store {
                 join chats c on c.id = busy.chat_id
                 join members m on m.chat_id = c.id
             ),
-            repaired as (
-                update members m
-                set uncounted = m.uncounted + counted.was - counted.found
+            wrong as materialized (
+                -- Who waits here for one position and holds another would stand in the way of those who mark in order.
+                select m.chat_id, m.user_id, counted.was, counted.found
                 from counted
-                where counted.was <> counted.found and m.chat_id = counted.chat_id and m.user_id = counted.user_id
+                join members m on m.chat_id = counted.chat_id and m.user_id = counted.user_id
+                where counted.was <> counted.found
                     and (m.read_seq, m.read_number, m.uncounted)
                         = (counted.read_seq, counted.read_number, counted.uncounted)
-                returning m.chat_id, m.user_id, m.read_seq, m.read_at, counted.was, counted.found
+                for update of m skip locked
+            ),
+            repaired as (
+                update members m
+                set uncounted = m.uncounted + wrong.was - wrong.found
+                from wrong
+                where m.chat_id = wrong.chat_id and m.user_id = wrong.user_id
+                returning m.chat_id, m.user_id, m.read_seq, m.read_at, wrong.was, wrong.found
             ),
             told as materialized (
                 -- So that whoever polls by the inbox's version asks anew.
@@ -202,11 +212,10 @@ impl Store {
                 -- there are any.
                 select
                     furthest.chat_id, furthest.seq, furthest.number,
-                    case when place.uncounted = 0 then 0 else (
-                        select count(*) from messages later
-                        where later.chat_id = furthest.chat_id and later.seq > furthest.seq
-                            and (later.sender_id = $1 or later.deleted_at is not null)
-                    ) end as uncounted
+                    case
+                        when place.uncounted = 0 then 0
+                        else uncounted_after(furthest.chat_id, furthest.seq, $1)
+                    end as uncounted
                 from (
                     select distinct on (chat_id) chat_id, seq, number from named
                     where not is_notice
@@ -250,7 +259,7 @@ impl Store {
             ),
             told as materialized (
                 select
-                    changed.chat_id, changed.read_seq,
+                    changed.chat_id, changed.read_seq, changed.read_at,
                     array(
                         select tell(changed.chat_id, null, 'read', null, jsonb_build_object(
                             'userId', $1::text, 'readSeq', changed.read_seq, 'readAt', changed.read_at
@@ -260,7 +269,8 @@ impl Store {
                 cross join (select * from changed order by chat_id) as changed
             )
             select
-                told.chat_id as "chat_id?", told.read_seq as "read_seq?", told.audience as "audience?",
+                told.chat_id as "chat_id?", told.read_seq as "read_seq?", told.read_at as "read_at?",
+                told.audience as "audience?",
                 (
                     (select count(*) from noticed)
                     + (select count(*) from named where not is_notice)
@@ -277,10 +287,13 @@ impl Store {
         let count = rows.first().map_or(0, |row| row.count);
         let mut reads = Vec::new();
         for row in rows {
-            if let (Some(chat_id), Some(read_seq), Some(audience)) = (row.chat_id, row.read_seq, row.audience) {
+            if let (Some(chat_id), Some(read_seq), Some(read_at), Some(audience)) =
+                (row.chat_id, row.read_seq, row.read_at, row.audience)
+            {
                 reads.push(ReadPosition {
                     chat_id: chat_id.into(),
                     read_seq: super::rows::seq(read_seq)?,
+                    read_at,
                     audience: audience.iter().map(|id| user_id(id)).collect::<Result<_>>()?,
                 });
             }

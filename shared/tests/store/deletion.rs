@@ -46,12 +46,7 @@ async fn a_deleted_chat_leaves_no_row_and_frees_its_slot(pool: PgPool) {
 
     let deleted = world.people.delete_chat(&anna.id, chat).await.unwrap();
 
-    assert_eq!(
-        deleted,
-        Deleted::Gone {
-            audience: vec![anna.id.clone()]
-        }
-    );
+    assert!(matches!(deleted, Deleted::Gone { audience, .. } if audience == [anna.id.clone()]));
     assert_eq!(rows_of(&world, chat).await, 0);
     assert_eq!(
         world.people.delete_chat(&anna.id, chat).await.unwrap(),
@@ -101,7 +96,7 @@ async fn only_the_owner_deletes_and_everyone_learns_of_it(pool: PgPool) {
         assert_eq!(world.dump(table).await, before, "{table}");
     }
 
-    let Deleted::Gone { mut audience } = world.people.delete_chat(&anna.id, channel).await.unwrap() else {
+    let Deleted::Gone { mut audience, .. } = world.people.delete_chat(&anna.id, channel).await.unwrap() else {
         panic!("it is Anna's")
     };
     audience.sort();

@@ -3,14 +3,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod arithmetic;
 mod deletion;
 mod jobs;
 mod pages;
 mod people;
 mod plans;
+mod poll_plans;
 mod races;
 mod replies;
 mod row_level_security;
 mod sending;
+mod strangers;
 mod unread;
 mod world;

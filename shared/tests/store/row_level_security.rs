@@ -85,7 +85,10 @@ async fn rows_touched(
 }
 
 fn code_of(error: &sqlx::Error) -> Option<String> {
-    error.as_database_error().and_then(|error| error.code()).map(|code| code.into_owned())
+    error
+        .as_database_error()
+        .and_then(|error| error.code())
+        .map(|code| code.into_owned())
 }
 
 fn reading(table: &str, _: &str) -> String {
@@ -93,6 +96,8 @@ fn reading(table: &str, _: &str) -> String {
 }
 
 fn writing(table: &str, column: &str) -> String {
+    // A membership's chat and person cannot be written at all.
+    let column = if table == "members" { "muted" } else { column };
     format!("update {table} set {column} = {column}")
 }
 
@@ -137,14 +142,21 @@ async fn another_person_sees_and_changes_nothing(pool: PgPool) {
 async fn ones_own_rows_are_within_reach(pool: PgPool) {
     let (world, _) = furnished(pool).await;
     let untouched = |touched: BTreeMap<String, u64>| -> Vec<String> {
-        touched.into_iter().filter(|(_, rows)| *rows == 0).map(|(table, _)| table).collect()
+        touched
+            .into_iter()
+            .filter(|(_, rows)| *rows == 0)
+            .map(|(table, _)| table)
+            .collect()
     };
     let unread = untouched(rows_touched(&world, Some("anna"), reading).await);
     // What people may use is for the system to know.
     assert_eq!(unread, ["budget_limits", "budgets", "holds"]);
     let unwritten = untouched(rows_touched(&world, Some("anna"), writing).await);
     // Inboxes are written by `tell` alone, tickets never change.
-    assert_eq!(unwritten, ["budget_limits", "budgets", "holds", "inbox", "stream_tickets"]);
+    assert_eq!(
+        unwritten,
+        ["budget_limits", "budgets", "holds", "inbox", "stream_tickets"]
+    );
 }
 
 #[sqlx::test(migrations = "../migrations")]
@@ -209,6 +221,58 @@ async fn another_person_adds_nothing_to_a_foreign_chat(pool: PgPool) {
                 .map(|code| code.into_owned());
             assert_eq!(code.as_deref(), Some(REFUSED), "{sql}: {error}");
         }
+    }
+}
+
+/// Where both are members, each still speaks for themselves alone.
+#[sqlx::test(migrations = "../migrations")]
+async fn nobody_speaks_in_anothers_name(pool: PgPool) {
+    let world = World::on(pool).await;
+    let (anna, ben, cleo) = (
+        world.person("anna").await,
+        world.person("ben").await,
+        world.person("cleo").await,
+    );
+    let channel = world.chat(Kind::Channel, &[&anna, &ben]).await;
+    let cleos = world.chat(Kind::Channel, &[&cleo]).await;
+    let id = Uuid::now_v7();
+    for (sql, is_refused) in [
+        (
+            format!(
+                "insert into messages (chat_id, seq, id, number, changed_seq, role, sender_id, content)
+                 values ('{channel}', 99, '{id}', 99, 99, 'user', 'anna', 'forged')"
+            ),
+            true,
+        ),
+        (
+            format!(
+                "insert into replies (id, chat_id, asked_by, prompt_seq, state)
+                 values ('{id}', '{channel}', 'anna', 1, 'queued')"
+            ),
+            true,
+        ),
+        // A membership cannot be carried into another chat, or handed to another person.
+        (
+            format!("update members set chat_id = '{cleos}' where user_id = 'ben'"),
+            true,
+        ),
+        (
+            "update members set user_id = 'cleo' where user_id = 'ben'".to_owned(),
+            true,
+        ),
+        (
+            format!("insert into members (chat_id, user_id) values ('{channel}', 'cleo')"),
+            false,
+        ),
+        (
+            "update members set muted = true where user_id = 'ben'".to_owned(),
+            false,
+        ),
+    ] {
+        let mut transaction = acting(&world, Some("ben")).await;
+        let outcome = sqlx::query(AssertSqlSafe(sql.clone())).execute(&mut *transaction).await;
+        let code = outcome.as_ref().err().and_then(code_of);
+        assert_eq!(code.as_deref(), is_refused.then_some(REFUSED), "{sql}: {outcome:?}");
     }
 }
 

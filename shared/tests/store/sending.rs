@@ -26,7 +26,7 @@ async fn a_message_its_reply_and_its_job_are_stored_together(pool: PgPool) {
     assert_eq!(sent.message.content, "hi 👋");
     assert_eq!(sent.message.metadata, json!({"a": [1, null, "é"]}));
     assert_eq!(sent.message.client_id.as_deref(), Some("c-1"));
-    assert_eq!(sent.audience, [anna.id.clone()]);
+    assert_eq!(sent.audience, std::slice::from_ref(&anna.id));
     let reply = sent.reply.unwrap();
     assert_eq!(reply.state, ReplyState::Queued);
     assert!(sent.claim.is_none());

@@ -1,4 +1,4 @@
-//! Against a real server of Pusher's protocol, where there is one: `SOCKUDO_BIN`, else where the local stack keeps it.
+//! Against a real server of Pusher's protocol: `SOCKUDO_BIN`, else where the local stack keeps it.
 
 use std::env;
 use std::fs;
@@ -21,13 +21,12 @@ struct Sockudo {
 }
 
 impl Sockudo {
-    /// None, and says why, where there is no such program.
-    fn start() -> Option<Self> {
+    fn start() -> Self {
         let program = env::var("SOCKUDO_BIN").unwrap_or("/var/cache/backtalk/sockudo-5.2.0/bin/sockudo".to_owned());
-        if !PathBuf::from(&program).exists() {
-            eprintln!("skipped: there is no {program}; set SOCKUDO_BIN to a sockudo 5.2");
-            return None;
-        }
+        assert!(
+            PathBuf::from(&program).exists(),
+            "there is no {program}: `cargo xtask test` installs it, or set SOCKUDO_BIN to a sockudo 5.2"
+        );
         let at = nobody();
         let PusherSettings {
             app_id, key, secret, ..
@@ -72,7 +71,7 @@ impl Sockudo {
             .any(|line| line.contains("http server listening"));
         assert!(listening, "sockudo ended before it listened");
         thread::spawn(move || log.for_each(drop));
-        Some(Self { at, process, config })
+        Self { at, process, config }
     }
 }
 
@@ -164,7 +163,7 @@ fn user(id: &str) -> ChannelName {
 
 #[tokio::test]
 async fn a_subscriber_hears_single_and_batched_events() {
-    let Some(server) = Sockudo::start() else { return };
+    let server = Sockudo::start();
     let pusher = pusher(server.at);
     let mut anna = Listener::connect(server.at);
     for id in ["anna", "auth0|1 é", &"long".repeat(60)] {
@@ -201,7 +200,7 @@ async fn a_subscriber_hears_single_and_batched_events() {
 
 #[tokio::test]
 async fn a_hundred_channels_hear_one_event_but_not_where_it_came_from() {
-    let Some(server) = Sockudo::start() else { return };
+    let server = Sockudo::start();
     let pusher = pusher(server.at);
     let (mut anna, mut ben) = (Listener::connect(server.at), Listener::connect(server.at));
     anna.subscribe_private(&pusher, &user("7"));
@@ -225,7 +224,7 @@ async fn a_hundred_channels_hear_one_event_but_not_where_it_came_from() {
 
 #[tokio::test]
 async fn ten_times_10240_bytes_pass() {
-    let Some(server) = Sockudo::start() else { return };
+    let server = Sockudo::start();
     let pusher = pusher(server.at);
     let mut anna = Listener::connect(server.at);
     anna.subscribe_private(&pusher, &user("anna"));
@@ -242,7 +241,7 @@ async fn ten_times_10240_bytes_pass() {
 
 #[tokio::test]
 async fn a_byte_more_is_413_there_as_it_is_too_large_here() {
-    let Some(server) = Sockudo::start() else { return };
+    let server = Sockudo::start();
     let pusher = pusher(server.at);
     let larger = event("big", &[user("anna").as_str()], &"x".repeat(MAX_DATA + 1));
     for call in calls::fewest(&[&larger])
@@ -260,7 +259,7 @@ async fn a_byte_more_is_413_there_as_it_is_too_large_here() {
 
 #[tokio::test]
 async fn a_presence_channel_shows_who_is_here() {
-    let Some(server) = Sockudo::start() else { return };
+    let server = Sockudo::start();
     let pusher = pusher(server.at);
     let channel = chat_presence_channel(crate::domain::ids::ChatId::fresh());
     let join = |id: &str| {
@@ -280,7 +279,7 @@ async fn a_presence_channel_shows_who_is_here() {
 
 #[tokio::test]
 async fn a_token_for_another_connection_or_channel_opens_nothing() {
-    let Some(server) = Sockudo::start() else { return };
+    let server = Sockudo::start();
     let pusher = pusher(server.at);
     let (anna, bens) = (user("anna"), user("ben"));
     let mut stranger = Listener::connect(server.at);
@@ -295,7 +294,7 @@ async fn a_token_for_another_connection_or_channel_opens_nothing() {
 
 #[tokio::test]
 async fn wrong_credentials_or_a_wrong_clock_are_refused() {
-    let Some(server) = Sockudo::start() else { return };
+    let server = Sockudo::start();
     let right = settings(server.at);
     let wrong = [
         PusherSettings {

@@ -1,0 +1,162 @@
+//! What a poll costs while nothing happens, and the list of unread messages when there are some: with ten thousand
+//! messages in the table and with a million, side by side in one run. Flat is what it must be: neither reads more where
+//! there is more.
+//!
+//! `DATABASE_URL` names a server where databases may be made and dropped; `cargo xtask bench` starts one. `--quick` asks
+//! a tenth as often, of a tenth of the million. Read the ratios: the times are this machine's.
+
+use std::env;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use shared::config::{DatabaseConfig, Secret};
+use shared::domain::ids::UserId;
+use shared::domain::limits::PageSize;
+use shared::store::{Acting, Store, migrate};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+
+const FEW: usize = 10_000;
+const MANY: usize = 1_000_000;
+/// Anna has three unread messages in each of her twenty chats, among a hundred.
+const CHATS: usize = 100;
+const UNREAD: i64 = 60;
+const ROUNDS: usize = 20;
+const POLLS_A_ROUND: usize = 100;
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let is_quick = env::args().any(|argument| argument == "--quick");
+    let (many, polls) = if is_quick {
+        (MANY / 10, POLLS_A_ROUND / 10)
+    } else {
+        (MANY, POLLS_A_ROUND)
+    };
+    let server = env::var("DATABASE_URL").context("DATABASE_URL must name a Postgres to measure on")?;
+    let server = PgConnectOptions::from_str(&server)?;
+    let mut admin = PgConnection::connect_with(&server).await?;
+    let names = [FEW, many].map(|messages| format!("backtalk_poll_{messages}_{}", std::process::id()));
+    for name in &names {
+        admin.execute(AssertSqlSafe(format!("create database {name}"))).await?;
+    }
+    let measured = measure(&server, &names, [FEW, many], polls).await;
+    for name in &names {
+        admin
+            .execute(AssertSqlSafe(format!("drop database {name} with (force)")))
+            .await?;
+    }
+    measured
+}
+
+async fn measure(server: &PgConnectOptions, names: &[String; 2], sizes: [usize; 2], polls: usize) -> Result<()> {
+    let few = filled(server, &names[0], sizes[0]).await?;
+    let many = filled(server, &names[1], sizes[1]).await?;
+    println!(
+        "\n{:<14}  {:>9} {:>9}  {:>9} {:>9}  {:>6}",
+        "messages", sizes[0], "p95", sizes[1], "p95", "ratio"
+    );
+    for poll in [Poll::Idle, Poll::Unread, Poll::Chats] {
+        let mut times = [Vec::new(), Vec::new()];
+        // In turns, so that what else the machine does hits both. The first round warms caches and prepares.
+        for round in 0..=ROUNDS {
+            for (store, times) in [&few, &many].into_iter().zip(&mut times) {
+                for _ in 0..polls {
+                    let begun = Instant::now();
+                    poll.run(store).await?;
+                    if round > 0 {
+                        times.push(begun.elapsed());
+                    }
+                }
+            }
+        }
+        times.iter_mut().for_each(|times| times.sort_unstable());
+        let at = |times: &[Duration], percent: usize| times[times.len() * percent / 100].as_secs_f64() * 1000.0;
+        let [few, many] = &times;
+        println!(
+            "{:<14}  {:>6.3} ms {:>6.3} ms  {:>6.3} ms {:>6.3} ms  {:>5.2}x",
+            poll.name(),
+            at(few, 50),
+            at(few, 95),
+            at(many, 50),
+            at(many, 95),
+            at(many, 50) / at(few, 50)
+        );
+    }
+    println!("\nratio: p50 with many messages over p50 with few; 1 is flat.");
+    Ok(())
+}
+
+#[derive(Clone, Copy)]
+enum Poll {
+    /// All that a poll reads before it answers 304.
+    Idle,
+    /// What it reads when something has happened.
+    Unread,
+    Chats,
+}
+
+impl Poll {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "idle poll",
+            Self::Unread => "unread list",
+            Self::Chats => "chat list",
+        }
+    }
+
+    async fn run(self, store: &Store) -> Result<()> {
+        let anna = UserId::parse("anna").context("an id")?;
+        match self {
+            Self::Idle => ensure!(store.inbox_version(&anna).await? > 0, "no version"),
+            Self::Unread => {
+                let unread = store.unread_messages(&anna, PageSize::DEFAULT).await?;
+                ensure!(unread.total == UNREAD && unread.messages.len() == 50, "{unread:?}");
+            }
+            Self::Chats => {
+                let page = store.chats(&anna, None, None, PageSize::DEFAULT).await?;
+                ensure!(page.chats.len() == 20, "{} chats", page.chats.len());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A store on a database with so many messages.
+async fn filled(server: &PgConnectOptions, database: &str, messages: usize) -> Result<Store> {
+    let (user, host, port) = (server.get_username(), server.get_host(), server.get_port());
+    let config = DatabaseConfig {
+        url: Secret::new(format!("postgres://{user}@{host}:{port}/{database}")),
+        schema: "backtalk".into(),
+        connections: 1,
+    };
+    migrate(&config).await?;
+    let mut connection = PgConnection::connect_with(&server.clone().database(database)).await?;
+    let each = messages / CHATS;
+    let begun = Instant::now();
+    connection
+        .execute(AssertSqlSafe(format!(
+            "set search_path = backtalk;
+             insert into people (id, name) select 'p' || n, 'P' from generate_series(1, 100) n union all select 'anna', 'Anna';
+             insert into inbox_heads (user_id, version) select id, {each} from people;
+             insert into chats (id, kind, owner_id, last_seq, last_number, last_message_seq, last_message_at)
+                 select gen_random_uuid(), 'channel', 'p' || n, {each}, {each}, {each}, now() from generate_series(1, {CHATS}) n;
+             insert into members (chat_id, user_id, role) select id, owner_id, 'owner' from chats;
+             insert into members (chat_id, user_id) select id, 'anna' from chats order by id limit 20;
+             update members set read_seq = {each} - 3, read_number = {each} - 3 where user_id = 'anna';
+             insert into messages (chat_id, seq, id, number, changed_seq, role, sender_id, client_id, content)
+                 select c.id, n, gen_random_uuid(), n, n, 'user', c.owner_id, n::text, 'a message of the usual length'
+                 from chats c, generate_series(1, {each}) n;
+             insert into inbox (user_id, version, chat_id, seq, event)
+                 select p.id, n, c.id, n, 'message.created'
+                 from people p
+                 cross join (select id from chats limit 1) c
+                 cross join generate_series(greatest(1, {each} - 1000), {each}) n
+                 where p.id in ('anna', 'p1', 'p2', 'p3', 'p4');"
+        )))
+        .await?;
+    connection.execute("vacuum analyze").await?;
+    connection.close().await?;
+    println!("{messages} messages after {:.1} s", begun.elapsed().as_secs_f64());
+    Ok(Store::connect(&config, Acting::ForAPerson)?)
+}

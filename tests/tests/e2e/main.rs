@@ -1,0 +1,15 @@
+//! Backtalk from outside: over HTTP, through running functions, a real database and a real queue. `cargo xtask test`
+//! starts all of it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod answers;
+mod bodies;
+mod chats;
+mod crashes;
+mod model_faults;
+mod paging;
+mod queue;
+mod retries;
+mod strangers;
+mod tokens;
