@@ -234,22 +234,7 @@ impl Listening {
         let Some(progress) = progress.filter(|progress| !progress.state.is_over()) else {
             return Ok(());
         };
-        if progress.attempt > seen.attempt {
-            *seen = Seen {
-                attempt: progress.attempt,
-                offset: 0,
-            };
-            reader.send(&Event::reply_started(chat, running.message_id, progress.attempt));
-        }
-        if !progress.text.is_empty() {
-            reader.send(&Event::reply_delta(
-                chat,
-                running.message_id,
-                seen.offset,
-                &progress.text,
-            ));
-            seen.offset += progress.text.len();
-        }
+        seen.tell(reader, chat, running.message_id, &progress);
         Ok(())
     }
 }

@@ -9,6 +9,7 @@ use shared::domain::ids::{ChatId, MessageId, UserId};
 use shared::domain::reply::ReplyState;
 use shared::error::Error;
 use shared::http::EventSink;
+use shared::store::replies::Progress;
 use tokio::time::{Instant, sleep};
 
 /// How often is looked while text comes: as often as it is stored.
@@ -24,6 +25,26 @@ pub struct Seen {
     pub attempt: i32,
     /// Bytes of that attempt's text.
     pub offset: usize,
+}
+
+impl Seen {
+    /// Tells of a running reply what the reader has not seen: that an attempt began, and its text. Whether there was any.
+    pub fn tell(&mut self, reader: &EventSink, chat: ChatId, reply: MessageId, progress: &Progress) -> bool {
+        let has_begun = progress.attempt > self.attempt;
+        if has_begun {
+            *self = Self {
+                attempt: progress.attempt,
+                offset: 0,
+            };
+            reader.send(&Event::reply_started(chat, reply, progress.attempt));
+        }
+        let has_text = !progress.text.is_empty();
+        if has_text {
+            reader.send(&Event::reply_delta(chat, reply, self.offset, &progress.text));
+            self.offset += progress.text.len();
+        }
+        has_begun || has_text
+    }
 }
 
 /// Tells `reader` of the reply from `seen` on, until it is over or nobody listens any more.
@@ -64,20 +85,7 @@ pub async fn follow(
             }
             Ok(Some(progress)) => {
                 failed = 0;
-                let has_begun = progress.attempt > seen.attempt;
-                if has_begun {
-                    seen = Seen {
-                        attempt: progress.attempt,
-                        offset: 0,
-                    };
-                    reader.send(&Event::reply_started(chat, reply, progress.attempt));
-                }
-                let has_text = !progress.text.is_empty();
-                if has_text {
-                    reader.send(&Event::reply_delta(chat, reply, seen.offset, &progress.text));
-                    seen.offset += progress.text.len();
-                }
-                rest = if has_begun || has_text {
+                rest = if seen.tell(reader, chat, reply, &progress) {
                     LOOK_EVERY
                 } else {
                     (rest * 3 / 2).min(LOOK_AT_LEAST_EVERY)

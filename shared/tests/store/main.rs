@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod arithmetic;
+mod changing;
 mod deletion;
+mod inbox;
 mod jobs;
 mod pages;
 mod people;

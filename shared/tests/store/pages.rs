@@ -70,10 +70,10 @@ async fn a_client_that_was_away_catches_up_with_what_changed(pool: PgPool) {
     for number in 1..=9 {
         world.send(&anna, chat, &number.to_string()).await;
     }
-    // The second message changed after the others, as an edit does.
+    // The second and the third message changed after the others, as edits do.
     for sql in [
-        "update chats set last_seq = 10 where id = $1",
-        "update messages set changed_seq = 10 where chat_id = $1 and seq = 2",
+        "update chats set last_seq = 11 where id = $1",
+        "update messages set changed_seq = seq + 8 where chat_id = $1 and seq in (2, 3)",
     ] {
         sqlx::query(sql).bind(chat.uuid()).execute(&world.rows).await.unwrap();
     }
@@ -83,15 +83,16 @@ async fn a_client_that_was_away_catches_up_with_what_changed(pool: PgPool) {
         let (seqs, has_more, next) = read(&world, &anna, chat, Range::ChangedAfter(seq(at)), 2).await;
         seen.extend(seqs);
         at = next;
+        assert!(seen.len() < 20, "it goes round in circles: {seen:?}");
         if !has_more {
             break;
         }
     }
-    assert_eq!(seen, [5, 6, 7, 8, 9, 2]);
-    assert_eq!(at, 10);
+    assert_eq!(seen, [5, 6, 7, 8, 9, 2, 3]);
+    assert_eq!(at, 11);
     assert_eq!(
-        read(&world, &anna, chat, Range::ChangedAfter(seq(10)), 2).await,
-        (vec![], false, 10)
+        read(&world, &anna, chat, Range::ChangedAfter(seq(11)), 2).await,
+        (vec![], false, 11)
     );
 }
 

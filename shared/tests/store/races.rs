@@ -352,6 +352,95 @@ async fn a_takeover_and_the_old_writers_last_words_do_not_mix(pool: PgPool) {
     }
 }
 
+/// Either the old writer's end comes first and there is nothing left to take over, or it comes too late.
+#[sqlx::test(migrations = "../migrations")]
+async fn a_takeover_and_the_old_writers_end_exclude_each_other(pool: PgPool) {
+    let world = World::on(pool).await;
+    let anna = world.person("anna").await;
+    let chat = world.assistant_chat(&anna).await;
+    for round in 1..=20 {
+        let sent = world.ask(&anna, chat, "hi").await;
+        let (job, old) = (sent.wake.unwrap().job_id, sent.claim.unwrap());
+        world.let_the_lease_run_out(old.reply_id).await;
+        let outcomes = at_once(4, |index| {
+            let (store, old) = (world.system.clone(), old.clone());
+            async move {
+                if index == 0 {
+                    match store.reach_for_reply(job, LEASE, 3).await.unwrap() {
+                        Reach::Claimed(new) => (Some(new), None),
+                        Reach::Over => (None, None),
+                        other => panic!("{other:?}"),
+                    }
+                } else {
+                    (None, store.end_reply(&old, &completed("old")).await.unwrap())
+                }
+            }
+        })
+        .await;
+        let (claims, ends): (Vec<_>, Vec<_>) = outcomes.into_iter().unzip();
+        let (new, ends) = (claims.into_iter().flatten().next(), ends.iter().flatten().count());
+        assert_eq!(
+            (usize::from(new.is_some()), ends),
+            if new.is_some() { (1, 0) } else { (0, 1) }
+        );
+        if let Some(new) = new {
+            world.complete(&new, "new").await;
+        }
+        world.assert_seqs_are_contiguous(chat, 2 * round).await;
+    }
+}
+
+/// Its writer finds nothing left to write to, which is no error.
+#[sqlx::test(migrations = "../migrations")]
+async fn a_chat_may_go_while_its_answer_is_written(pool: PgPool) {
+    let world = World::on(pool).await;
+    let anna = world.person("anna").await;
+    for _ in 0..20 {
+        let chat = world.assistant_chat(&anna).await;
+        let claim = world.ask(&anna, chat, "hi").await.claim.unwrap();
+        at_once(10, |index| {
+            let (store, anna, claim) = (world.people.clone(), anna.clone(), claim.clone());
+            async move {
+                if index == 0 {
+                    store.delete_chat(&anna.id, chat).await.unwrap();
+                } else {
+                    let hold = store.append_to_reply(&claim, index, "word ").await.unwrap();
+                    assert!(matches!(hold, Hold::Held | Hold::Lost), "{hold:?}");
+                }
+            }
+        })
+        .await;
+        assert_eq!(world.number("select count(*) from reply_parts").await, 0);
+    }
+}
+
+/// A channel goes while others read it and write to it.
+#[sqlx::test(migrations = "../migrations")]
+async fn deleting_what_others_read_never_deadlocks(pool: PgPool) {
+    let world = World::on(pool).await;
+    let (anna, ben) = (world.person("anna").await, world.person("ben").await);
+    for round in 0..20 {
+        let chat = world.chat(Kind::Channel, &[&anna, &ben]).await;
+        let mut ids = Vec::new();
+        for _ in 0..6 {
+            ids.push(world.send(&anna, chat, "hi").await.message.id);
+        }
+        at_once(8, |index| {
+            let (store, anna, ben, id) = (world.people.clone(), anna.clone(), ben.clone(), ids[index % 6]);
+            async move {
+                match index {
+                    0 | 1 => drop(store.delete_chat(&anna.id, chat).await.unwrap()),
+                    2 => drop(store.send_message(&ben, chat, &draft("c-1", "hi"), None).await.unwrap()),
+                    _ => drop(store.mark_messages_read(&ben.id, &[id]).await.unwrap()),
+                }
+            }
+        })
+        .await;
+        assert_eq!(world.number("select count(*) from chats").await, 0, "round {round}");
+    }
+    world.assert_inboxes_are_contiguous().await;
+}
+
 /// Deleted while it is written to, read and answered: one after the other, and nobody waits in a circle.
 #[sqlx::test(migrations = "../migrations")]
 async fn deleting_a_busy_chat_never_deadlocks(pool: PgPool) {

@@ -1,15 +1,22 @@
 //! Who may not listen, and to what.
 
-use reqwest::Method;
-use serde_json::json;
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
 use tests::person::text;
 use tests::{Answer, Person, Stack};
 use uuid::Uuid;
 
 use crate::{Pair, stream};
 
-async fn without_token(stack: &Stack, path: &str) -> Answer {
-    Answer::of(stack.http.get(format!("{}{path}", stack.api)).send().await.unwrap()).await
+/// A refusal, and not a stream, which would never end.
+async fn refused(request: RequestBuilder, status: u16, problem_type: &str) -> Value {
+    let answer = request.send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), status);
+    Answer::of(answer).await.problem(status, problem_type)
+}
+
+async fn without_token(stack: &Stack, path: &str) {
+    refused(stack.http.get(format!("{}{path}", stack.api)), 401, "unauthenticated").await;
 }
 
 async fn ticket(person: &Person) -> String {
@@ -42,13 +49,9 @@ async fn a_ticket_that_is_expired_or_made_up_opens_nothing() {
         .unwrap();
     tickets.push(hex::encode(hash));
     for ticket in tickets {
-        let _refused = without_token(&stack, &format!("/api/chat/stream?ticket={ticket}"))
-            .await
-            .problem(401, "unauthenticated");
+        without_token(&stack, &format!("/api/chat/stream?ticket={ticket}")).await;
     }
-    let _refused = without_token(&stack, "/api/chat/stream")
-        .await
-        .problem(401, "unauthenticated");
+    without_token(&stack, "/api/chat/stream").await;
 }
 
 #[tokio::test]
@@ -66,12 +69,11 @@ async fn a_ticket_opens_the_stream_alone() {
         "/api/chat-messages",
         &format!("/api/chat/{chat}/messages"),
     ] {
-        let _by_query = without_token(&stack, &format!("{path}?ticket={ticket}"))
-            .await
-            .problem(401, "unauthenticated");
-        let _by_header = nobody.get(path).await.problem(401, "unauthenticated");
+        without_token(&stack, &format!("{path}?ticket={ticket}")).await;
+        refused(nobody.request(Method::GET, path), 401, "unauthenticated").await;
     }
-    let _by_header = nobody.get("/api/chat/stream").await.problem(401, "unauthenticated");
+    let by_header = nobody.request(Method::GET, "/api/chat/stream");
+    refused(by_header, 401, "unauthenticated").await;
     let _no_more = nobody
         .post("/api/chat/stream-ticket", &json!({}))
         .await
@@ -92,10 +94,8 @@ async fn a_foreign_chat_cannot_be_listened_to() {
     let Pair { chat, .. } = Pair::meet(&stack).await;
     let cleo = stack.person("cleo");
     for chat in [chat, Uuid::now_v7().to_string()] {
-        let _refused = cleo
-            .get(&format!("/api/chat/stream?chatId={chat}"))
-            .await
-            .problem(404, "not-found");
+        let request = cleo.request(Method::GET, &format!("/api/chat/stream?chatId={chat}"));
+        refused(request, 404, "not-found").await;
     }
 }
 
@@ -111,18 +111,14 @@ async fn odd_parameters_are_named() {
         ("after=9223372036854775808", "after"),
         ("after=", "after"),
     ] {
-        let problem = anna
-            .get(&format!("/api/chat/stream?{query}"))
-            .await
-            .problem(422, "invalid-request");
+        let request = anna.request(Method::GET, &format!("/api/chat/stream?{query}"));
+        let problem = refused(request, 422, "invalid-request").await;
         assert_eq!(problem["errors"][0]["parameter"], parameter, "{query}: {problem}");
     }
     let odd = anna
         .request(Method::GET, "/api/chat/stream")
         .header("last-event-id", "x");
-    let problem = Answer::of(odd.send().await.unwrap())
-        .await
-        .problem(422, "invalid-request");
+    let problem = refused(odd, 422, "invalid-request").await;
     assert_eq!(problem["errors"][0]["parameter"], "Last-Event-ID");
     // A browser that heard nothing yet sends an empty one, or none.
     let (_stream, place) = stream::listen(&anna, "").await;
