@@ -2,13 +2,8 @@
 // as browsers cannot; without, the URL holds a ticket.
 
 import { EventSource } from 'eventsource';
+import { EVENTS } from './events.mjs';
 import { commands, say, setting } from './lines.mjs';
-
-const EVENTS = [
-  ...['ready', 'resync', 'reconnect', 'error'],
-  ...['message.created', 'message.updated', 'message.deleted', 'chat.updated', 'chat.deleted', 'read'],
-  ...['reply.started', 'reply.delta', 'reply.ended'],
-];
 
 const token = process.env.TOKEN;
 const withToken = (url, init) => fetch(url, { ...init, headers: { ...init.headers, authorization: `Bearer ${token}` } });

@@ -170,12 +170,36 @@ async fn assert_whole(person: &Person, chats: &[&str], heard: &[Heard]) {
 async fn eventsource_cut_a_hundred_times_hears_everything_once() {
     let stack = Stack::running();
     let pair = Pair::meet(&stack).await;
-    let assistant = pair.anna.assistant_chat().await;
     let cutter = Cutter::to(&stack, 3).await;
     let url = format!("{}/api/chat/stream?after=0", cutter.url);
-    let mut source = Client::start("stream.mjs", &[("STREAM_URL", &url), ("TOKEN", &pair.anna.token)]);
+    let source = Client::start("stream.mjs", &[("STREAM_URL", &url), ("TOKEN", &pair.anna.token)]);
+    hears_everything_once(source, &pair, &cutter).await;
+}
 
-    let end = talk(&pair, &assistant, &cutter).await;
+#[tokio::test]
+async fn a_browsers_own_eventsource_cut_a_hundred_times_hears_everything_once() {
+    let stack = Stack::running();
+    let pair = Pair::meet(&stack).await;
+    let cutter = Cutter::to(&stack, 5).await;
+    let issued = pair.anna.post("/api/chat/stream-ticket", &json!({})).await.with(201);
+    // A hundred cuts take longer than a ticket is good for on a busy machine.
+    sqlx::query("update stream_tickets set expires_at = now() + interval '1 hour' where user_id = $1")
+        .bind(&pair.anna.id)
+        .execute(&stack.rows)
+        .await
+        .unwrap();
+    let url = format!(
+        "{}/api/chat/stream?after=0&ticket={}",
+        cutter.url,
+        text(&issued["ticket"])
+    );
+    let source = Client::start("browser.mjs", &[("STREAM_URL", &url)]);
+    hears_everything_once(source, &pair, &cutter).await;
+}
+
+async fn hears_everything_once(mut source: Client, pair: &Pair, cutter: &Cutter) {
+    let assistant = pair.anna.assistant_chat().await;
+    let end = talk(pair, &assistant, cutter).await;
     let mut heard = Vec::new();
     loop {
         let line = source.hears("an event", |_| true).await;
