@@ -4,6 +4,7 @@ use serde::Serialize;
 use shared::app::App;
 use shared::domain::event::{Event, Outgoing};
 use shared::domain::message::Message;
+use shared::domain::reply::ReplyState;
 use shared::error::Error;
 use shared::http::{Response, Result, ok};
 use shared::store::messages::Change;
@@ -18,12 +19,22 @@ struct MessageChanged {
 
 pub(super) async fn answer(app: &App, change: Change) -> Result<Response> {
     match change {
-        Change::Made { message, audience } => {
-            let news = Outgoing {
-                event: Event::message_changed(&message),
-                audience,
-            };
-            let pusher_sent = app.delivery.publish(&[news]).await;
+        Change::Made {
+            message,
+            audience,
+            unanswered,
+            wake,
+        } => {
+            let ended = unanswered.map(|reply| Event::reply_ended(message.chat_id, reply, ReplyState::Stopped, None));
+            let news: Vec<_> = [Event::message_changed(&message)]
+                .into_iter()
+                .chain(ended)
+                .map(|event| Outgoing {
+                    event,
+                    audience: audience.clone(),
+                })
+                .collect();
+            let (_woken, pusher_sent) = tokio::join!(app.queue.wake(wake.as_slice()), app.delivery.publish(&news));
             ok(&MessageChanged {
                 message: *message,
                 pusher_sent,

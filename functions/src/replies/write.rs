@@ -193,7 +193,7 @@ impl<'a> Writer<'a> {
     async fn run(mut self, audience: &mut Audience<'_>) -> Attempt {
         let context = match self.app.store.reply_context(self.claim).await {
             Ok(Some(context)) => context,
-            Ok(None) => return Attempt::Lost,
+            Ok(None) => return leave_unanswered(self.app, self.claim, audience).await,
             Err(error) => return Attempt::Broken(error),
         };
         let prompt = prompt::fitting(context, &self.app.config.replies);
@@ -314,6 +314,24 @@ impl<'a> Writer<'a> {
                 Hold::Held
             }
         }
+    }
+}
+
+/// There is nothing to answer: the reply was lost to another writer, or its question is deleted and was the only one.
+async fn leave_unanswered(app: &App, claim: &Claim, audience: &mut Audience<'_>) -> Attempt {
+    match app.store.renew_reply(claim, app.config.replies.lease).await {
+        Ok(Hold::Lost) => Attempt::Lost,
+        Ok(Hold::Held | Hold::StopAsked) => {
+            let usage = Usage {
+                input_tokens: 0,
+                output_tokens: 0,
+                cached_tokens: 0,
+                model: app.model.name().to_owned(),
+            };
+            let text = String::new();
+            end(app, claim, &Ending::Stopped { text, usage }, audience).await
+        }
+        Err(error) => Attempt::Broken(error),
     }
 }
 

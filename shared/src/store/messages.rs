@@ -47,6 +47,10 @@ pub enum Change {
     Made {
         message: Box<Message>,
         audience: Vec<UserId>,
+        /// The reply that waited to answer it and does not any more.
+        unanswered: Option<MessageId>,
+        /// The chat's next reply, which waited for that one.
+        wake: Option<Wake>,
     },
     /// It is in the chat, but somebody else's.
     NotYours,
@@ -354,6 +358,22 @@ impl Store {
                 where m.chat_id = taken.id and m.seq = taken.seq and m.deleted_at is null and (select acting_as($1))
                 returning m.chat_id, m.seq, m.id, m as message
             ),
+            halted as (
+                -- What is not said any more needs no answer: one that waits is stopped here, one that is being written by
+                -- its writer.
+                update replies r
+                set stop_requested_at = coalesce(r.stop_requested_at, now()),
+                    state = case when r.state = 'queued' then 'stopped' else r.state end,
+                    ended_at = case when r.state = 'queued' then now() end
+                from changed
+                where $4::text is null and r.chat_id = changed.chat_id and r.prompt_seq = changed.seq
+                    and r.state in ('queued', 'streaming') and (select acting_as($1))
+                returning r.id, r.state
+            ),
+            dropped as (
+                delete from jobs using halted
+                where jobs.reply_id = halted.id and halted.state = 'stopped' and (select acting_as($1))
+            ),
             uncounted as (
                 update members r
                 set uncounted = r.uncounted + 1
@@ -369,8 +389,29 @@ impl Store {
                 ) as user_id
                 from taken
                 where (select count(*) from changed) > 0 and (select count(*) from uncounted) >= 0
+            ),
+            told_of_the_end as materialized (
+                select tell(taken.id, null, 'reply.ended', null, jsonb_build_object(
+                    'messageId', halted.id, 'state', halted.state
+                ))
+                from taken
+                join halted on halted.state = 'stopped'
+                where (select count(*) from told) > 0
             )
             select
+                (
+                    select id from halted where state = 'stopped' and (select count(*) from told_of_the_end) > 0
+                ) as "unanswered?",
+                (
+                    -- What waited behind it; woken too early it goes on waiting.
+                    select j.id
+                    from halted
+                    join replies waiting on waiting.chat_id = $2 and waiting.state = 'queued' and waiting.id <> halted.id
+                    join jobs j on j.reply_id = waiting.id
+                    where halted.state = 'stopped'
+                    order by waiting.prompt_seq
+                    limit 1
+                ) as "next_job?",
                 named.is_own as "is_own!", named.is_deleted as "is_deleted!",
                 coalesce(
                     (select message_json(message) from changed),
@@ -394,6 +435,12 @@ impl Store {
             Some(row) => Change::Made {
                 message: Box::new(row.message.0.try_into()?),
                 audience: row.audience.iter().map(|id| user_id(id)).collect::<Result<_>>()?,
+                unanswered: row.unanswered.map(Into::into),
+                wake: row.next_job.map(|job| Wake {
+                    job_id: job.into(),
+                    chat_id: Some(chat),
+                    after_seconds: 0,
+                }),
             },
         })
     }

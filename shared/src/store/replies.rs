@@ -414,17 +414,17 @@ impl Store {
             ),
             told as materialized (
                 select tell(
-                    id, last_seq, 'message.created', reply_id, null
+                    ended.chat_id, taken.last_seq,
+                    case when taken.id is null then 'reply.ended' else 'message.created' end, taken.reply_id,
+                    case when taken.id is null then jsonb_build_object('messageId', ended.id, 'state', $4::text) end
                 ) as user_id
-                from taken
+                from ended
+                left join taken on true
             )
             select
                 ended.chat_id,
                 (select message_json(message) from stored) as "stored?: Json<MessageRow>",
-                case
-                    when $12::text is null then array(select user_id from members where chat_id = ended.chat_id)
-                    else array(select user_id from told)
-                end as "audience!: Vec<String>",
+                array(select user_id from told) as "audience!: Vec<String>",
                 (
                     select j.id
                     from replies waiting

@@ -6,6 +6,7 @@ use shared::domain::message::Message;
 use shared::domain::person::Caller;
 use shared::domain::text::Content;
 use shared::store::messages::{Change, Range};
+use shared::store::replies::{Hold, Reach};
 use sqlx::PgPool;
 
 use crate::world::{World, at_once, draft, metadata, page, seq};
@@ -16,7 +17,7 @@ fn content(text: &str) -> Content {
 
 fn made(change: Change) -> (Message, usize) {
     match change {
-        Change::Made { message, audience } => (*message, audience.len()),
+        Change::Made { message, audience, .. } => (*message, audience.len()),
         other => panic!("not changed: {other:?}"),
     }
 }
@@ -236,4 +237,71 @@ async fn of_fifty_changes_at_once_each_takes_one_seq_and_nothing_follows_the_del
     );
     assert_eq!(unread(&world, &ben).await, 0);
     world.assert_inboxes_are_contiguous().await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_deleted_question_that_waits_is_not_answered_and_the_next_is(pool: PgPool) {
+    let world = World::on(pool).await;
+    let anna = world.person("anna").await;
+    let chat = world.assistant_chat(&anna).await;
+    let first = world.send(&anna, chat, "one").await;
+    let second = world.send(&anna, chat, "two").await.wake.unwrap().job_id;
+
+    let change = world
+        .people
+        .delete_message(&anna.id, chat, first.message.id)
+        .await
+        .unwrap();
+    let Change::Made { unanswered, wake, .. } = change else {
+        panic!("not deleted: {change:?}")
+    };
+    assert_eq!(unanswered, Some(first.reply.unwrap().id));
+    assert_eq!(wake.unwrap().job_id, second);
+    assert_eq!(world.reach(first.wake.unwrap().job_id).await, Reach::Over);
+    let claim = world.claim(second).await;
+    let context = world.system.reply_context(&claim).await.unwrap().unwrap();
+    let said: Vec<_> = context
+        .messages
+        .iter()
+        .map(|message| message.content.as_str())
+        .collect();
+    assert_eq!(said, ["two"]);
+    world.complete(&claim, "2").await;
+    let ended = "select count(*) from inbox where event = 'reply.ended' and data ->> 'state' = 'stopped'";
+    assert_eq!(world.number(ended).await, 1, "whoever listens is told");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_deleted_question_that_is_being_answered_stops_its_answer(pool: PgPool) {
+    let world = World::on(pool).await;
+    let anna = world.person("anna").await;
+    let chat = world.assistant_chat(&anna).await;
+    let sent = world.send(&anna, chat, "one").await;
+    let claim = world.claim(sent.wake.unwrap().job_id).await;
+    assert_eq!(world.system.append_to_reply(&claim, 0, "so").await.unwrap(), Hold::Held);
+
+    let change = world
+        .people
+        .delete_message(&anna.id, chat, sent.message.id)
+        .await
+        .unwrap();
+    assert!(
+        matches!(
+            change,
+            Change::Made {
+                unanswered: None,
+                wake: None,
+                ..
+            }
+        ),
+        "its writer ends it"
+    );
+    assert_eq!(
+        world.system.append_to_reply(&claim, 2, " far").await.unwrap(),
+        Hold::StopAsked
+    );
+    assert!(
+        world.system.reply_context(&claim).await.unwrap().is_none(),
+        "there is nothing to answer"
+    );
 }

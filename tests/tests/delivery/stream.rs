@@ -11,7 +11,7 @@ use tests::{Frame, PATIENCE, Person, Stack, Stream};
 use tokio::time::timeout;
 
 use crate::node::Client;
-use crate::{Pair, delete, edit, mark_read, say};
+use crate::{Pair, delete, edit, mark_read, say, whole_history};
 
 /// Listens from a place on, or from now; answers the place where it begins, too.
 pub(crate) async fn listen(person: &Person, query: &str) -> (Stream, String) {
@@ -344,4 +344,33 @@ async fn a_browsers_event_source_listens_by_ticket_and_comes_back_with_a_new_one
         }
     }
     assert_eq!(places.len(), 2);
+}
+
+#[tokio::test]
+async fn a_chats_only_question_deleted_while_it_is_answered_leaves_nothing_hanging() {
+    let stack = Stack::running();
+    let anna = stack.person("anna");
+    let chat = anna.assistant_chat().await;
+    // One running answer, and a question behind it.
+    let mut stream = anna
+        .ask(&chat, "c-1", r#"/script {"words": 2000, "delayMs": 20}"#)
+        .await;
+    let seen = stream.until_deltas(2).await;
+    let question = seen[0].data["data"].clone();
+    let waiting = anna.send(&chat, "c-2", "never mind").await.with(201);
+    delete(&anna, &waiting["message"]).await.with(200);
+    delete(&anna, &question).await.with(200);
+
+    // It ends by itself, long before its two thousand words.
+    let frames = stream.all().await;
+    assert_eq!(tests::stream::ending(&frames)["state"], "stopped");
+    let history = whole_history(&anna, &chat).await;
+    let roles: Vec<_> = history.iter().map(|message| text(&message["role"])).collect();
+    assert_eq!(
+        roles,
+        ["user", "user", "assistant"],
+        "what was said of the answer is kept; the other was not begun"
+    );
+    let open = anna.get(&format!("/api/chat/{chat}")).await.with(200);
+    assert!(open["chat"]["reply"].is_null(), "{open}");
 }
