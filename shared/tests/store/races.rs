@@ -13,7 +13,7 @@ use crate::world::{LEASE, World, at_once, completed, draft};
 
 #[sqlx::test(migrations = "../migrations")]
 async fn fifty_sends_of_one_client_id_are_one_message(pool: PgPool) {
-    let world = World::on(pool).await;
+    let world = World::racing(pool).await;
     let anna = world.person("anna").await;
     for claim_for in [None, Some(LEASE)] {
         let chat = world.assistant_chat(&anna).await;
@@ -62,7 +62,7 @@ async fn fifty_sends_of_one_client_id_are_one_message(pool: PgPool) {
 #[sqlx::test(migrations = "../migrations")]
 async fn thirty_two_senders_leave_no_hole(pool: PgPool) {
     const EACH: i64 = 5;
-    let world = World::on(pool).await;
+    let world = World::racing(pool).await;
     let mut people = Vec::new();
     for index in 0..32 {
         people.push(world.person(&format!("person-{index}")).await);
@@ -107,7 +107,7 @@ async fn thirty_two_senders_leave_no_hole(pool: PgPool) {
 
 #[sqlx::test(migrations = "../migrations")]
 async fn of_many_questions_at_once_one_is_being_answered_and_the_others_wait(pool: PgPool) {
-    let world = World::on(pool).await;
+    let world = World::racing(pool).await;
     let anna = world.person("anna").await;
     let chat = world.assistant_chat(&anna).await;
 
@@ -148,7 +148,7 @@ async fn of_many_questions_at_once_one_is_being_answered_and_the_others_wait(poo
 
 #[sqlx::test(migrations = "../migrations")]
 async fn the_cap_on_assistant_chats_holds_against_fifty_at_once(pool: PgPool) {
-    let world = World::on(pool).await;
+    let world = World::racing(pool).await;
     let anna = world.person("anna").await;
 
     let opened = at_once(50, |_| {
@@ -203,7 +203,7 @@ async fn the_cap_on_assistant_chats_holds_against_fifty_at_once(pool: PgPool) {
 
 #[sqlx::test(migrations = "../migrations")]
 async fn of_many_workers_one_claims_a_reply(pool: PgPool) {
-    let world = World::on(pool).await;
+    let world = World::racing(pool).await;
     let anna = world.person("anna").await;
     let chat = world.assistant_chat(&anna).await;
     let sent = world.send(&anna, chat, "hi").await;
@@ -237,7 +237,7 @@ async fn of_many_workers_one_claims_a_reply(pool: PgPool) {
 
 #[sqlx::test(migrations = "../migrations")]
 async fn of_many_ends_one_ends_a_reply(pool: PgPool) {
-    let world = World::on(pool).await;
+    let world = World::racing(pool).await;
     let anna = world.person("anna").await;
     let chat = world.assistant_chat(&anna).await;
     let claim = world.ask(&anna, chat, "hi").await.claim.unwrap();
@@ -254,31 +254,36 @@ async fn of_many_ends_one_ends_a_reply(pool: PgPool) {
 
 #[sqlx::test(migrations = "../migrations")]
 async fn marking_at_once_counts_each_message_once(pool: PgPool) {
-    let world = World::on(pool).await;
+    let world = World::racing(pool).await;
     let (anna, ben) = (world.person("anna").await, world.person("ben").await);
-    let mut ids = Vec::new();
+    let mut chats = Vec::new();
     for kind in [Kind::Direct, Kind::Channel, Kind::Task] {
-        let chat = world.chat(kind, &[&anna, &ben]).await;
-        for text in ["1", "2", "3", "4"] {
-            ids.push(world.send(&ben, chat, text).await.message.id);
-        }
+        chats.push(world.chat(kind, &[&anna, &ben]).await);
     }
+    for _ in 0..5 {
+        let mut ids = Vec::new();
+        for chat in &chats {
+            for text in ["1", "2", "3", "4"] {
+                ids.push(world.send(&ben, *chat, text).await.message.id);
+            }
+        }
 
-    let counts = at_once(16, |_| {
-        let (store, anna, ids) = (world.people.clone(), anna.id.clone(), ids.clone());
-        async move { store.mark_messages_read(&anna, &ids).await.unwrap().count }
-    })
-    .await;
+        let counts = at_once(16, |_| {
+            let (store, anna, ids) = (world.people.clone(), anna.id.clone(), ids.clone());
+            async move { store.mark_messages_read(&anna, &ids).await.unwrap().count }
+        })
+        .await;
 
-    assert_eq!(counts.iter().sum::<i64>(), 12, "{counts:?}");
-    assert_eq!(world.people.me(&anna.id).await.unwrap().unwrap().unread_total, 0);
+        assert_eq!(counts.iter().sum::<i64>(), 12, "{counts:?}");
+        assert_eq!(world.people.me(&anna.id).await.unwrap().unwrap().unread_total, 0);
+    }
     world.assert_inboxes_are_contiguous().await;
 }
 
 /// Two chats with the same people, written and read from all sides: whoever waits for whom, nobody waits in a circle.
 #[sqlx::test(migrations = "../migrations")]
 async fn crossing_chats_never_deadlock(pool: PgPool) {
-    let world = World::on(pool).await;
+    let world = World::racing(pool).await;
     let mut people = Vec::new();
     for name in ["anna", "ben", "cleo", "dan"] {
         people.push(world.person(name).await);
@@ -314,7 +319,7 @@ async fn crossing_chats_never_deadlock(pool: PgPool) {
 /// A writer that does not know yet that it lost its lease writes on while another takes over.
 #[sqlx::test(migrations = "../migrations")]
 async fn a_takeover_and_the_old_writers_last_words_do_not_mix(pool: PgPool) {
-    let world = World::on(pool).await;
+    let world = World::racing(pool).await;
     let anna = world.person("anna").await;
     let chat = world.assistant_chat(&anna).await;
     for _ in 0..10 {
@@ -355,7 +360,7 @@ async fn a_takeover_and_the_old_writers_last_words_do_not_mix(pool: PgPool) {
 /// Either the old writer's end comes first and there is nothing left to take over, or it comes too late.
 #[sqlx::test(migrations = "../migrations")]
 async fn a_takeover_and_the_old_writers_end_exclude_each_other(pool: PgPool) {
-    let world = World::on(pool).await;
+    let world = World::racing(pool).await;
     let anna = world.person("anna").await;
     let chat = world.assistant_chat(&anna).await;
     for round in 1..=20 {
@@ -393,7 +398,7 @@ async fn a_takeover_and_the_old_writers_end_exclude_each_other(pool: PgPool) {
 /// Its writer finds nothing left to write to, which is no error.
 #[sqlx::test(migrations = "../migrations")]
 async fn a_chat_may_go_while_its_answer_is_written(pool: PgPool) {
-    let world = World::on(pool).await;
+    let world = World::racing(pool).await;
     let anna = world.person("anna").await;
     for _ in 0..20 {
         let chat = world.assistant_chat(&anna).await;
@@ -417,7 +422,7 @@ async fn a_chat_may_go_while_its_answer_is_written(pool: PgPool) {
 /// A channel goes while others read it and write to it.
 #[sqlx::test(migrations = "../migrations")]
 async fn deleting_what_others_read_never_deadlocks(pool: PgPool) {
-    let world = World::on(pool).await;
+    let world = World::racing(pool).await;
     let (anna, ben) = (world.person("anna").await, world.person("ben").await);
     for round in 0..20 {
         let chat = world.chat(Kind::Channel, &[&anna, &ben]).await;
@@ -444,7 +449,7 @@ async fn deleting_what_others_read_never_deadlocks(pool: PgPool) {
 /// Deleted while it is written to, read and answered: one after the other, and nobody waits in a circle.
 #[sqlx::test(migrations = "../migrations")]
 async fn deleting_a_busy_chat_never_deadlocks(pool: PgPool) {
-    let world = World::on(pool).await;
+    let world = World::racing(pool).await;
     let anna = world.person("anna").await;
     for round in 0..12 {
         let chat = world.assistant_chat(&anna).await;

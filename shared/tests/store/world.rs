@@ -34,6 +34,7 @@ pub(crate) struct World {
     pub(crate) system: Store,
     /// The connections of `people`, for statements that no function makes.
     pub(crate) restricted: PgPool,
+    owner: PgPool,
     /// The owner's, for what a test puts in place or looks up behind the store's back.
     pub(crate) rows: PgPool,
 }
@@ -41,21 +42,30 @@ pub(crate) struct World {
 impl World {
     pub(crate) async fn on(rows: PgPool) -> Self {
         let database = (*rows.connect_options()).clone();
-        let restricted = PgPoolOptions::new()
-            .max_connections(CONNECTIONS)
+        let connections = || PgPoolOptions::new().max_connections(CONNECTIONS);
+        let restricted = connections()
             .after_connect(|connection, _| {
                 Box::pin(async move { connection.execute("set role backtalk_app").await.map(drop) })
             })
             .connect_lazy_with(database.clone());
-        let owner = PgPoolOptions::new()
-            .max_connections(CONNECTIONS)
-            .connect_lazy_with(database);
+        let owner = connections().connect_lazy_with(database);
         Self {
             people: Store::on(restricted.clone()),
-            system: Store::on(owner),
+            system: Store::on(owner.clone()),
             restricted,
+            owner,
             rows,
         }
+    }
+
+    /// With all connections open: a race in which each must connect first is a queue.
+    pub(crate) async fn racing(rows: PgPool) -> Self {
+        let world = Self::on(rows).await;
+        for pool in [&world.restricted, &world.owner] {
+            let open = join_all((0..CONNECTIONS).map(|_| pool.acquire())).await;
+            assert!(open.iter().all(Result::is_ok), "{open:?}");
+        }
+        world
     }
 
     /// Somebody who has signed in.
