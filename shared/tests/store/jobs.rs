@@ -62,6 +62,10 @@ async fn a_reply_that_is_being_written_or_waits_its_turn_is_not_lost(pool: PgPoo
     assert_eq!(lost(&world).await, [running.wake.unwrap().job_id]);
     let claim = world.claim(running.wake.unwrap().job_id).await;
     assert_eq!(lost(&world).await, []);
+    // However long it takes, as long as its writer renews the lease.
+    pass(&world, 60).await;
+    world.system.renew_reply(&claim, crate::world::LEASE).await.unwrap();
+    assert_eq!(lost(&world).await, []);
     // Its end wakes the next; should that be lost too, the next one is found.
     world.complete(&claim, "1").await;
     assert_eq!(lost(&world).await, [waiting]);

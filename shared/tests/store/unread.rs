@@ -318,6 +318,23 @@ async fn notices_are_read_one_by_one(pool: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
+async fn a_muted_chat_counts_for_itself_and_not_in_the_total(pool: PgPool) {
+    let world = World::on(pool).await;
+    let (anna, ben) = (world.person("anna").await, world.person("ben").await);
+    for kind in [Kind::Direct, Kind::Channel] {
+        let chat = world.chat(kind, &[&anna, &ben]).await;
+        world.send(&ben, chat, "hi").await;
+    }
+    sqlx::query("update members set muted = true where user_id = 'anna' and role = 'member'")
+        .execute(&world.rows)
+        .await
+        .unwrap();
+    assert_eq!(world.people.me(&anna.id).await.unwrap().unwrap().unread_total, 1);
+    let list = world.people.chats(&anna.id, None, None, page(10)).await.unwrap();
+    assert!(list.chats.iter().all(|chat| chat.unread_count == 1));
+}
+
+#[sqlx::test(migrations = "../migrations")]
 async fn foreign_messages_cannot_be_marked(pool: PgPool) {
     let world = World::on(pool).await;
     let (anna, ben, cleo) = (

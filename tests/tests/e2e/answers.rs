@@ -185,7 +185,8 @@ async fn a_second_question_waits_for_the_first_answer() {
     assert_eq!(second["reply"]["state"], "queued");
     let third = anna.ask(&chat, "c-3", "third").await;
 
-    let (first, third) = tokio::join!(first.all(), third.all());
+    let answers = async { tokio::join!(first.all(), third.all()) };
+    let (first, third) = stack.unswept(&chat, answers).await;
     assert_eq!(ending(&first)["state"], "completed");
     assert_eq!(ending(&third)["state"], "completed");
     assert_eq!(third[third.len() - 2].data["data"]["content"], "You said: third");
@@ -227,7 +228,7 @@ async fn while_it_is_written_an_answer_is_shown_with_its_text_so_far() {
     let anna = stack.person("anna");
     let chat = anna.assistant_chat().await;
     let mut stream = anna
-        .ask(&chat, "c-1", &script(&json!({ "words": 60, "delayMs": 50 })))
+        .ask(&chat, "c-1", &script(&json!({ "words": 120, "delayMs": 50 })))
         .await;
     let begun = stream.until_deltas(3).await;
 

@@ -3,23 +3,34 @@
 use serde_json::{Value, json};
 use tests::person::{Person, text};
 use tests::proxy::{Way, to_the_queue};
-use tests::{Gateway, Stack, eventually};
+use tests::{Function, Gateway, Stack, eventually};
 
-/// A message whose job the queue has never heard of: its chat, its reply and its job.
-async fn lost_job(stack: &Stack, anna: &Person) -> (String, String, String) {
+/// A function that sends messages and cannot wake anybody.
+async fn cut_off(stack: &Stack) -> (Gateway, Function) {
     let (_proxy, settings) = to_the_queue(Way::Closed).await;
     let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
     let gateway = Gateway::start(stack).await;
-    let cut_off = gateway.function("send-message", &settings);
+    let function = gateway.function("send-message", &settings);
+    (gateway, function)
+}
+
+/// A message whose job the queue has never heard of: its chat, its reply and its job.
+async fn lost_job(stack: &Stack, anna: &Person) -> (String, String, String) {
+    let (_gateway, function) = cut_off(stack).await;
     let chat = anna.assistant_chat().await;
-    let sent = cut_off.send(anna, &chat, "c-1", "hello").await.with(201);
+    let sent = function.send(anna, &chat, "c-1", "hello").await.with(201);
     let reply = text(&sent["reply"]["id"]);
+    let job = job_of(stack, &reply).await;
+    (chat, reply, job)
+}
+
+async fn job_of(stack: &Stack, reply: &str) -> String {
     let job: uuid::Uuid = sqlx::query_scalar("select id from jobs where reply_id = $1")
         .bind(reply.parse::<uuid::Uuid>().unwrap())
         .fetch_one(&stack.rows)
         .await
         .unwrap();
-    (chat, reply, job.to_string())
+    job.to_string()
 }
 
 fn record(id: &str, body: &str) -> Value {
@@ -130,6 +141,25 @@ async fn of_a_batch_only_what_cannot_be_done_comes_again() {
         stack.invoke("worker", &json!({ "Records": [] })).await,
         json!({ "batchItemFailures": [] })
     );
+}
+
+#[tokio::test]
+async fn the_end_of_an_answer_wakes_the_next() {
+    let stack = Stack::running();
+    let anna = stack.person("anna");
+    let (_gateway, function) = cut_off(&stack).await;
+    let chat = anna.assistant_chat().await;
+    let first = function.send(&anna, &chat, "c-1", "first").await.with(201);
+    let second = function.send(&anna, &chat, "c-2", "second").await.with(201);
+    let (first, second) = (text(&first["reply"]["id"]), text(&second["reply"]["id"]));
+
+    let job = job_of(&stack, &first).await;
+    stack
+        .invoke("worker", &json!({ "Records": [record("first", &wake_up(&job))] }))
+        .await;
+
+    let history = stack.unswept(&chat, anna.history_of(&chat, 4)).await;
+    assert_eq!((text(&history[2]["id"]), text(&history[3]["id"])), (first, second));
 }
 
 #[tokio::test]
