@@ -171,6 +171,8 @@ struct Writer<'a> {
     /// The one statement that runs beside the stream, and what will be stored once it has succeeded.
     saving: Option<Saving>,
     renewed_at: Instant,
+    /// What the provider has counted so far.
+    counted: Option<TokenUsage>,
 }
 
 struct Saving {
@@ -187,6 +189,7 @@ impl<'a> Writer<'a> {
             stored: 0,
             saving: None,
             renewed_at: Instant::now(),
+            counted: None,
         }
     }
 
@@ -203,11 +206,17 @@ impl<'a> Writer<'a> {
             let (outcome, stored) = saved(&mut self.saving).await;
             self.settle(outcome, stored);
         }
-        let Self { app, claim, text, .. } = self;
+        let Self {
+            app,
+            claim,
+            text,
+            counted: so_far,
+            ..
+        } = self;
         let ending = match came {
             End::Lost => return Attempt::Lost,
             End::StopAsked => Ending::Stopped {
-                usage: usage(app, &prompt, &text, None),
+                usage: usage(app, &prompt, &text, so_far),
                 text,
             },
             End::Said {
@@ -218,7 +227,7 @@ impl<'a> Writer<'a> {
                 return retry_or_fail(app, claim, Failure::Empty, None, audience).await;
             }
             End::Said { usage: counted, .. } => Ending::Completed {
-                usage: usage(app, &prompt, &text, counted),
+                usage: usage(app, &prompt, &text, counted.or(so_far)),
                 text,
             },
             End::Failed(error) => {
@@ -256,6 +265,7 @@ impl<'a> Writer<'a> {
                 Step::Answered(Err(error)) | Step::Chunk(Some(Err(error))) => return End::Failed(error),
                 Step::Chunk(None) => return End::Failed(ModelError::Truncated),
                 Step::Chunk(Some(Ok(Chunk::Done { finish, usage }))) => return End::Said { finish, usage },
+                Step::Chunk(Some(Ok(Chunk::Counted(usage)))) => self.counted = Some(usage),
                 Step::Chunk(Some(Ok(Chunk::Text(text)))) => {
                     let delta = Event::reply_delta(self.claim.chat_id, self.claim.reply_id, self.text.len(), &text);
                     audience.stream(&delta);

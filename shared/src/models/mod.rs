@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::Stream;
 
 mod events;
@@ -36,6 +37,22 @@ pub struct Prompt {
 pub struct Turn {
     pub speaker: Speaker,
     pub text: String,
+    /// Shown with the text, before it.
+    pub images: Vec<Image>,
+}
+
+/// A picture that goes to the model as it is.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Image {
+    /// Such as `image/png`.
+    pub mime_type: String,
+    pub bytes: Bytes,
+}
+
+impl fmt::Debug for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} bytes", self.mime_type, self.bytes.len())
+    }
 }
 
 impl Turn {
@@ -44,6 +61,7 @@ impl Turn {
         Self {
             speaker: Speaker::Person,
             text: text.into(),
+            images: Vec::new(),
         }
     }
 
@@ -52,6 +70,7 @@ impl Turn {
         Self {
             speaker: Speaker::Assistant,
             text: text.into(),
+            images: Vec::new(),
         }
     }
 }
@@ -66,6 +85,8 @@ pub enum Speaker {
 pub enum Chunk {
     /// Never empty, never with NUL, which Postgres cannot store.
     Text(String),
+    /// What it has cost so far, where the provider says so on the way; a later one replaces it.
+    Counted(TokenUsage),
     /// Always the last item of a good stream. A model may have said nothing at all before it.
     Done { finish: Finish, usage: Option<TokenUsage> },
 }

@@ -66,7 +66,7 @@ impl Model for Scripted {
         Ok(stream::unfold(Some(speech), |speech| async {
             let mut speech = speech?;
             let item = speech.next().await;
-            let goes_on = matches!(item, Ok(Chunk::Text(_)));
+            let goes_on = matches!(item, Ok(Chunk::Text(_) | Chunk::Counted(_)));
             Some((item, goes_on.then_some(speech)))
         })
         .boxed())

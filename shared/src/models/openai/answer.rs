@@ -50,7 +50,7 @@ impl Answer {
         stream::unfold(Some(self), |answer| async {
             let mut answer = answer?;
             let item = answer.next().await;
-            let goes_on = matches!(item, Ok(Chunk::Text(_)));
+            let goes_on = matches!(item, Ok(Chunk::Text(_) | Chunk::Counted(_)));
             Some((item, goes_on.then_some(answer)))
         })
         .boxed()

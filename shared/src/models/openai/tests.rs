@@ -52,6 +52,7 @@ async fn hear(model: &dyn Model) -> (Vec<String>, End) {
     let end = loop {
         match chunks.next().await.expect("a stream has an end") {
             Ok(Chunk::Text(text)) => texts.push(text),
+            Ok(Chunk::Counted(_)) => {}
             Ok(Chunk::Done { finish, usage }) => break Ok((finish, usage)),
             Err(error) => break Err(error),
         }
