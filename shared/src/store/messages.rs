@@ -4,15 +4,19 @@ use std::time::Duration;
 
 use serde_json::json;
 use sqlx::types::Json;
+use uuid::Uuid;
 
+use super::budgets::{Refusal, Refused};
 use super::rows::{self, MessageRow, seq, user_id, word};
 use super::{Doing, Result, Store, lost_a_race};
+use crate::domain::budget::Exhausted;
 use crate::domain::ids::{ChatId, Fence, JobId, MessageId, Seq, UserId};
 use crate::domain::limits::PageSize;
 use crate::domain::message::{Draft, Message, MessageType, Role, Status};
 use crate::domain::person::Caller;
-use crate::domain::reply::{Claim, ReplyHandle, ReplyState, Wake};
+use crate::domain::reply::{Claim, ReplyHandle, ReplyState, Terms, Wake};
 use crate::domain::text::Content;
+use crate::domain::tokens;
 
 /// A send that keeps losing races has met 2 at most: its own twin, and a reply that began meanwhile.
 const SEND_TRIES: usize = 4;
@@ -23,6 +27,10 @@ pub enum SendOutcome {
     Sent(Box<Sent>),
     /// `replyTo` names no message of this chat.
     NothingToReplyTo,
+    /// A reply is running, and the terms say that it is not waited for.
+    Busy,
+    /// There is no budget for a reply; nothing is stored.
+    Exhausted(Exhausted),
     NoSuchChat,
 }
 
@@ -38,6 +46,8 @@ pub struct Sent {
     /// The right to write the reply at once, if it was asked for and nobody else is writing in this chat.
     pub claim: Option<Claim>,
     pub wake: Option<Wake>,
+    /// Replies that waited and were stopped in favour of this one. One that runs is stopped by its writer.
+    pub replaced: Vec<MessageId>,
 }
 
 /// What came of changing a message.
@@ -85,39 +95,54 @@ impl Store {
         chat: ChatId,
         draft: &Draft,
         claim_for: Option<Duration>,
+        terms: &Terms,
     ) -> Result<SendOutcome> {
         for _ in 1..SEND_TRIES {
-            match self.try_to_send(sender, chat, draft, claim_for).await {
+            match self.try_to_send(sender, chat, draft, claim_for, terms).await {
                 // The twin committed first: a fresh look finds its message, or the reply that is being written.
                 Err(error) if lost_a_race(&error, &["messages_client_id", "replies_one_streaming"]) => {}
-                outcome => return outcome.doing("sending a message")?,
+                Ok(Ok(None)) => {}
+                Ok(Ok(Some(outcome))) => return Ok(outcome),
+                Ok(Err(error)) => return Err(error),
+                Err(error) => return Err(error).doing("sending a message"),
             }
         }
-        self.try_to_send(sender, chat, draft, claim_for)
+        let last = self
+            .try_to_send(sender, chat, draft, claim_for, terms)
             .await
-            .doing("sending a message")?
+            .doing("sending a message")??;
+        last.ok_or_else(|| super::Error::Unreadable {
+            what: "message that was stored a moment ago",
+            value: draft.client_id.as_str().to_owned(),
+        })
     }
 
+    /// `None`: the twin was stored while this statement waited for the chat.
     async fn try_to_send(
         &self,
         sender: &Caller,
         chat: ChatId,
         draft: &Draft,
         claim_for: Option<Duration>,
-    ) -> std::result::Result<Result<SendOutcome>, sqlx::Error> {
+        terms: &Terms,
+    ) -> std::result::Result<Result<Option<SendOutcome>>, sqlx::Error> {
         let message_id = MessageId::fresh();
         let reply_id = MessageId::fresh();
         let job_id = JobId::fresh();
         let fence = Fence::fresh();
-        // One statement, so that the message, its seq, the read position, the reply and its job are all there or none.
-        // `member` is one look-up in members_pkey, `known` in messages_client_id. `taken` locks the chat's row: from
-        // there on, writers of this chat come one after the other, which makes `seq` contiguous.
+        // One statement, so that the message, its seq, the read position, the budget's hold, the reply and its job are all
+        // there or none. `member` is one look-up in members_pkey, `known` in messages_client_id. `admitted`, in AI chats,
+        // or `taken` locks the chat's row: from there on, writers of this chat come one after the other, which makes `seq`
+        // contiguous.
         let row = sqlx::query!(
             r#"
             with member as (
                 select
-                    c.id, c.kind,
-                    $8::uuid is null or exists (select 1 from messages where chat_id = $2 and id = $8) as may_reply_to
+                    c.id, c.kind, c.kind in ('assistant', 'post') as is_answered,
+                    $8::uuid is null or exists (select 1 from messages where chat_id = $2 and id = $8) as may_reply_to,
+                    case c.kind when 'post' then $16::bigint else $15::bigint end as instruction,
+                    case c.kind when 'post' then $18::bigint else $17::bigint end as output,
+                    case c.kind when 'post' then $20::bigint else $19::bigint end as context
                 from members m
                 join chats c on c.id = m.chat_id
                 where m.chat_id = $2 and m.user_id = $1 and (select acting_as($1))
@@ -126,13 +151,26 @@ impl Store {
                 select seq from messages
                 where chat_id = $2 and sender_id = $1 and client_id = $4 and (select acting_as($1))
             ),
+            admitted as materialized (
+                select admit_reply(
+                    member.id, $1, $13, $9, $4, $14,
+                    -- What is asked now is never cut from a prompt; what was said before is, where the window ends.
+                    member.instruction + $21 + estimated_context(
+                        member.id, null, greatest(member.context - member.output - member.instruction - $21, 0), $22
+                    ),
+                    member.output, $23, $24, $25
+                ) as refusal
+                from member
+                where member.is_answered and member.may_reply_to and not exists (select 1 from known)
+            ),
             taken as (
                 update chats c
                 set last_seq = c.last_seq + 1, last_number = c.last_number + 1, last_message_seq = c.last_seq + 1,
                     last_message_at = now(), active_at = now()
                 from member
+                left join admitted on true
                 where c.id = member.id and member.may_reply_to and not exists (select 1 from known)
-                    and (select acting_as($1))
+                    and admitted.refusal is null and (select acting_as($1))
                 returning c.id, c.kind, c.last_seq, c.last_number
             ),
             stored as (
@@ -144,12 +182,31 @@ impl Store {
                 from taken
                 returning seq, metadata, attachments, created_at
             ),
+            halted as (
+                -- What this message replaces: a reply that waits is stopped here, one that is being written by its writer.
+                update replies r
+                set stop_requested_at = coalesce(r.stop_requested_at, now()),
+                    state = case when r.state = 'queued' then 'stopped' else r.state end,
+                    ended_at = case when r.state = 'queued' then now() end
+                from taken
+                where $14 = 'replace' and r.chat_id = taken.id and r.state in ('queued', 'streaming')
+                    and (select acting_as($1))
+                returning r.id, r.state
+            ),
+            dropped as (
+                delete from jobs using halted
+                where jobs.reply_id = halted.id and halted.state = 'stopped' and (select acting_as($1))
+            ),
+            released as materialized (
+                select halted.id, settle_reply(halted.id, 0) from halted where halted.state = 'stopped'
+            ),
             read as (
                 update members m
                 set read_seq = taken.last_seq, read_number = taken.last_number, uncounted = 0, read_at = now(),
                     delivered_seq = taken.last_seq
                 from taken
-                where m.chat_id = taken.id and m.user_id = $1 and (select acting_as($1))
+                where m.chat_id = taken.id and m.user_id = $1 and (select count(*) from released) >= 0
+                    and (select acting_as($1))
                 returning m.chat_id
             ),
             asked as (
@@ -185,19 +242,27 @@ impl Store {
                 select tell(taken.id, taken.last_seq, 'message.created', $3, null) as user_id
                 from taken
                 join read on read.chat_id = taken.id
+            ),
+            told_of_the_end as materialized (
+                select tell($2, null, 'reply.ended', null, jsonb_build_object('messageId', id, 'state', 'stopped'))
+                from released
+                where (select count(*) from told) > 0
             )
             select
                 member.may_reply_to as "may_reply_to!",
+                admitted.refusal as "refusal?: Json<Refused>",
                 stored.seq as "seq?", stored.metadata as "metadata?", stored.attachments as "attachments?",
                 stored.created_at as "created_at?",
                 (
                     select message_json(m) from messages m where m.chat_id = $2 and m.seq = (select seq from known)
                 ) as "known?: Json<MessageRow>",
                 array(select user_id from told) as "audience!: Vec<String>",
+                array(select id from released where (select count(*) from told_of_the_end) >= 0) as "replaced!: Vec<Uuid>",
                 coalesce(asked.id, earlier.id) as reply_id,
                 coalesce(asked.state, earlier.state) as reply_state,
                 asked.id is not null as "is_asked!"
             from member
+            left join admitted on true
             left join stored on true
             left join asked on true
             left join lateral (
@@ -219,12 +284,31 @@ impl Store {
             fence.uuid(),
             claim_for.map(|lease| lease.as_secs_f64()),
             sender.org_id.as_deref(),
+            terms.when_busy.word(),
+            i64::from(terms.assistant.instruction),
+            i64::from(terms.post.instruction),
+            i64::from(terms.assistant.output),
+            i64::from(terms.post.output),
+            i64::from(terms.assistant.context),
+            i64::from(terms.post.context),
+            i64::from(tokens::of_message(draft.content.as_str(), draft.attachments.len())),
+            i64::from(tokens::OF_AN_IMAGE),
+            terms.budget.person_limit,
+            terms.budget.organisation_limit,
+            terms.budget.period.word(),
         )
         .fetch_optional(&self.pool)
         .await?;
         let Some(row) = row else {
-            return Ok(Ok(SendOutcome::NoSuchChat));
+            return Ok(Ok(Some(SendOutcome::NoSuchChat)));
         };
+        if let Some(Json(refused)) = row.refusal {
+            return Ok(refused.read(&terms.budget).map(|refusal| match refusal {
+                Refusal::Known => None,
+                Refusal::Busy => Some(SendOutcome::Busy),
+                Refusal::Exhausted(exhausted) => Some(SendOutcome::Exhausted(exhausted)),
+            }));
+        }
         // Only what the database decides comes back of a new message: the rest we know.
         let stored = match (row.seq, row.metadata, row.attachments, row.created_at) {
             (Some(seq), Some(metadata), Some(attachments), Some(at)) => Some((seq, metadata, attachments, at)),
@@ -252,10 +336,11 @@ impl Store {
                     created_at,
                     edited_at: None,
                     deleted_at: None,
+                    version: 1,
                 },
                 (None, Some(known)) => known.0.try_into()?,
-                (None, None) if row.may_reply_to => return Ok(SendOutcome::NoSuchChat),
-                (None, None) => return Ok(SendOutcome::NothingToReplyTo),
+                (None, None) if row.may_reply_to => return Ok(Some(SendOutcome::NoSuchChat)),
+                (None, None) => return Ok(Some(SendOutcome::NothingToReplyTo)),
             };
             let reply = match (row.reply_id, row.reply_state) {
                 (Some(id), Some(state)) => Some(ReplyHandle {
@@ -272,6 +357,7 @@ impl Store {
                     asked_by: sender.id.clone(),
                     prompt_seq: message.seq,
                     attempt: 1,
+                    attempt_of_version: 1,
                     fence,
                 });
             let wake = row.is_asked.then(|| Wake {
@@ -284,14 +370,15 @@ impl Store {
                 },
             });
             let audience = row.audience.iter().map(|id| user_id(id)).collect::<Result<_>>()?;
-            Ok(SendOutcome::Sent(Box::new(Sent {
+            Ok(Some(SendOutcome::Sent(Box::new(Sent {
                 message,
                 is_replay,
                 audience,
                 reply,
                 claim,
                 wake,
-            })))
+                replaced: row.replaced.into_iter().map(Into::into).collect(),
+            }))))
         })())
     }
 
@@ -374,11 +461,14 @@ impl Store {
                 delete from jobs using halted
                 where jobs.reply_id = halted.id and halted.state = 'stopped' and (select acting_as($1))
             ),
+            released as materialized (
+                select settle_reply(id, 0) from halted where state = 'stopped'
+            ),
             uncounted as (
                 update members r
                 set uncounted = r.uncounted + 1
                 from changed
-                where $4::text is null and r.chat_id = changed.chat_id and r.read_seq < changed.seq and r.user_id <> $1
+                where (select count(*) from released) >= 0 and $4::text is null and r.chat_id = changed.chat_id and r.read_seq < changed.seq and r.user_id <> $1
                     and (select acting_as($1))
                 returning r.user_id
             ),

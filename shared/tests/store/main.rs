@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod arithmetic;
+mod budgets;
 mod changing;
 mod deletion;
 mod inbox;
@@ -13,9 +14,11 @@ mod people;
 mod plans;
 mod poll_plans;
 mod races;
+mod regenerating;
 mod replies;
 mod row_level_security;
 mod sending;
+mod stopping;
 mod strangers;
 mod unread;
 mod world;

@@ -28,9 +28,7 @@ async fn furnished(pool: PgPool) -> (World, ChatId) {
         "insert into reactions (message_id, emoji, user_id) select id, '👍', 'anna' from messages",
         "insert into attachments (id, owner_id, object_key, mime_type, size)
          values (gen_random_uuid(), 'anna', 'key', 'image/png', 1)",
-        "insert into budgets (subject, subject_id, period_start) values ('person', 'anna', now())",
         "insert into budget_limits (subject, subject_id, tokens) values ('person', 'anna', 1)",
-        "insert into holds (reply_id, person_id, period_start, tokens) select id, 'anna', now(), 1 from replies",
         "insert into stream_tickets (hash, user_id, expires_at) values (sha256('ticket'), 'anna', now() + interval '1 h')",
     ] {
         sqlx::query(sql).execute(&world.rows).await.unwrap();
@@ -150,7 +148,7 @@ async fn ones_own_rows_are_within_reach(pool: PgPool) {
     };
     let unread = untouched(rows_touched(&world, Some("anna"), reading).await);
     // What people may use is for the system to know.
-    assert_eq!(unread, ["budget_limits", "budgets", "holds"]);
+    assert_eq!(unread, ["budget_limits", "budgets"]);
     let unwritten = untouched(rows_touched(&world, Some("anna"), writing).await);
     // Inboxes are written by `tell` alone, tickets never change.
     assert_eq!(

@@ -9,7 +9,7 @@ use shared::store::chats::Deleted;
 use shared::store::messages::{Change, Range, SendOutcome};
 use sqlx::PgPool;
 
-use crate::world::{LEASE, World, draft, seq};
+use crate::world::{FREE, LEASE, World, draft, seq};
 
 const TABLES: [&str; 9] = [
     "chats",
@@ -76,7 +76,7 @@ async fn each_statement_keeps_strangers_out_by_itself(pool: PgPool) {
             }
             for claim_for in [None, Some(LEASE)] {
                 let outcome = store
-                    .send_message(&ben, chat, &draft("c-1", "let me in"), claim_for)
+                    .send_message(&ben, chat, &draft("c-1", "let me in"), claim_for, &FREE)
                     .await
                     .unwrap();
                 assert!(matches!(outcome, SendOutcome::NoSuchChat), "{outcome:?}");
