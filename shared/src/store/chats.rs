@@ -369,15 +369,21 @@ impl Store {
                 where people.id = $1 and membership.kind = 'assistant' and not membership.archived
                     and assistant_chats > 0 and (select acting_as($1))
             ),
-            paid as materialized (
-                -- What its replies have reserved is free again, but for what one that is being written has cost by now.
-                select settle_reply(
-                    r.id, case when r.state = 'streaming' then cost.input + cost.output else 0 end
-                )
+            unanswered as materialized (
+                -- Before their holds, as whoever writes one does; the cascade would lock them after.
+                select r.id, r.state, r.attempt
                 from gone
                 join replies r on r.chat_id = gone.id
-                cross join lateral cost_of_lost_attempt(r.id, r.attempt) as cost
                 where r.state in ('queued', 'streaming') and (select acting_as($1))
+                for update of r
+            ),
+            paid as materialized (
+                -- What they have reserved is free again, but for what one that is being written has cost by now.
+                select settle_reply(
+                    unanswered.id, case when unanswered.state = 'streaming' then cost.input + cost.output else 0 end
+                )
+                from unanswered
+                cross join lateral cost_of_lost_attempt(unanswered.id, unanswered.attempt) as cost
             ),
             held as materialized (
                 -- Before the inboxes, as whoever sends or marks messages read does; the cascade would lock them after.

@@ -17,9 +17,9 @@ use crate::world::{ATTEMPTS, FREE, LEASE, World, completed, draft, page, seq};
 /// How often each is asked.
 const RUNS: i64 = 7;
 
-/// 2,000 people with as many chats, 60,000 messages and 20,000 replies; Anna is in forty chats.
+/// 20,000 people and 2,000 chats, 60,000 messages and 20,000 replies; Anna is in forty chats.
 const MUCH: &str = "
-    insert into people (id, name) select 'p' || n, 'P' from generate_series(1, 2000) n;
+    insert into people (id, name) select 'p' || n, 'P' from generate_series(1, 20000) n;
     insert into inbox_heads (user_id, version) select id, 10 from people on conflict do nothing;
     insert into chats (id, kind, owner_id, last_seq, last_number, last_message_seq, last_message_at)
         select gen_random_uuid(), 'channel', 'p' || n, 30, 30, 30, now() from generate_series(1, 2000) n;
