@@ -440,5 +440,6 @@ fn failure(error: &ModelError) -> Failure {
         ModelError::Silent => Failure::Silent,
         ModelError::Unreachable { .. } => Failure::Unreachable,
         ModelError::Malformed { .. } => Failure::Malformed,
+        ModelError::NoVision => Failure::NoVision,
     }
 }

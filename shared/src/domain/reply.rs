@@ -74,6 +74,8 @@ pub enum Failure {
     Silent,
     Unreachable,
     Malformed,
+    /// The question has images and its model no eyes.
+    NoVision,
     /// The model said nothing at all; an empty answer is never stored.
     Empty,
     /// Every attempt lost its lease.
@@ -90,6 +92,7 @@ words!(Failure {
     Silent = "model-silent",
     Unreachable = "model-unreachable",
     Malformed = "model-malformed-answer",
+    NoVision = "model-cannot-see-images",
     Empty = "model-empty-answer",
     Abandoned = "attempts-exhausted",
 });
@@ -100,6 +103,7 @@ impl Failure {
     pub fn told_to_user(self) -> &'static str {
         match self {
             Self::Blocked => "The assistant can't answer this message.",
+            Self::NoVision => "This assistant can't see images. Please ask without one.",
             Self::RateLimited | Self::Overloaded | Self::QuotaExhausted => {
                 "The assistant is very busy and could not answer. Please try again later."
             }
@@ -117,7 +121,7 @@ impl Failure {
     pub fn may_pass(self) -> bool {
         !matches!(
             self,
-            Self::Blocked | Self::Unauthorized | Self::Rejected | Self::QuotaExhausted
+            Self::Blocked | Self::NoVision | Self::Unauthorized | Self::Rejected | Self::QuotaExhausted
         )
     }
 }
