@@ -1,6 +1,6 @@
 //! What a model is shown: the system prompt and the newest messages that fit its window.
 
-use shared::config::ReplyConfig;
+use shared::assistants::Answering;
 use shared::domain::message::Role;
 use shared::domain::tokens::estimate;
 use shared::models::{Prompt, Turn};
@@ -10,10 +10,10 @@ use shared::store::replies::Context;
 const TOKENS_AROUND_A_MESSAGE: u32 = 4;
 
 /// The newest messages that fit beside the system prompt and the answer. The message to be answered is always there.
-pub(super) fn fitting(context: Context, config: &ReplyConfig) -> Prompt {
-    let system = config.system_prompt(context.kind);
-    let taken = estimate(system).saturating_add(config.max_output_tokens);
-    let mut room = config.context_tokens.saturating_sub(taken);
+pub(super) fn fitting(context: Context, answering: &Answering) -> Prompt {
+    let system = &answering.system_prompt;
+    let taken = estimate(system).saturating_add(answering.max_output_tokens);
+    let mut room = answering.context_tokens.saturating_sub(taken);
     let mut turns = Vec::new();
     for message in context.messages.into_iter().rev() {
         let tokens = estimate(&message.content).saturating_add(TOKENS_AROUND_A_MESSAGE);
@@ -28,10 +28,10 @@ pub(super) fn fitting(context: Context, config: &ReplyConfig) -> Prompt {
     }
     turns.reverse();
     Prompt {
-        system: Some(system.to_owned()),
+        system: Some(system.clone()),
         turns,
-        max_output_tokens: config.max_output_tokens,
-        temperature: config.temperature,
+        max_output_tokens: answering.max_output_tokens,
+        temperature: answering.temperature,
     }
 }
 
@@ -45,32 +45,20 @@ pub(super) fn estimated_tokens(prompt: &Prompt) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use shared::config::Config;
-    use shared::config::Environment;
     use shared::domain::chat::Kind;
+    use shared::models::{ModelSettings, Provider, from_settings};
     use shared::store::replies::ContextMessage;
 
     use super::*;
 
-    fn config(context_tokens: &str) -> ReplyConfig {
-        let table = |name: &str| {
-            let value = match name {
-                "DATABASE_URL" => "postgres://localhost/x",
-                "SQS_QUEUE_URL" => "http://localhost/q",
-                "JWT_ALGORITHM" => "HS256",
-                "JWT_SECRET" => "0123456789abcdef0123456789abcdef",
-                "JWT_ISSUER" | "JWT_AUDIENCE" => "x",
-                "MODEL_PROVIDER" => "scripted",
-                "MODEL_MAX_OUTPUT_TOKENS" => "100",
-                "MODEL_CONTEXT_TOKENS" => context_tokens,
-                "SYSTEM_PROMPT_POST" => "Help with the post.",
-                _ => return None,
-            };
-            Some(value.to_owned())
-        };
-        Config::read(&Environment(&table))
-            .expect("a valid configuration")
-            .replies
+    fn answering(context_tokens: u32) -> Answering {
+        Answering {
+            model: from_settings(&ModelSettings::new(Provider::Scripted, "scripted")).expect("valid settings"),
+            system_prompt: "You are a helpful assistant in a chat. Answer briefly and to the point.".into(),
+            max_output_tokens: 100,
+            context_tokens,
+            temperature: Some(0.5),
+        }
     }
 
     fn said(role: Role, content: impl Into<String>) -> ContextMessage {
@@ -96,7 +84,7 @@ mod tests {
             said(Role::Assistant, "a".repeat(400)),
             said(Role::User, "newest"),
         ];
-        let shown = fitting(context(messages), &config("270"));
+        let shown = fitting(context(messages), &answering(270));
         let texts: Vec<_> = shown
             .turns
             .iter()
@@ -113,30 +101,21 @@ mod tests {
             said(Role::Assistant, "x".repeat(4000)),
             said(Role::User, "hi"),
         ];
-        let shown = fitting(context(messages), &config("400"));
+        let shown = fitting(context(messages), &answering(400));
         assert_eq!(shown.turns, [Turn::person("hi")]);
     }
 
     #[test]
     fn the_question_is_shown_even_if_it_is_too_long_alone() {
         let question = "q".repeat(30_000);
-        let shown = fitting(context(vec![said(Role::User, question.clone())]), &config("400"));
+        let shown = fitting(context(vec![said(Role::User, question.clone())]), &answering(400));
         assert_eq!(shown.turns, [Turn::person(question)]);
     }
 
     #[test]
-    fn a_kind_of_chat_may_have_its_own_instruction() {
-        let of = |kind| {
-            fitting(
-                Context {
-                    kind,
-                    messages: vec![said(Role::User, "hi")],
-                },
-                &config("400"),
-            )
-            .system
-        };
-        assert_eq!(of(Kind::Post).as_deref(), Some("Help with the post."));
-        assert_ne!(of(Kind::Assistant), of(Kind::Post));
+    fn the_model_is_asked_as_its_settings_say() {
+        let shown = fitting(context(vec![said(Role::User, "hi")]), &answering(400));
+        assert_eq!(shown.system, Some(answering(400).system_prompt));
+        assert_eq!((shown.max_output_tokens, shown.temperature), (100, Some(0.5)));
     }
 }

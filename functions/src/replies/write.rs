@@ -9,13 +9,14 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use shared::app::App;
+use shared::domain::chat::Kind;
 use shared::domain::event::{Event, Outgoing};
 use shared::domain::ids::UserId;
 use shared::domain::message::Usage;
 use shared::domain::reply::{Claim, Failure, ReplyState, Wake};
 use shared::domain::tokens::estimate;
 use shared::http::EventSink;
-use shared::models::{Chunk, Chunks, Finish, ModelError, Prompt, TokenUsage};
+use shared::models::{Chunk, Chunks, Finish, Model, ModelError, Prompt, TokenUsage};
 use shared::store;
 use shared::store::replies::{Ended, Ending, Hold};
 use tokio::task::JoinSet;
@@ -199,8 +200,10 @@ impl<'a> Writer<'a> {
             Ok(None) => return leave_unanswered(self.app, self.claim, audience).await,
             Err(error) => return Attempt::Broken(error),
         };
-        let prompt = prompt::fitting(context, &self.app.config.replies);
-        let came = self.take_down(&prompt, audience).await;
+        let answering = self.app.assistants.answering(context.kind, None);
+        let model = answering.model.as_ref();
+        let prompt = prompt::fitting(context, answering);
+        let came = self.take_down(model, &prompt, audience).await;
         // One statement at a time: what is under way has the connection that the end needs.
         if self.saving.is_some() {
             let (outcome, stored) = saved(&mut self.saving).await;
@@ -216,7 +219,7 @@ impl<'a> Writer<'a> {
         let ending = match came {
             End::Lost => return Attempt::Lost,
             End::StopAsked => Ending::Stopped {
-                usage: usage(app, &prompt, &text, so_far),
+                usage: usage(model, &prompt, &text, so_far),
                 text,
             },
             End::Said {
@@ -227,7 +230,7 @@ impl<'a> Writer<'a> {
                 return retry_or_fail(app, claim, Failure::Empty, None, audience).await;
             }
             End::Said { usage: counted, .. } => Ending::Completed {
-                usage: usage(app, &prompt, &text, counted.or(so_far)),
+                usage: usage(model, &prompt, &text, counted.or(so_far)),
                 text,
             },
             End::Failed(error) => {
@@ -242,8 +245,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Listens to the model until it ends, storing and renewing beside it.
-    async fn take_down(&mut self, prompt: &Prompt, audience: &mut Audience<'_>) -> End {
-        let model = self.app.model.clone();
+    async fn take_down(&mut self, model: &dyn Model, prompt: &Prompt, audience: &mut Audience<'_>) -> End {
         let mut asking = std::pin::pin!(model.stream(prompt));
         let mut chunks: Option<Chunks> = None;
         let mut tick = interval(STORE_EVERY);
@@ -336,7 +338,7 @@ async fn leave_unanswered(app: &App, claim: &Claim, audience: &mut Audience<'_>)
                 input_tokens: 0,
                 output_tokens: 0,
                 cached_tokens: 0,
-                model: app.model.name().to_owned(),
+                model: app.assistants.answering(Kind::Assistant, None).model.name().to_owned(),
             };
             let text = String::new();
             end(app, claim, &Ending::Stopped { text, usage }, audience).await
@@ -346,7 +348,7 @@ async fn leave_unanswered(app: &App, claim: &Claim, audience: &mut Audience<'_>)
 }
 
 /// As the provider counted, else as we estimate.
-fn usage(app: &App, prompt: &Prompt, text: &str, counted: Option<TokenUsage>) -> Usage {
+fn usage(model: &dyn Model, prompt: &Prompt, text: &str, counted: Option<TokenUsage>) -> Usage {
     let counted = counted.unwrap_or_else(|| TokenUsage {
         input_tokens: prompt::estimated_tokens(prompt),
         output_tokens: estimate(text),
@@ -356,7 +358,7 @@ fn usage(app: &App, prompt: &Prompt, text: &str, counted: Option<TokenUsage>) ->
         input_tokens: counted.input_tokens,
         output_tokens: counted.output_tokens,
         cached_tokens: counted.cached_tokens,
-        model: app.model.name().to_owned(),
+        model: model.name().to_owned(),
     }
 }
 

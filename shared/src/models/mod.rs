@@ -19,7 +19,7 @@ mod answer;
 mod anthropic;
 mod events;
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 mod gemini;
 #[cfg(test)]
 mod golden;

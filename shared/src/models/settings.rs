@@ -26,6 +26,26 @@ pub enum Provider {
     Scripted,
 }
 
+impl Provider {
+    pub const NAMES: &str = "gemini, anthropic, openai or scripted";
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gemini => "gemini",
+            Self::Anthropic => "anthropic",
+            Self::OpenAi => "openai",
+            Self::Scripted => "scripted",
+        }
+    }
+
+    /// Whether a temperature is sent: Anthropic refuses every one since its version 2026-10-21.
+    #[must_use]
+    pub fn takes_temperature(self) -> bool {
+        self != Self::Anthropic
+    }
+}
+
 impl FromStr for Provider {
     type Err = SettingsError;
 
@@ -36,7 +56,8 @@ impl FromStr for Provider {
             "openai" => Ok(Self::OpenAi),
             "scripted" => Ok(Self::Scripted),
             other => Err(SettingsError(format!(
-                "the model's provider is {other:?}: use gemini, anthropic, openai or scripted"
+                "the model's provider is {other:?}: use {}",
+                Self::NAMES
             ))),
         }
     }
@@ -65,7 +86,7 @@ impl fmt::Debug for ApiKey {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelSettings {
     pub provider: Provider,
     /// The base that the provider's paths are put behind, version included (`https://host/v1`). Empty: the provider's own. A

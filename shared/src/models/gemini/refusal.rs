@@ -90,7 +90,7 @@ impl Complaint {
     /// Between the pieces of an answer, where the status has been sent long since.
     pub(super) fn amid_an_answer(self) -> ModelError {
         let code = self.code.filter(|code| (400..600).contains(code));
-        let code = code.unwrap_or_else(|| match self.status.as_str() {
+        let code = code.unwrap_or(match self.status.as_str() {
             "RESOURCE_EXHAUSTED" => 429,
             "UNAUTHENTICATED" => 401,
             "PERMISSION_DENIED" => 403,
