@@ -2,6 +2,7 @@
 //! delivery that spreads them, the models that answer, and the thin layer that makes a Lambda function of a handler.
 
 pub mod app;
+pub mod assistants;
 pub mod auth;
 pub mod config;
 pub mod delivery;
@@ -10,5 +11,6 @@ pub mod error;
 pub mod faults;
 pub mod http;
 pub mod models;
+pub mod parameters;
 pub mod queue;
 pub mod store;

@@ -32,7 +32,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     let wants_stream = request.accepts_event_stream();
     let claim_for = wants_stream.then_some(app.config.replies.lease);
 
-    let terms = terms(&app);
+    let terms = terms(&app, sender.org_id.as_deref());
     let sent = match app
         .store
         .send_message(&sender, chat_id, &draft, claim_for, &terms)

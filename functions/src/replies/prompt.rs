@@ -1,6 +1,6 @@
 //! What a model is shown: the system prompt and the newest messages that fit its window.
 
-use shared::config::ReplyConfig;
+use shared::assistants::Answering;
 use shared::domain::message::Role;
 use shared::domain::tokens;
 use shared::models::{Prompt, Turn};
@@ -11,14 +11,14 @@ const SHORTEST_ANSWER: u32 = 64;
 
 /// The newest messages that fit beside the system prompt and the answer, within the window and within what is reserved.
 /// The message to be answered is always there. `None` when what is reserved has no room for an answer.
-pub(super) fn fitting(context: Context, config: &ReplyConfig) -> Option<Prompt> {
-    let system = config.system_prompt(context.kind);
+pub(super) fn fitting(context: Context, answering: &Answering) -> Option<Prompt> {
+    let system = &answering.system_prompt;
     let reserved = context.reserved_tokens.unwrap_or(u32::MAX);
     let mut taken = tokens::of_message(system, 0);
-    let window = config
+    let window = answering
         .context_tokens
         .min(reserved)
-        .saturating_sub(config.max_output_tokens);
+        .saturating_sub(answering.max_output_tokens);
     let mut turns = Vec::new();
     for message in context.messages.into_iter().rev() {
         let with_it = taken.saturating_add(tokens::of_message(&message.content, 0));
@@ -32,12 +32,12 @@ pub(super) fn fitting(context: Context, config: &ReplyConfig) -> Option<Prompt> 
         });
     }
     turns.reverse();
-    let max_output_tokens = config.max_output_tokens.min(reserved.saturating_sub(taken));
-    (max_output_tokens >= SHORTEST_ANSWER.min(config.max_output_tokens)).then(|| Prompt {
-        system: Some(system.to_owned()),
+    let max_output_tokens = answering.max_output_tokens.min(reserved.saturating_sub(taken));
+    (max_output_tokens >= SHORTEST_ANSWER.min(answering.max_output_tokens)).then(|| Prompt {
+        system: Some(system.clone()),
         turns,
         max_output_tokens,
-        temperature: config.temperature,
+        temperature: answering.temperature,
     })
 }
 
@@ -54,32 +54,19 @@ pub(super) fn estimated_tokens(prompt: &Prompt) -> u32 {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use shared::config::Config;
-    use shared::config::Environment;
-    use shared::domain::chat::Kind;
+    use shared::models::{ModelSettings, Provider, from_settings};
     use shared::store::replies::ContextMessage;
 
     use super::*;
 
-    fn config(context_tokens: &str) -> ReplyConfig {
-        let table = |name: &str| {
-            let value = match name {
-                "DATABASE_URL" => "postgres://localhost/x",
-                "SQS_QUEUE_URL" => "http://localhost/q",
-                "JWT_ALGORITHM" => "HS256",
-                "JWT_SECRET" => "0123456789abcdef0123456789abcdef",
-                "JWT_ISSUER" | "JWT_AUDIENCE" => "x",
-                "MODEL_PROVIDER" => "scripted",
-                "MODEL_MAX_OUTPUT_TOKENS" => "100",
-                "MODEL_CONTEXT_TOKENS" => context_tokens,
-                "SYSTEM_PROMPT_POST" => "Help with the post.",
-                _ => return None,
-            };
-            Some(value.to_owned())
-        };
-        Config::read(&Environment(&table))
-            .expect("a valid configuration")
-            .replies
+    fn answering(context_tokens: u32) -> Answering {
+        Answering {
+            model: from_settings(&ModelSettings::new(Provider::Scripted, "scripted")).expect("valid settings"),
+            system_prompt: "You are a helpful assistant in a chat. Answer briefly and to the point.".into(),
+            max_output_tokens: 100,
+            context_tokens,
+            temperature: Some(0.5),
+        }
     }
 
     fn said(role: Role, content: impl Into<String>) -> ContextMessage {
@@ -92,8 +79,6 @@ mod tests {
 
     fn context(messages: Vec<ContextMessage>) -> Context {
         Context {
-            kind: Kind::Assistant,
-            organisation: None,
             reserved_tokens: None,
             messages,
         }
@@ -108,7 +93,7 @@ mod tests {
             said(Role::Assistant, "a".repeat(400)),
             said(Role::User, "newest"),
         ];
-        let shown = fitting(context(messages), &config("270")).expect("there is room");
+        let shown = fitting(context(messages), &answering(270)).expect("there is room");
         let texts: Vec<_> = shown
             .turns
             .iter()
@@ -125,14 +110,14 @@ mod tests {
             said(Role::Assistant, "x".repeat(4000)),
             said(Role::User, "hi"),
         ];
-        let shown = fitting(context(messages), &config("400")).expect("there is room");
+        let shown = fitting(context(messages), &answering(400)).expect("there is room");
         assert_eq!(shown.turns, [Turn::person("hi")]);
     }
 
     #[test]
     fn the_question_is_shown_even_if_it_is_too_long_alone() {
         let question = "q".repeat(30_000);
-        let shown = fitting(context(vec![said(Role::User, question.clone())]), &config("400")).expect("there is room");
+        let shown = fitting(context(vec![said(Role::User, question.clone())]), &answering(400)).expect("there is room");
         assert_eq!(shown.turns, [Turn::person(question)]);
     }
 
@@ -150,33 +135,24 @@ mod tests {
                 reserved_tokens: Some(reserved),
                 ..context(messages())
             };
-            fitting(context, &config("1000"))
+            fitting(context, &answering(1000))
         };
-        for reserved in [500, 300, 270, 150, 97] {
+        let least = estimated_tokens(&fitting(context(messages()), &answering(101)).expect("there is room")) + 64;
+        for reserved in [500, 300, 270, 150, least] {
             let shown = with(reserved).expect("there is room");
             let cost = estimated_tokens(&shown) + shown.max_output_tokens;
             assert!(cost <= reserved, "{cost} of {reserved}");
             assert_eq!(shown.turns.last().expect("a turn").text, "newest");
         }
         assert_eq!(with(500).expect("there is room").turns.len(), 3);
-        assert_eq!(with(97).expect("there is room").max_output_tokens, 64);
-        assert_eq!(with(96), None);
+        assert_eq!(with(least).expect("there is room").max_output_tokens, 64);
+        assert_eq!(with(least - 1), None);
     }
 
     #[test]
-    fn a_kind_of_chat_may_have_its_own_instruction() {
-        let of = |kind| {
-            fitting(
-                Context {
-                    kind,
-                    ..context(vec![said(Role::User, "hi")])
-                },
-                &config("400"),
-            )
-            .expect("there is room")
-            .system
-        };
-        assert_eq!(of(Kind::Post).as_deref(), Some("Help with the post."));
-        assert_ne!(of(Kind::Assistant), of(Kind::Post));
+    fn the_model_is_asked_as_its_settings_say() {
+        let shown = fitting(context(vec![said(Role::User, "hi")]), &answering(400)).expect("there is room");
+        assert_eq!(shown.system, Some(answering(400).system_prompt));
+        assert_eq!((shown.max_output_tokens, shown.temperature), (100, Some(0.5)));
     }
 }

@@ -29,9 +29,10 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     let wants_stream = request.accepts_event_stream();
     let claim_for = wants_stream.then_some(app.config.replies.lease);
 
+    let terms = terms(&app, caller.org_id.as_deref());
     let regeneration = app
         .store
-        .regenerate_reply(&caller, chat_id, message, client_id.as_ref(), claim_for, &terms(&app))
+        .regenerate_reply(&caller, chat_id, message, client_id.as_ref(), claim_for, &terms)
         .await?;
     let (reply, claim, wake, is_new) = match regeneration {
         Regeneration::Opened(reopened) => (reopened.reply, reopened.claim, Some(reopened.wake), true),

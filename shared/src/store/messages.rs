@@ -10,6 +10,7 @@ use super::budgets::{Refusal, Refused};
 use super::rows::{self, MessageRow, seq, user_id, word};
 use super::{Doing, Result, Store, lost_a_race};
 use crate::domain::budget::Exhausted;
+use crate::domain::chat::Kind;
 use crate::domain::ids::{ChatId, Fence, JobId, MessageId, Seq, UserId};
 use crate::domain::limits::PageSize;
 use crate::domain::message::{Draft, Message, MessageType, Role, Status};
@@ -260,7 +261,7 @@ impl Store {
                 array(select id from released where (select count(*) from told_of_the_end) >= 0) as "replaced!: Vec<Uuid>",
                 coalesce(asked.id, earlier.id) as reply_id,
                 coalesce(asked.state, earlier.state) as reply_state,
-                asked.id is not null as "is_asked!"
+                asked.id is not null as "is_asked!", member.kind as "kind!"
             from member
             left join admitted on true
             left join stored on true
@@ -349,12 +350,15 @@ impl Store {
                 }),
                 _ => None,
             };
+            let kind = word("chat kind", &row.kind, Kind::parse)?;
             let claim = reply
                 .filter(|reply| row.is_asked && reply.state == ReplyState::Streaming)
                 .map(|reply| Claim {
                     reply_id: reply.id,
                     chat_id: chat,
+                    kind,
                     asked_by: sender.id.clone(),
+                    organisation: sender.org_id.clone(),
                     prompt_seq: message.seq,
                     attempt: 1,
                     attempt_of_version: 1,

@@ -10,10 +10,10 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 /// What the server does with a request, step by step; then it closes the connection.
-pub(super) type Answer = Vec<Act>;
+pub(crate) type Answer = Vec<Act>;
 
 #[derive(Clone)]
-pub(super) enum Act {
+pub(crate) enum Act {
     Send(Vec<u8>),
     Rest(Duration),
     /// Until the client leaves.
@@ -21,13 +21,13 @@ pub(super) enum Act {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     /// The request's line and headers, in small letters.
-    pub(super) head: String,
-    pub(super) body: Value,
+    pub(crate) head: String,
+    pub(crate) body: Value,
 }
 
-pub(super) struct Fake {
+pub(crate) struct Fake {
     at: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
     left: Arc<Notify>,
@@ -35,7 +35,7 @@ pub(super) struct Fake {
 
 impl Fake {
     /// `answer` is told how many requests came before this one.
-    pub(super) fn start(answer: impl Fn(usize) -> Answer + Send + Sync + 'static) -> Self {
+    pub(crate) fn start(answer: impl Fn(usize) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let fake = Self {
             at: listener.local_addr().unwrap(),
@@ -52,21 +52,21 @@ impl Fake {
         fake
     }
 
-    pub(super) fn always(answer: Answer) -> Self {
+    pub(crate) fn always(answer: Answer) -> Self {
         Self::start(move |_| answer.clone())
     }
 
     /// The base of its API.
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}/v1", self.at)
     }
 
-    pub(super) fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 
     /// Waits until a client has left while the server hung.
-    pub(super) async fn left(&self) {
+    pub(crate) async fn left(&self) {
         tokio::time::timeout(Duration::from_secs(10), self.left.notified())
             .await
             .expect("the client leaves");
@@ -74,7 +74,7 @@ impl Fake {
 }
 
 /// Where nobody listens.
-pub(super) fn nobody() -> String {
+pub(crate) fn nobody() -> String {
     format!(
         "http://{}/v1",
         TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
@@ -82,7 +82,7 @@ pub(super) fn nobody() -> String {
 }
 
 /// A whole response with this status line, header lines and body.
-pub(super) fn response(status: &str, headers: &[&str], body: &str) -> Answer {
+pub(crate) fn response(status: &str, headers: &[&str], body: &str) -> Answer {
     let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
     let length = body.len();
     let text = format!("HTTP/1.1 {status}\r\n{headers}connection: close\r\ncontent-length: {length}\r\n\r\n{body}");
@@ -90,13 +90,13 @@ pub(super) fn response(status: &str, headers: &[&str], body: &str) -> Answer {
 }
 
 /// The head of a stream.
-pub(super) fn head() -> Act {
+pub(crate) fn head() -> Act {
     let head = "HTTP/1.1 200 OK\r\nContent-Type: Text/Event-Stream; charset=utf-8\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n";
     Act::Send(head.into())
 }
 
 /// A piece of a stream, which comes as a piece whatever TCP makes of it.
-pub(super) fn piece(bytes: impl AsRef<[u8]>) -> Act {
+pub(crate) fn piece(bytes: impl AsRef<[u8]>) -> Act {
     let bytes = bytes.as_ref();
     let mut chunk = format!("{:x}\r\n", bytes.len()).into_bytes();
     chunk.extend_from_slice(bytes);
@@ -105,11 +105,11 @@ pub(super) fn piece(bytes: impl AsRef<[u8]>) -> Act {
 }
 
 /// The end of a stream, without which it has been cut.
-pub(super) fn end() -> Act {
+pub(crate) fn end() -> Act {
     Act::Send(b"0\r\n\r\n".to_vec())
 }
 
-pub(super) fn stream_of(pieces: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Answer {
+pub(crate) fn stream_of(pieces: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Answer {
     let pieces = pieces.into_iter().filter(|bytes| !bytes.as_ref().is_empty()).map(piece);
     [head()].into_iter().chain(pieces).chain([end()]).collect()
 }
