@@ -353,6 +353,7 @@ fn limits(env: &Environment<'_>) -> Result<Limits, ConfigError> {
         metadata_bytes: env.parsed("MAX_METADATA_BYTES", defaults.metadata_bytes)?,
         attachments: env.parsed("MAX_ATTACHMENTS", defaults.attachments)?,
         members: env.parsed("MAX_MEMBERS", defaults.members)?,
+        emojis: env.parsed("MAX_EMOJIS", defaults.emojis)?,
         ids: env.parsed("MAX_IDS", defaults.ids)?,
         body_bytes: env.parsed("MAX_BODY_BYTES", defaults.body_bytes)?,
         assistant_chats: env.parsed("MAX_ASSISTANT_CHATS", defaults.assistant_chats)?,

@@ -50,6 +50,8 @@ pub enum Error {
     Unauthenticated(&'static str),
     #[error("at most {limit} active assistant chats")]
     TooManyChats { limit: i32 },
+    #[error("at most {limit} different emojis")]
+    TooManyReactions { limit: i32 },
     #[error("forbidden: {0}")]
     Forbidden(&'static str),
     #[error("not found: {0}")]
@@ -125,6 +127,12 @@ impl Error {
                 "Too many assistant chats",
                 StatusCode::FORBIDDEN,
                 format!("You may have at most {limit} active assistant chats. Archive or delete one first."),
+            ),
+            Self::TooManyReactions { limit } => (
+                "too-many-reactions",
+                "Too many reactions",
+                StatusCode::CONFLICT,
+                format!("A message may have at most {limit} different reactions."),
             ),
             Self::Forbidden(why) => ("forbidden", "Not allowed", StatusCode::FORBIDDEN, (*why).to_owned()),
             Self::NotFound(what) => (

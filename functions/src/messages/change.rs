@@ -11,10 +11,10 @@ use shared::store::messages::Change;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct MessageChanged {
-    message: Message,
+pub(super) struct MessageChanged {
+    pub message: Message,
     /// `null`: Pusher is not configured, or nothing changed.
-    pusher_sent: Option<bool>,
+    pub pusher_sent: Option<bool>,
 }
 
 pub(super) async fn answer(app: &App, change: Change) -> Result<Response> {

@@ -4,4 +4,5 @@ mod change;
 pub mod delete;
 pub mod edit;
 pub mod list;
+pub mod react;
 pub mod send;

@@ -11,6 +11,8 @@ pub struct Limits {
     pub attachments: usize,
     /// Members of a channel.
     pub members: usize,
+    /// Different emojis of a message.
+    pub emojis: i32,
     /// Ids in one call.
     pub ids: usize,
     /// Bytes of a request's body; more than any valid request needs.
@@ -26,6 +28,7 @@ impl Default for Limits {
             metadata_bytes: 16 * 1024,
             attachments: 10,
             members: 256,
+            emojis: 20,
             ids: 100,
             body_bytes: 256 * 1024,
             assistant_chats: 5,

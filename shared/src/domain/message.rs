@@ -108,6 +108,13 @@ pub struct Reaction {
     pub user_ids: Vec<String>,
 }
 
+/// What somebody does with a reaction of theirs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reacting {
+    Add,
+    Remove,
+}
+
 /// What an answer cost, as the provider counted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

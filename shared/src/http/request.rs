@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use lambda_http::RequestExt;
+use lambda_http::http::Method;
 use lambda_http::http::header::{ACCEPT, AUTHORIZATION, HeaderName, IF_NONE_MATCH};
 
 use super::{Fields, Result};
@@ -10,6 +11,7 @@ use crate::app::App;
 use crate::domain::ids::{ChatId, MessageId, Seq};
 use crate::domain::limits::PageSize;
 use crate::domain::person::Caller;
+use crate::domain::text::Emoji;
 use crate::error::{Error, FieldError};
 
 #[derive(Debug)]
@@ -70,6 +72,16 @@ impl Request {
 
     pub fn message_id(&self) -> Result<MessageId> {
         self.path_id("messageId", MessageId::parse)
+    }
+
+    /// What one reacts with; an emoji comes percent-encoded.
+    pub fn emoji(&self) -> Result<Emoji> {
+        Emoji::parse(&self.path("emoji"))
+            .map_err(|refusal| Error::Invalid(vec![FieldError::parameter("emoji", refusal)]))
+    }
+
+    pub fn method(&self) -> &Method {
+        self.inner.method()
     }
 
     fn path_id<T>(&self, name: &'static str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T> {

@@ -370,6 +370,10 @@ impl Store {
                     and r.state in ('queued', 'streaming') and (select acting_as($1))
                 returning r.id, r.state
             ),
+            unreacted as (
+                delete from reactions r using changed
+                where $4::text is null and r.message_id = changed.id and (select acting_as($1))
+            ),
             dropped as (
                 delete from jobs using halted
                 where jobs.reply_id = halted.id and halted.state = 'stopped' and (select acting_as($1))

@@ -9,6 +9,7 @@ pub mod inbox;
 pub mod jobs;
 pub mod messages;
 pub mod people;
+pub mod reactions;
 pub mod replies;
 pub mod tickets;
 pub mod unread;

@@ -13,6 +13,7 @@ mod people;
 mod plans;
 mod poll_plans;
 mod races;
+mod reactions;
 mod replies;
 mod row_level_security;
 mod sending;
