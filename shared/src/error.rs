@@ -52,6 +52,8 @@ pub enum Error {
     TooManyChats { limit: i32 },
     #[error("at most {limit} different emojis")]
     TooManyReactions { limit: i32 },
+    #[error("one of the two has blocked the other")]
+    Blocked,
     #[error("forbidden: {0}")]
     Forbidden(&'static str),
     #[error("not found: {0}")]
@@ -133,6 +135,13 @@ impl Error {
                 "Too many reactions",
                 StatusCode::CONFLICT,
                 format!("A message may have at most {limit} different reactions."),
+            ),
+            Self::Blocked => (
+                "blocked",
+                "Not possible with this person",
+                StatusCode::FORBIDDEN,
+                // Not who has blocked whom: that is nobody's business but theirs.
+                "You can't message this person.".to_owned(),
             ),
             Self::Forbidden(why) => ("forbidden", "Not allowed", StatusCode::FORBIDDEN, (*why).to_owned()),
             Self::NotFound(what) => (

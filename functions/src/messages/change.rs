@@ -41,6 +41,7 @@ pub(super) async fn answer(app: &App, change: Change) -> Result<Response> {
             })
         }
         Change::NotYours => Err(Error::Forbidden("Only who sent a message can change it.")),
+        Change::Blocked => Err(Error::Blocked),
         Change::NoSuchMessage => Err(Error::NotFound("message")),
     }
 }

@@ -33,6 +33,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
                 pusher_sent,
             })
         }
+        Reacted::Blocked => Err(Error::Blocked),
         Reacted::TooMany => Err(Error::TooManyReactions { limit }),
         Reacted::NoSuchMessage => Err(Error::NotFound("message")),
     }

@@ -8,7 +8,7 @@ use lambda_http::http::header::{ACCEPT, AUTHORIZATION, HeaderName, IF_NONE_MATCH
 
 use super::{Fields, Result};
 use crate::app::App;
-use crate::domain::ids::{ChatId, MessageId, Seq};
+use crate::domain::ids::{ChatId, MessageId, Seq, UserId};
 use crate::domain::limits::PageSize;
 use crate::domain::person::Caller;
 use crate::domain::text::Emoji;
@@ -72,6 +72,12 @@ impl Request {
 
     pub fn message_id(&self) -> Result<MessageId> {
         self.path_id("messageId", MessageId::parse)
+    }
+
+    /// Whom the path names.
+    pub fn user_id(&self) -> Result<UserId> {
+        UserId::parse(&self.path("userId"))
+            .ok_or_else(|| Error::Invalid(vec![FieldError::parameter("userId", "must be the id of a person")]))
     }
 
     /// What one reacts with; an emoji comes percent-encoded.

@@ -23,6 +23,8 @@ pub enum SendOutcome {
     Sent(Box<Sent>),
     /// `replyTo` names no message of this chat.
     NothingToReplyTo,
+    /// One of the two of a direct chat has blocked the other.
+    Blocked,
     NoSuchChat,
 }
 
@@ -54,6 +56,8 @@ pub enum Change {
     },
     /// It is in the chat, but somebody else's.
     NotYours,
+    /// An edit is something new to say, and one of the two of a direct chat has blocked the other.
+    Blocked,
     NoSuchMessage,
 }
 
@@ -117,7 +121,8 @@ impl Store {
             with member as (
                 select
                     c.id, c.kind,
-                    $8::uuid is null or exists (select 1 from messages where chat_id = $2 and id = $8) as may_reply_to
+                    $8::uuid is null or exists (select 1 from messages where chat_id = $2 and id = $8) as may_reply_to,
+                    c.kind = 'direct' and blocked_between(c.direct_low, c.direct_high) as is_blocked
                 from members m
                 join chats c on c.id = m.chat_id
                 where m.chat_id = $2 and m.user_id = $1 and (select acting_as($1))
@@ -131,7 +136,8 @@ impl Store {
                 set last_seq = c.last_seq + 1, last_number = c.last_number + 1, last_message_seq = c.last_seq + 1,
                     last_message_at = now(), active_at = now()
                 from member
-                where c.id = member.id and member.may_reply_to and not exists (select 1 from known)
+                where c.id = member.id and member.may_reply_to and not member.is_blocked
+                    and not exists (select 1 from known)
                     and (select acting_as($1))
                 returning c.id, c.kind, c.last_seq, c.last_number
             ),
@@ -187,7 +193,7 @@ impl Store {
                 join read on read.chat_id = taken.id
             )
             select
-                member.may_reply_to as "may_reply_to!",
+                member.may_reply_to as "may_reply_to!", member.is_blocked as "is_blocked!",
                 stored.seq as "seq?", stored.metadata as "metadata?", stored.attachments as "attachments?",
                 stored.created_at as "created_at?",
                 (
@@ -254,6 +260,7 @@ impl Store {
                     deleted_at: None,
                 },
                 (None, Some(known)) => known.0.try_into()?,
+                (None, None) if row.is_blocked => return Ok(SendOutcome::Blocked),
                 (None, None) if row.may_reply_to => return Ok(SendOutcome::NoSuchChat),
                 (None, None) => return Ok(SendOutcome::NothingToReplyTo),
             };
@@ -323,7 +330,9 @@ impl Store {
         let row = sqlx::query!(
             r#"
             with place as materialized (
-                select c.id
+                select
+                    c.id,
+                    $4::text is not null and c.kind = 'direct' and blocked_between(c.direct_low, c.direct_high) as is_blocked
                 from chats c
                 where c.id = $2 and (select acting_as($1))
                     and exists (select 1 from members where chat_id = $2 and user_id = $1)
@@ -333,7 +342,7 @@ impl Store {
                 -- Locked after its chat, it is read as it is now: no seq is taken for a change that another made first.
                 select
                     m.chat_id, m.seq, m.sender_id is not distinct from $1 and m.role = 'user' as is_own,
-                    m.deleted_at is not null as is_deleted, m.content
+                    m.deleted_at is not null as is_deleted, m.content, place.is_blocked
                 from messages m
                 join place on place.id = m.chat_id
                 where m.id = $3 and (select acting_as($1))
@@ -344,7 +353,7 @@ impl Store {
                 set last_seq = c.last_seq + 1
                 from named
                 where c.id = named.chat_id and named.is_own and not named.is_deleted
-                    and ($4::text is null or named.content <> $4) and (select acting_as($1))
+                    and not named.is_blocked and ($4::text is null or named.content <> $4) and (select acting_as($1))
                 returning c.id, c.last_seq, named.seq
             ),
             changed as (
@@ -416,7 +425,7 @@ impl Store {
                     order by waiting.prompt_seq
                     limit 1
                 ) as "next_job?",
-                named.is_own as "is_own!", named.is_deleted as "is_deleted!",
+                named.is_own as "is_own!", named.is_deleted as "is_deleted!", named.is_blocked as "is_blocked!",
                 coalesce(
                     (select message_json(message) from changed),
                     (select message_json(m) from messages m where m.chat_id = $2 and m.seq = named.seq)
@@ -436,6 +445,7 @@ impl Store {
             None => Change::NoSuchMessage,
             Some(row) if !row.is_own => Change::NotYours,
             Some(row) if row.is_deleted && content.is_some() => Change::NoSuchMessage,
+            Some(row) if row.is_blocked => Change::Blocked,
             Some(row) => Change::Made {
                 message: Box::new(row.message.0.try_into()?),
                 audience: row.audience.iter().map(|id| user_id(id)).collect::<Result<_>>()?,

@@ -18,6 +18,8 @@ pub enum Reacted {
         audience: Vec<UserId>,
         at: DateTime<Utc>,
     },
+    /// One of the two of a direct chat has blocked the other.
+    Blocked,
     /// The message has as many different emojis as it may have.
     TooMany,
     NoSuchMessage,
@@ -40,14 +42,14 @@ impl Store {
         let row = sqlx::query!(
             r#"
             with place as materialized (
-                select c.id
+                select c.id, c.kind = 'direct' and blocked_between(c.direct_low, c.direct_high) as is_blocked
                 from chats c
                 where c.id = $2 and (select acting_as($1))
                     and exists (select 1 from members where chat_id = $2 and user_id = $1)
                 for update of c
             ),
             named as materialized (
-                select m.chat_id, m.seq, m.id
+                select m.chat_id, m.seq, m.id, place.is_blocked
                 from messages m
                 join place on place.id = m.chat_id
                 where m.id = $3 and m.deleted_at is null and (select acting_as($1))
@@ -55,17 +57,17 @@ impl Store {
             ),
             room as materialized (
                 -- Once all is locked: reactions_pkey has what the message has now.
-                select chat_id, seq, id, not $5 or takes_emoji(id, $4, $6) as takes_it from named
+                select chat_id, seq, id, is_blocked, not $5 or takes_emoji(id, $4, $6) as takes_it from named
             ),
             added as (
                 insert into reactions (message_id, emoji, user_id)
-                select id, $4, $1 from room where $5 and takes_it
+                select id, $4, $1 from room where $5 and takes_it and not is_blocked
                 on conflict do nothing
                 returning message_id
             ),
             removed as (
                 delete from reactions r using room
-                where not $5 and r.message_id = room.id and r.emoji = $4 and r.user_id = $1 and (select acting_as($1))
+                where not $5 and not room.is_blocked and r.message_id = room.id and r.emoji = $4 and r.user_id = $1 and (select acting_as($1))
                 returning r.message_id
             ),
             taken as (
@@ -92,7 +94,8 @@ impl Store {
                 where (select count(*) from changed) > 0
             )
             select
-                room.takes_it as "takes_it!", array(select user_id from told) as "audience!: Vec<String>", now() as "at!",
+                room.takes_it as "takes_it!", room.is_blocked as "is_blocked!",
+                array(select user_id from told) as "audience!: Vec<String>", now() as "at!",
                 case
                     when (select count(*) from told) >= 0 then message_now(room.chat_id, room.seq)
                 end as "message!: Json<MessageRow>"
@@ -110,6 +113,7 @@ impl Store {
         .doing("reacting to a message")?;
         Ok(match row {
             None => Reacted::NoSuchMessage,
+            Some(row) if row.is_blocked => Reacted::Blocked,
             Some(row) if !row.takes_it => Reacted::TooMany,
             Some(row) => Reacted::Done {
                 message: Box::new(row.message.0.try_into()?),

@@ -152,6 +152,7 @@ async fn act(world: &World, people: &[Caller], places: &[Place], random: &mut Ra
                 Change::NotYours => assert!(!is_own),
                 Change::Made { message, .. } => assert!(is_own && message.changed_seq >= message.seq),
                 Change::NoSuchMessage => {}
+                other => panic!("{other:?}"),
             }
         }
     }

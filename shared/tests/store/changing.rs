@@ -176,7 +176,7 @@ async fn nobody_changes_what_others_said(pool: PgPool) {
             match change {
                 Change::NotYours => assert!(is_there),
                 Change::NoSuchMessage => assert!(!is_there),
-                Change::Made { .. } => panic!("{} has changed it", who.id),
+                other => panic!("{} has changed it: {other:?}", who.id),
             }
         }
     }
@@ -209,7 +209,7 @@ async fn of_fifty_changes_at_once_each_takes_one_seq_and_nothing_follows_the_del
             match change {
                 Change::Made { audience, .. } => audience.len(),
                 Change::NoSuchMessage => 0,
-                Change::NotYours => panic!("it is hers"),
+                other => panic!("it is hers: {other:?}"),
             }
         }
     })

@@ -28,6 +28,9 @@ async fn furnished(pool: PgPool) -> (World, ChatId) {
         "insert into reactions (message_id, emoji, user_id) select id, '👍', 'anna' from messages",
         "insert into attachments (id, owner_id, object_key, mime_type, size)
          values (gen_random_uuid(), 'anna', 'key', 'image/png', 1)",
+        "insert into blocks (blocker, blocked) values ('anna', 'ben')",
+        "insert into message_versions (message_id, version, role, content, reason, created_at)
+         select id, 1, role, 'what it said before', 'edited', now() from messages",
         "insert into budgets (subject, subject_id, period_start) values ('person', 'anna', now())",
         "insert into budget_limits (subject, subject_id, tokens) values ('person', 'anna', 1)",
         "insert into holds (reply_id, person_id, period_start, tokens) select id, 'anna', now(), 1 from replies",
@@ -152,10 +155,18 @@ async fn ones_own_rows_are_within_reach(pool: PgPool) {
     // What people may use is for the system to know.
     assert_eq!(unread, ["budget_limits", "budgets", "holds"]);
     let unwritten = untouched(rows_touched(&world, Some("anna"), writing).await);
-    // Inboxes are written by `tell` alone, tickets never change.
+    // Inboxes are written by `tell` alone; blocks, tickets and what was said once never change.
     assert_eq!(
         unwritten,
-        ["budget_limits", "budgets", "holds", "inbox", "stream_tickets"]
+        [
+            "blocks",
+            "budget_limits",
+            "budgets",
+            "holds",
+            "inbox",
+            "message_versions",
+            "stream_tickets"
+        ]
     );
 }
 
@@ -207,6 +218,11 @@ async fn another_person_adds_nothing_to_a_foreign_chat(pool: PgPool) {
         ),
         format!("insert into inbox (user_id, version, chat_id, event) values ('anna', 99, '{chat}', 'x')"),
         format!("insert into inbox (user_id, version, chat_id, event) values ('ben', 99, '{chat}', 'x')"),
+        format!(
+            "insert into message_versions (message_id, version, role, content, reason, created_at)
+             values ('{message}', 2, 'user', 'forged', 'edited', now())"
+        ),
+        "insert into blocks (blocker, blocked) values ('anna', 'ben')".to_owned(),
         "insert into people (id, name) values ('zoe', 'Zoe')".to_owned(),
         "insert into inbox_heads (user_id) values ('zoe')".to_owned(),
         "insert into stream_tickets (hash, user_id, expires_at) values (sha256('x'), 'anna', now())".to_owned(),
