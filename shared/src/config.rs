@@ -9,6 +9,7 @@ use jsonwebtoken::Algorithm;
 use crate::delivery::pusher::PusherSettings;
 use crate::domain::chat::Kind;
 use crate::domain::limits::Limits;
+use crate::domain::message::EditHistory;
 use crate::models::{ApiKey, ModelSettings, Provider};
 
 /// Text that must never reach a log: `Debug` hides it.
@@ -50,6 +51,8 @@ pub struct Config {
     pub model: ModelSettings,
     pub replies: ReplyConfig,
     pub limits: Limits,
+    /// `EDIT_HISTORY`: `kept`, or by default `none`.
+    pub edit_history: EditHistory,
     /// `STREAM_SECONDS`: how long a response streams before its reader is asked to come again; default 240. It must end
     /// before the function that gives it is ended.
     pub stream_for: Duration,
@@ -179,6 +182,7 @@ impl Config {
             model: model(env)?,
             replies: ReplyConfig::read(env)?,
             limits: limits(env)?,
+            edit_history: edit_history(env)?,
             stream_for: env.seconds("STREAM_SECONDS", 240)?,
             cors_origins: env
                 .optional("CORS_ORIGINS")
@@ -346,6 +350,14 @@ fn model(env: &Environment<'_>) -> Result<ModelSettings, ConfigError> {
     })
 }
 
+fn edit_history(env: &Environment<'_>) -> Result<EditHistory, ConfigError> {
+    match env.optional("EDIT_HISTORY").as_deref() {
+        None | Some("none") => Ok(EditHistory::None),
+        Some("kept") => Ok(EditHistory::Kept),
+        Some(other) => Err(ConfigError(format!("EDIT_HISTORY is {other:?}: use kept or none."))),
+    }
+}
+
 fn limits(env: &Environment<'_>) -> Result<Limits, ConfigError> {
     let defaults = Limits::default();
     Ok(Limits {
@@ -353,6 +365,7 @@ fn limits(env: &Environment<'_>) -> Result<Limits, ConfigError> {
         metadata_bytes: env.parsed("MAX_METADATA_BYTES", defaults.metadata_bytes)?,
         attachments: env.parsed("MAX_ATTACHMENTS", defaults.attachments)?,
         members: env.parsed("MAX_MEMBERS", defaults.members)?,
+        mentions: env.parsed("MAX_MENTIONS", defaults.mentions)?,
         emojis: env.parsed("MAX_EMOJIS", defaults.emojis)?,
         ids: env.parsed("MAX_IDS", defaults.ids)?,
         body_bytes: env.parsed("MAX_BODY_BYTES", defaults.body_bytes)?,
@@ -403,6 +416,7 @@ mod tests {
             ("REPLY_ATTEMPTS", "0", "REPLY_ATTEMPTS is 0"),
             ("MODEL_CONTEXT_TOKENS", "100", "leaves no room"),
             ("DATABASE_SCHEMA", "a; drop", "DATABASE_SCHEMA"),
+            ("EDIT_HISTORY", "yes", "EDIT_HISTORY is \"yes\""),
         ] {
             let error = read(&[(name, value)]).expect_err(name).to_string();
             assert!(error.contains(says), "{name}={value}: {error}");

@@ -9,6 +9,8 @@ use shared::error::Error;
 use shared::http::{Response, Result, ok};
 use shared::store::messages::Change;
 
+use super::mentions::not_members;
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct MessageChanged {
@@ -41,6 +43,7 @@ pub(super) async fn answer(app: &App, change: Change) -> Result<Response> {
             })
         }
         Change::NotYours => Err(Error::Forbidden("Only who sent a message can change it.")),
+        Change::NotMembers(places) => Err(not_members(&places)),
         Change::Blocked => Err(Error::Blocked),
         Change::NoSuchMessage => Err(Error::NotFound("message")),
     }

@@ -4,5 +4,7 @@ mod change;
 pub mod delete;
 pub mod edit;
 pub mod list;
+mod mentions;
 pub mod react;
 pub mod send;
+pub mod versions;

@@ -12,6 +12,7 @@ use shared::error::{Error, FieldError};
 use shared::http::{Fields, Request, Response, Result, created, event_stream, ok, parsed};
 use shared::store::messages::{SendOutcome, Sent};
 
+use super::mentions::{named, not_members};
 use crate::replies::stream::stream;
 
 #[derive(Serialize)]
@@ -38,6 +39,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
                 "replyTo must be a message of this chat",
             )]));
         }
+        SendOutcome::NotMembers(strangers) => return Err(not_members(&strangers)),
         SendOutcome::Blocked => return Err(Error::Blocked),
         SendOutcome::NoSuchChat => return Err(Error::NotFound("chat")),
     };
@@ -79,12 +81,14 @@ fn draft(mut fields: Fields, app: &App) -> Result<Draft> {
     let reply_to = fields.optional("replyTo", |text: String| {
         MessageId::parse(&text).ok_or_else(|| "must be the id of a message, a UUID".to_owned())
     });
+    let mentions = fields.list("mentions", limits.mentions, named());
     let attachments = fields.objects("attachments", limits.attachments, attachment);
     fields.finish()?;
     Ok(Draft {
         client_id: parsed(client_id),
         content: parsed(content),
         attachments,
+        mentions,
         reply_to,
         metadata: metadata.unwrap_or_default(),
     })

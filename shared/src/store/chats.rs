@@ -75,7 +75,7 @@ macro_rules! chats_of_member {
             )
             select
                 id as "id!", kind as "kind!", title, post_id, task_id, last_seq as "last_seq!",
-                unread_count as "unread_count!", read_seq as "read_seq!", muted as "muted!", archived as "archived!",
+                unread_count as "unread_count!", mentions_after(id, read_seq, $1) as "unread_mentions!", read_seq as "read_seq!", muted as "muted!", archived as "archived!",
                 created_at as "created_at!", updated_at as "updated_at!", last_message_at, active_at as "active_at!",
                 (
                     select message_json(last) from messages last

@@ -14,6 +14,7 @@ pub mod reactions;
 pub mod replies;
 pub mod tickets;
 pub mod unread;
+pub mod versions;
 
 mod rows;
 

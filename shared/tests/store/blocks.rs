@@ -2,16 +2,16 @@
 
 use shared::domain::chat::Kind;
 use shared::domain::ids::{ChatId, UserId};
-use shared::domain::message::Reacting;
+use shared::domain::message::{EditHistory, Reacting};
 use shared::domain::person::Caller;
-use shared::domain::text::{Content, Emoji};
+use shared::domain::text::Emoji;
 use shared::store::blocks::TypingAudience;
 use shared::store::chats::DirectChat;
 use shared::store::messages::{Change, Range, SendOutcome};
 use shared::store::reactions::Reacted;
 use sqlx::PgPool;
 
-use crate::world::{World, at_once, draft, page};
+use crate::world::{World, at_once, draft, edit, page};
 
 async fn friends(world: &World) -> (Caller, Caller, ChatId) {
     let (anna, ben) = (world.person("anna").await, world.person("ben").await);
@@ -36,7 +36,7 @@ async fn a_block_binds_both_and_what_was_said_stays(pool: PgPool) {
     let (anna, ben, chat) = friends(&world).await;
     let store = &world.people;
     let thumb = Emoji::parse("👍").unwrap();
-    let edited = Content::parse("edited", 100).unwrap();
+    let edited = edit("edited");
     let annas = world
         .send_as(&anna, chat, &draft("a-1", "from anna"), None)
         .await
@@ -57,7 +57,10 @@ async fn a_block_binds_both_and_what_was_said_stays(pool: PgPool) {
                 .await
                 .unwrap();
             assert!(matches!(sent, SendOutcome::Blocked), "{sent:?}");
-            let change = store.edit_message(&who.id, chat, own, &edited).await.unwrap();
+            let change = store
+                .edit_message(&who.id, chat, own, &edited, EditHistory::None)
+                .await
+                .unwrap();
             assert!(matches!(change, Change::Blocked), "{change:?}");
             for (what, message) in [(Reacting::Add, bens.id), (Reacting::Remove, annas.id)] {
                 let reacted = store.react(&who.id, chat, message, &thumb, what, 20).await.unwrap();

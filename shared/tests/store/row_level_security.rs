@@ -31,6 +31,7 @@ async fn furnished(pool: PgPool) -> (World, ChatId) {
         "insert into blocks (blocker, blocked) values ('anna', 'ben')",
         "insert into message_versions (message_id, version, role, content, reason, created_at)
          select id, 1, role, 'what it said before', 'edited', now() from messages",
+        "insert into mentions (chat_id, user_id, seq) select chat_id, 'anna', seq from messages",
         "insert into budgets (subject, subject_id, period_start) values ('person', 'anna', now())",
         "insert into budget_limits (subject, subject_id, tokens) values ('person', 'anna', 1)",
         "insert into holds (reply_id, person_id, period_start, tokens) select id, 'anna', now(), 1 from replies",
@@ -155,7 +156,8 @@ async fn ones_own_rows_are_within_reach(pool: PgPool) {
     // What people may use is for the system to know.
     assert_eq!(unread, ["budget_limits", "budgets", "holds"]);
     let unwritten = untouched(rows_touched(&world, Some("anna"), writing).await);
-    // Inboxes are written by `tell` alone; blocks, tickets and what was said once never change.
+    // Inboxes are written by `tell` alone; blocks, mentions, tickets and what was said once never
+    // change.
     assert_eq!(
         unwritten,
         [
@@ -164,6 +166,7 @@ async fn ones_own_rows_are_within_reach(pool: PgPool) {
             "budgets",
             "holds",
             "inbox",
+            "mentions",
             "message_versions",
             "stream_tickets"
         ]
@@ -222,6 +225,7 @@ async fn another_person_adds_nothing_to_a_foreign_chat(pool: PgPool) {
             "insert into message_versions (message_id, version, role, content, reason, created_at)
              values ('{message}', 2, 'user', 'forged', 'edited', now())"
         ),
+        format!("insert into mentions (chat_id, user_id, seq) values ('{chat}', 'ben', 1)"),
         "insert into blocks (blocker, blocked) values ('anna', 'ben')".to_owned(),
         "insert into people (id, name) values ('zoe', 'Zoe')".to_owned(),
         "insert into inbox_heads (user_id) values ('zoe')".to_owned(),

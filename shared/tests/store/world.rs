@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use shared::domain::chat::Kind;
 use shared::domain::ids::{ChatId, JobId, MessageId, Seq, UserId};
 use shared::domain::limits::PageSize;
-use shared::domain::message::{Draft, Usage};
+use shared::domain::message::{Draft, Edit, Usage};
 use shared::domain::person::{Caller, CallerRole};
 use shared::domain::reply::Claim;
 use shared::domain::text::{ClientId, Content, Metadata};
@@ -250,8 +250,16 @@ pub(crate) fn draft(client_id: &str, content: &str) -> Draft {
         client_id: ClientId::parse(client_id).unwrap(),
         content: Content::parse(content, usize::MAX).unwrap(),
         attachments: Vec::new(),
+        mentions: Vec::new(),
         reply_to: None,
         metadata: Metadata::default(),
+    }
+}
+
+pub(crate) fn edit(content: &str) -> Edit {
+    Edit {
+        content: Content::parse(content, usize::MAX).unwrap(),
+        mentions: None,
     }
 }
 
