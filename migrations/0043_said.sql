@@ -99,17 +99,6 @@ begin
 end
 $$;
 
--- Which version a message's present text will have been once it is replaced. Volatile, so that whoever waited for the
--- chat's row counts those that were kept meanwhile.
-create function next_version(message uuid) returns integer
-    language plpgsql volatile
-    set search_path from current
-    as $$
-begin
-    return (select coalesce(max(version), 0) + 1 from message_versions where message_id = message);
-end
-$$;
-
 -- The next two are volatile for the same reason: what others did while their caller waited must not outlive it.
 
 -- Names others in a message than before.

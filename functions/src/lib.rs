@@ -10,4 +10,5 @@ pub mod pusher;
 pub mod replies;
 pub mod sweeper;
 pub mod unread;
+pub mod usage;
 pub mod worker;

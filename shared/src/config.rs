@@ -7,9 +7,11 @@ use std::time::Duration;
 use jsonwebtoken::Algorithm;
 
 use crate::delivery::pusher::PusherSettings;
+use crate::domain::budget::{BudgetPolicy, Period};
 use crate::domain::chat::Kind;
 use crate::domain::limits::Limits;
 use crate::domain::message::EditHistory;
+use crate::domain::reply::WhenBusy;
 use crate::models::{ApiKey, ModelSettings, Provider};
 
 /// Text that must never reach a log: `Debug` hides it.
@@ -50,6 +52,7 @@ pub struct Config {
     pub pusher: Option<PusherSettings>,
     pub model: ModelSettings,
     pub replies: ReplyConfig,
+    pub budget: BudgetPolicy,
     pub limits: Limits,
     /// `EDIT_HISTORY`: `kept`, or by default `none`.
     pub edit_history: EditHistory,
@@ -97,6 +100,9 @@ pub struct ReplyConfig {
     pub attempts: i32,
     /// `REPLY_RETRY_SECONDS`: before the second attempt, doubled before the third; default 2.
     pub retry_after: Duration,
+    /// `REPLY_WHEN_BUSY`: what becomes of a message while an earlier one is being answered: `queue` (default), `reject`
+    /// or `replace`.
+    pub when_busy: WhenBusy,
     /// `MODEL_MAX_OUTPUT_TOKENS`: the longest answer; default 1024.
     pub max_output_tokens: u32,
     /// `MODEL_CONTEXT_TOKENS`: prompt and answer together; default 8192.
@@ -159,6 +165,37 @@ impl Environment<'_> {
         }
     }
 
+    /// One of a few words.
+    fn word<T: Copy + fmt::Display>(
+        &self,
+        name: &str,
+        default: T,
+        parse: impl FnOnce(&str) -> Option<T>,
+        all: &[T],
+    ) -> Result<T, ConfigError> {
+        let Some(text) = self.optional(name) else {
+            return Ok(default);
+        };
+        parse(&text).ok_or_else(|| {
+            let words: Vec<_> = all.iter().map(T::to_string).collect();
+            ConfigError(format!("{name} is {text:?}: use one of {}.", words.join(", ")))
+        })
+    }
+
+    /// A number of tokens; `none` is no limit.
+    fn tokens(&self, name: &str, default: Option<i64>) -> Result<Option<i64>, ConfigError> {
+        match self.optional(name).as_deref() {
+            None => Ok(default),
+            Some("none") => Ok(None),
+            Some(text) => match text.parse() {
+                Ok(tokens) if tokens >= 0 => Ok(Some(tokens)),
+                _ => Err(ConfigError(format!(
+                    "{name} is {text:?}: use a number of tokens, or none for no limit."
+                ))),
+            },
+        }
+    }
+
     fn seconds(&self, name: &str, default: u64) -> Result<Duration, ConfigError> {
         let seconds: f64 = self.parsed(name, default as f64)?;
         Duration::try_from_secs_f64(seconds)
@@ -181,6 +218,7 @@ impl Config {
             pusher: pusher(env)?,
             model: model(env)?,
             replies: ReplyConfig::read(env)?,
+            budget: budget(env)?,
             limits: limits(env)?,
             edit_history: edit_history(env)?,
             stream_for: env.seconds("STREAM_SECONDS", 240)?,
@@ -257,6 +295,7 @@ impl ReplyConfig {
             lease: env.seconds("REPLY_LEASE_SECONDS", 20)?,
             attempts: env.parsed("REPLY_ATTEMPTS", 3)?,
             retry_after: env.seconds("REPLY_RETRY_SECONDS", 2)?,
+            when_busy: env.word("REPLY_WHEN_BUSY", WhenBusy::Queue, WhenBusy::parse, WhenBusy::ALL)?,
             max_output_tokens: env.parsed("MODEL_MAX_OUTPUT_TOKENS", 1024)?,
             context_tokens: env.parsed("MODEL_CONTEXT_TOKENS", 8192)?,
             temperature: env
@@ -289,6 +328,17 @@ impl ReplyConfig {
         }
         Ok(config)
     }
+}
+
+/// `BUDGET_PERIOD`: `day`, `week` or `month`, the default. `BUDGET_TOKENS_PERSON` and `BUDGET_TOKENS_ORGANISATION`: tokens a
+/// period, or `none`; by default 100,000 a person and no limit for organisations. Those who have a row in `budget_limits`
+/// have that one.
+fn budget(env: &Environment<'_>) -> Result<BudgetPolicy, ConfigError> {
+    Ok(BudgetPolicy {
+        period: env.word("BUDGET_PERIOD", Period::Month, Period::parse, Period::ALL)?,
+        person_limit: env.tokens("BUDGET_TOKENS_PERSON", Some(100_000))?,
+        organisation_limit: env.tokens("BUDGET_TOKENS_ORGANISATION", None)?,
+    })
 }
 
 fn pusher(env: &Environment<'_>) -> Result<Option<PusherSettings>, ConfigError> {

@@ -1,9 +1,11 @@
 //! One error type for requests. Its variants are what a client can act on; the rest is [`Error::Internal`], logged once
 //! in full and shown to nobody. On the wire: RFC 9457 `application/problem+json`.
 
+use chrono::{DateTime, Utc};
 use http::StatusCode;
 use serde::Serialize;
 
+use crate::domain::budget::{Exhausted, Subject};
 use crate::store;
 
 /// Where in the request something is wrong, and what.
@@ -60,6 +62,11 @@ pub enum Error {
     NotFound(&'static str),
     #[error("this kind of chat does not allow it: {0}")]
     Conflict(&'static str),
+    /// The chat's reply is being written, and the configuration says not to wait for it.
+    #[error("a reply is running")]
+    ReplyRunning,
+    #[error("no budget: {0:?}")]
+    QuotaExceeded(Exhausted),
     #[error("a part we need does not answer: {0}")]
     Unavailable(#[source] anyhow::Error),
     #[error("internal: {0:#}")]
@@ -91,6 +98,20 @@ pub struct Problem {
     pub retryable: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
+    /// How the budget stands that has no room.
+    #[serde(flatten)]
+    pub quota: Option<Quota>,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Quota {
+    /// `person` or `organisation`.
+    pub subject: Subject,
+    pub limit: i64,
+    pub used: i64,
+    pub reserved: i64,
+    pub resets_at: DateTime<Utc>,
 }
 
 impl Error {
@@ -151,6 +172,21 @@ impl Error {
                 format!("There is no such {what}."),
             ),
             Self::Conflict(why) => ("conflict", "Not possible here", StatusCode::CONFLICT, (*why).to_owned()),
+            Self::ReplyRunning => (
+                "reply-running",
+                "The assistant is still answering",
+                StatusCode::CONFLICT,
+                "Wait for the answer to the last message, or stop it.".to_owned(),
+            ),
+            Self::QuotaExceeded(exhausted) => (
+                "quota-exceeded",
+                "The token budget is used up",
+                StatusCode::TOO_MANY_REQUESTS,
+                format!(
+                    "The {}'s budget of {} tokens a {} has no room for another answer.",
+                    exhausted.subject, exhausted.limit, exhausted.period
+                ),
+            ),
             Self::Unavailable(_) => (
                 "unavailable",
                 "Not available right now",
@@ -175,8 +211,21 @@ impl Error {
             status: status.as_u16(),
             detail,
             request_id: request_id.to_owned(),
-            retryable: matches!(self, Self::Unavailable(_) | Self::Internal(_)),
+            retryable: matches!(
+                self,
+                Self::Unavailable(_) | Self::Internal(_) | Self::ReplyRunning | Self::QuotaExceeded(_)
+            ),
             errors,
+            quota: match self {
+                Self::QuotaExceeded(exhausted) => Some(Quota {
+                    subject: exhausted.subject,
+                    limit: exhausted.limit,
+                    used: exhausted.used,
+                    reserved: exhausted.reserved,
+                    resets_at: exhausted.resets_at,
+                }),
+                _ => None,
+            },
         }
     }
 }

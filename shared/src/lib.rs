@@ -7,6 +7,7 @@ pub mod config;
 pub mod delivery;
 pub mod domain;
 pub mod error;
+pub mod faults;
 pub mod http;
 pub mod models;
 pub mod queue;

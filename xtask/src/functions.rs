@@ -13,7 +13,12 @@ use crate::program::Program;
 use crate::supervise::{Ending, Part, Supervisor};
 
 /// A process answers one request at a time, as on Lambda, and a streamed answer takes long.
-const USUAL_COUNTS: &[(&str, usize)] = &[("send-message", 6), ("stream-events", 8), ("sweeper", 1)];
+const USUAL_COUNTS: &[(&str, usize)] = &[
+    ("send-message", 6),
+    ("join-reply", 4),
+    ("stream-events", 8),
+    ("sweeper", 1),
+];
 const USUAL_COUNT: usize = 2;
 /// It runs when it is called for, by `cargo xtask migrate`.
 const NOT_SERVED: &str = "migrate";

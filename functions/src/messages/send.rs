@@ -6,14 +6,16 @@ use shared::app::App;
 use shared::domain::event::{Event, Outgoing};
 use shared::domain::ids::MessageId;
 use shared::domain::message::{Attachment, AttachmentType, Draft, Message};
-use shared::domain::reply::ReplyHandle;
+use shared::domain::reply::{ReplyHandle, ReplyState};
 use shared::domain::text::{AttachmentUrl, ClientId, Content, Metadata, MimeType};
 use shared::error::{Error, FieldError};
+use shared::faults;
 use shared::http::{Fields, Request, Response, Result, created, event_stream, ok, parsed};
 use shared::store::messages::{SendOutcome, Sent};
 
 use super::mentions::{named, not_members};
-use crate::replies::stream::stream;
+use crate::replies::stream::{Streamed, stream};
+use crate::replies::terms::terms;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -31,7 +33,12 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     let wants_stream = request.accepts_event_stream();
     let claim_for = wants_stream.then_some(app.config.replies.lease);
 
-    let sent = match app.store.send_message(&sender, chat_id, &draft, claim_for).await? {
+    let terms = terms(&app);
+    let sent = match app
+        .store
+        .send_message(&sender, chat_id, &draft, claim_for, &terms)
+        .await?
+    {
         SendOutcome::Sent(sent) => *sent,
         SendOutcome::NothingToReplyTo => {
             return Err(Error::Invalid(vec![FieldError::at(
@@ -41,14 +48,26 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
         }
         SendOutcome::NotMembers(strangers) => return Err(not_members(&strangers)),
         SendOutcome::Blocked => return Err(Error::Blocked),
+        SendOutcome::Busy => return Err(Error::ReplyRunning),
+        SendOutcome::Exhausted(exhausted) => return Err(Error::QuotaExceeded(exhausted)),
         SendOutcome::NoSuchChat => return Err(Error::NotFound("chat")),
     };
-    if wants_stream && sent.reply.is_some() {
+    faults::point("sent", chat_id);
+    if let Some(reply) = sent.reply.filter(|_| wants_stream) {
         let (reader, response) = event_stream();
         let request_id = request.id().to_owned();
         // A task of its own: the reply outlives this response, whatever its reader does.
         tokio::spawn(async move {
-            tokio::join!(tell(&app, &sent), stream(&app, &sender.id, &sent, &reader, &request_id));
+            reader.send(&Event::message_created(&sent.message));
+            let streamed = Streamed {
+                chat_id,
+                reply: reply.id,
+                claim: sent.claim.clone(),
+            };
+            tokio::join!(
+                tell(&app, &sent),
+                stream(&app, &sender.id, &streamed, &reader, &request_id)
+            );
         });
         return Ok(response);
     }
@@ -63,10 +82,16 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
 
 /// Wakes the worker and tells the chat's people, side by side. Whether Pusher took it.
 async fn tell(app: &App, sent: &Sent) -> Option<bool> {
-    let news = [Outgoing {
-        event: Event::message_created(&sent.message),
-        audience: sent.audience.clone(),
-    }];
+    let chat = sent.message.chat_id;
+    let ended = |reply: &MessageId| Event::reply_ended(chat, *reply, ReplyState::Stopped, None);
+    let news: Vec<_> = [Event::message_created(&sent.message)]
+        .into_iter()
+        .chain(sent.replaced.iter().map(ended))
+        .map(|event| Outgoing {
+            event,
+            audience: sent.audience.clone(),
+        })
+        .collect();
     let (_woken, pushed) = tokio::join!(app.queue.wake(sent.wake.as_slice()), app.delivery.publish(&news));
     pushed
 }

@@ -77,7 +77,7 @@ pub async fn follow(
             }
             Ok(Some(progress)) if progress.state.is_over() => {
                 if let Some(message) = &progress.message {
-                    reader.send(&Event::message_created(message));
+                    reader.send(&Event::of_answer(message));
                 }
                 let failure = progress.failure.filter(|_| progress.state == ReplyState::Failed);
                 reader.send(&Event::reply_ended(chat, reply, progress.state, failure));

@@ -1,7 +1,12 @@
-//! Replies: how an answer is written ([`write`]), how a reader watches one that somebody else writes ([`follow`]), and
-//! how a response streams whichever it is ([`stream`]).
+//! `/api/chat/{chatId}/stop`, `…/regenerate`, `…/messages/{messageId}/stream`, and replies themselves: how an answer is
+//! written ([`write`]), how a reader watches one that somebody else writes ([`follow`]), and how a response streams
+//! whichever it is ([`stream`]).
 
 pub mod follow;
+pub mod join;
 mod prompt;
+pub mod regenerate;
+pub mod stop;
 pub mod stream;
+pub mod terms;
 pub mod write;

@@ -1,21 +1,25 @@
-//! A response that streams a reply: written in this process if the send claimed it, watched otherwise.
+//! A response that streams a reply: written in this process if it was claimed for it, watched otherwise.
 
 use shared::app::App;
-use shared::domain::event::Event;
-use shared::domain::ids::UserId;
+use shared::domain::ids::{ChatId, MessageId, UserId};
+use shared::domain::reply::Claim;
 use shared::http::EventSink;
-use shared::store::messages::Sent;
 
 use super::follow::{Seen, follow};
 use super::write::{Attempt, write};
 
-/// Streams the reply to a message that was just sent, or sent before. Runs to the reply's end even if the reader leaves.
-pub async fn stream(app: &App, sender: &UserId, sent: &Sent, reader: &EventSink, request_id: &str) {
-    reader.send(&Event::message_created(&sent.message));
-    let Some(reply) = sent.reply else { return };
-    let chat = sent.message.chat_id;
+/// Which reply, and the right to write it, if it was given.
+#[derive(Debug)]
+pub struct Streamed {
+    pub chat_id: ChatId,
+    pub reply: MessageId,
+    pub claim: Option<Claim>,
+}
+
+/// Runs to the reply's end even if the reader leaves.
+pub async fn stream(app: &App, asker: &UserId, streamed: &Streamed, reader: &EventSink, request_id: &str) {
     let mut seen = Seen::default();
-    if let Some(claim) = &sent.claim {
+    if let Some(claim) = &streamed.claim {
         match write(app, claim, Some(reader)).await {
             Attempt::Over { wake } => {
                 app.queue.wake(wake.as_slice()).await;
@@ -32,5 +36,5 @@ pub async fn stream(app: &App, sender: &UserId, sent: &Sent, reader: &EventSink,
             offset: usize::MAX,
         };
     }
-    follow(app, sender, chat, reply.id, seen, reader, request_id).await;
+    follow(app, asker, streamed.chat_id, streamed.reply, seen, reader, request_id).await;
 }

@@ -14,10 +14,11 @@ use shared::domain::ids::UserId;
 use shared::domain::message::Usage;
 use shared::domain::reply::{Claim, Failure, ReplyState, Wake};
 use shared::domain::tokens::estimate;
+use shared::faults;
 use shared::http::EventSink;
 use shared::models::{Chunk, Chunks, Finish, ModelError, Prompt, TokenUsage};
 use shared::store;
-use shared::store::replies::{Ended, Ending, Hold};
+use shared::store::replies::{Ended, Ending, Hold, Seized};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::{info, warn};
@@ -29,6 +30,8 @@ const STORE_EVERY: Duration = Duration::from_millis(100);
 const STORE_BYTES: usize = 1024;
 /// The lease is renewed four times before it would run out.
 const RENEWALS_A_LEASE: u32 = 4;
+/// How long somebody who asked to stop waits at most to be heard while no text comes; where it comes, storing it tells.
+const LOOK_EVERY: Duration = Duration::from_millis(300);
 /// Text goes to the other devices this often at most: Pusher bills by the message.
 const PUSH_EVERY: Duration = Duration::from_millis(150);
 /// What ends a reply is tried again while Postgres is away; after that the lease runs out and another attempt begins.
@@ -54,6 +57,7 @@ pub enum Attempt {
 pub async fn write(app: &App, claim: &Claim, reader: Option<&EventSink>) -> Attempt {
     let mut audience = Audience::new(app, claim, reader);
     audience.tell(Event::reply_started(claim.chat_id, claim.reply_id, claim.attempt));
+    faults::point("claimed", claim.chat_id);
     let attempt = Writer::new(app, claim).run(&mut audience).await;
     match &attempt {
         Attempt::Over { .. } => info!(reply = %claim.reply_id, attempt = claim.attempt, "reply over"),
@@ -68,10 +72,32 @@ pub async fn write(app: &App, claim: &Claim, reader: Option<&EventSink>) -> Atte
     attempt
 }
 
-/// Ends a reply without another attempt.
-pub async fn fail(app: &App, claim: &Claim, failure: Failure) -> Attempt {
+/// Ends a reply whose last writer is gone: as failed, for its attempts are used up.
+pub async fn abandon(app: &App, seized: Seized) -> Attempt {
+    let usage = cost_of(app, &seized);
+    let failure = Failure::Abandoned;
+    end_seized(app, &seized.claim, &Ending::Failed { failure, usage }).await
+}
+
+/// Ends a reply that was to stop, with what is stored of it: its writer is gone, or too slow.
+pub async fn stop_seized(app: &App, seized: Seized) -> Attempt {
+    let usage = cost_of(app, &seized);
+    let text = seized.text;
+    end_seized(app, &seized.claim, &Ending::Stopped { text, usage }).await
+}
+
+/// Nobody counted what a vanished writer has spent, so it is estimated.
+fn cost_of(app: &App, seized: &Seized) -> Usage {
+    Usage {
+        input_tokens: seized.input_tokens,
+        output_tokens: seized.output_tokens,
+        ..nothing(app)
+    }
+}
+
+async fn end_seized(app: &App, claim: &Claim, ending: &Ending) -> Attempt {
     let mut audience = Audience::new(app, claim, None);
-    let attempt = end(app, claim, &Ending::Failed(failure), &mut audience).await;
+    let attempt = end(app, claim, ending, &mut audience).await;
     while audience.pushes.join_next().await.is_some() {}
     attempt
 }
@@ -171,6 +197,7 @@ struct Writer<'a> {
     /// The one statement that runs beside the stream, and what will be stored once it has succeeded.
     saving: Option<Saving>,
     renewed_at: Instant,
+    looked_at: Instant,
     /// What the provider has counted so far.
     counted: Option<TokenUsage>,
 }
@@ -189,6 +216,7 @@ impl<'a> Writer<'a> {
             stored: 0,
             saving: None,
             renewed_at: Instant::now(),
+            looked_at: Instant::now(),
             counted: None,
         }
     }
@@ -199,7 +227,12 @@ impl<'a> Writer<'a> {
             Ok(None) => return leave_unanswered(self.app, self.claim, audience).await,
             Err(error) => return Attempt::Broken(error),
         };
-        let prompt = prompt::fitting(context, &self.app.config.replies);
+        let Some(prompt) = prompt::fitting(context, &self.app.config.replies) else {
+            let usage = nothing(self.app);
+            let failure = Failure::BudgetExhausted;
+            return end(self.app, self.claim, &Ending::Failed { failure, usage }, audience).await;
+        };
+        faults::point("prompted", self.claim.chat_id);
         let came = self.take_down(&prompt, audience).await;
         // One statement at a time: what is under way has the connection that the end needs.
         if self.saving.is_some() {
@@ -216,18 +249,22 @@ impl<'a> Writer<'a> {
         let ending = match came {
             End::Lost => return Attempt::Lost,
             End::StopAsked => Ending::Stopped {
-                usage: usage(app, &prompt, &text, so_far),
+                usage: usage(app, &prompt, &text, Count::SoFar(so_far)),
                 text,
             },
             End::Said {
                 finish: Finish::Blocked,
-                ..
-            } => Ending::Failed(Failure::Blocked),
-            End::Said { .. } if text.trim().is_empty() => {
-                return retry_or_fail(app, claim, Failure::Empty, None, audience).await;
+                usage: counted,
+            } => Ending::Failed {
+                failure: Failure::Blocked,
+                usage: usage(app, &prompt, &text, Count::of(counted, so_far)),
+            },
+            End::Said { usage: counted, .. } if text.trim().is_empty() => {
+                let spent = usage(app, &prompt, &text, Count::of(counted, so_far));
+                return retry_or_fail(app, claim, Failure::Empty, spent, None, audience).await;
             }
             End::Said { usage: counted, .. } => Ending::Completed {
-                usage: usage(app, &prompt, &text, counted.or(so_far)),
+                usage: usage(app, &prompt, &text, Count::of(counted, so_far)),
                 text,
             },
             End::Failed(error) => {
@@ -235,9 +272,11 @@ impl<'a> Writer<'a> {
                     reply = %claim.reply_id, attempt = claim.attempt, %error, detail = error.detail(),
                     "the model failed"
                 );
-                return retry_or_fail(app, claim, failure(&error), error.retry_after(), audience).await;
+                let spent = spent(app, &prompt, &text, so_far, &error);
+                return retry_or_fail(app, claim, failure(&error), spent, error.retry_after(), audience).await;
             }
         };
+        faults::point("said", claim.chat_id);
         end(app, claim, &ending, audience).await
     }
 
@@ -270,6 +309,7 @@ impl<'a> Writer<'a> {
                     let delta = Event::reply_delta(self.claim.chat_id, self.claim.reply_id, self.text.len(), &text);
                     audience.stream(&delta);
                     self.text.push_str(&text);
+                    faults::point("speaking", self.claim.chat_id);
                     if self.text.len() - self.stored >= STORE_BYTES {
                         self.save();
                     }
@@ -287,7 +327,8 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Starts storing what is new, or renewing the lease when that is due, unless a statement is under way.
+    /// Starts storing what is new, renewing the lease or looking for a wish to stop, whichever is due, unless a statement is
+    /// under way.
     fn save(&mut self) {
         if self.saving.is_some() {
             return;
@@ -296,6 +337,7 @@ impl<'a> Writer<'a> {
         let lease = self.app.config.replies.lease;
         if self.renewed_at.elapsed() >= lease / RENEWALS_A_LEASE {
             self.renewed_at = Instant::now();
+            self.looked_at = self.renewed_at;
             let done = Box::pin(async move { store.renew_reply(&claim, lease).await });
             self.saving = Some(Saving {
                 done,
@@ -304,9 +346,17 @@ impl<'a> Writer<'a> {
         } else if self.text.len() > self.stored {
             let (offset, part) = (self.stored, self.text[self.stored..].to_owned());
             let done = Box::pin(async move { store.append_to_reply(&claim, offset, &part).await });
+            self.looked_at = Instant::now();
             self.saving = Some(Saving {
                 done,
                 stored_then: self.text.len(),
+            });
+        } else if self.looked_at.elapsed() >= LOOK_EVERY {
+            self.looked_at = Instant::now();
+            let done = Box::pin(async move { store.hold_on_reply(&claim).await });
+            self.saving = Some(Saving {
+                done,
+                stored_then: self.stored,
             });
         }
     }
@@ -316,6 +366,9 @@ impl<'a> Writer<'a> {
     fn settle(&mut self, outcome: store::Result<Hold>, stored: usize) -> Hold {
         match outcome {
             Ok(hold) => {
+                if stored > self.stored {
+                    faults::point("stored", self.claim.chat_id);
+                }
                 self.stored = stored;
                 hold
             }
@@ -332,12 +385,7 @@ async fn leave_unanswered(app: &App, claim: &Claim, audience: &mut Audience<'_>)
     match app.store.renew_reply(claim, app.config.replies.lease).await {
         Ok(Hold::Lost) => Attempt::Lost,
         Ok(Hold::Held | Hold::StopAsked) => {
-            let usage = Usage {
-                input_tokens: 0,
-                output_tokens: 0,
-                cached_tokens: 0,
-                model: app.model.name().to_owned(),
-            };
+            let usage = nothing(app);
             let text = String::new();
             end(app, claim, &Ending::Stopped { text, usage }, audience).await
         }
@@ -345,13 +393,33 @@ async fn leave_unanswered(app: &App, claim: &Claim, audience: &mut Audience<'_>)
     }
 }
 
+/// What the provider has said of an attempt's cost.
+enum Count {
+    Whole(TokenUsage),
+    /// Of an answer that was not heard to its end.
+    SoFar(Option<TokenUsage>),
+}
+
+impl Count {
+    fn of(whole: Option<TokenUsage>, so_far: Option<TokenUsage>) -> Self {
+        whole.map_or(Self::SoFar(so_far), Self::Whole)
+    }
+}
+
 /// As the provider counted, else as we estimate.
-fn usage(app: &App, prompt: &Prompt, text: &str, counted: Option<TokenUsage>) -> Usage {
-    let counted = counted.unwrap_or_else(|| TokenUsage {
-        input_tokens: prompt::estimated_tokens(prompt),
-        output_tokens: estimate(text),
-        cached_tokens: 0,
-    });
+fn usage(app: &App, prompt: &Prompt, text: &str, count: Count) -> Usage {
+    let counted = match count {
+        Count::Whole(counted) => counted,
+        Count::SoFar(Some(so_far)) => TokenUsage {
+            output_tokens: so_far.output_tokens.max(estimate(text)),
+            ..so_far
+        },
+        Count::SoFar(None) => TokenUsage {
+            input_tokens: prompt::estimated_tokens(prompt),
+            output_tokens: estimate(text),
+            cached_tokens: 0,
+        },
+    };
     Usage {
         input_tokens: counted.input_tokens,
         output_tokens: counted.output_tokens,
@@ -360,24 +428,51 @@ fn usage(app: &App, prompt: &Prompt, text: &str, counted: Option<TokenUsage>) ->
     }
 }
 
+fn nothing(app: &App) -> Usage {
+    Usage {
+        input_tokens: 0,
+        output_tokens: 0,
+        cached_tokens: 0,
+        model: app.model.name().to_owned(),
+    }
+}
+
+/// What an attempt cost that failed. A request that was refused, or never arrived, costs nothing; once the model has
+/// begun to think, the prompt is owed whatever came of it.
+fn spent(app: &App, prompt: &Prompt, text: &str, so_far: Option<TokenUsage>, error: &ModelError) -> Usage {
+    let has_begun = so_far.is_some() || !text.is_empty();
+    match error {
+        ModelError::Blocked { usage: counted, .. } => usage(app, prompt, text, Count::of(*counted, so_far)),
+        ModelError::Truncated | ModelError::Silent | ModelError::Malformed { .. } => {
+            usage(app, prompt, text, Count::SoFar(so_far))
+        }
+        _ if has_begun => usage(app, prompt, text, Count::SoFar(so_far)),
+        _ => nothing(app),
+    }
+}
+
 /// Puts the reply back if another attempt may succeed, else ends it.
 async fn retry_or_fail(
     app: &App,
     claim: &Claim,
     failure: Failure,
+    usage: Usage,
     asked: Option<Duration>,
     audience: &mut Audience<'_>,
 ) -> Attempt {
     let config = &app.config.replies;
-    if !failure.may_pass() || claim.attempt >= config.attempts {
-        return end(app, claim, &Ending::Failed(failure), audience).await;
+    if !failure.may_pass() || claim.attempt_of_version >= config.attempts {
+        return end(app, claim, &Ending::Failed { failure, usage }, audience).await;
     }
     let rest = config
-        .retry_after_attempt(claim.attempt)
+        .retry_after_attempt(claim.attempt_of_version)
         .max(asked.unwrap_or_default())
         .min(LONGEST_REST);
-    match app.store.requeue_reply(claim, failure, rest).await {
-        Ok(Some(wake)) => Attempt::Requeued { wake },
+    match app.store.requeue_reply(claim, failure, &usage, rest).await {
+        Ok(Some(wake)) => {
+            faults::point("requeued", claim.chat_id);
+            Attempt::Requeued { wake }
+        }
         Ok(None) => Attempt::Lost,
         Err(error) => Attempt::Broken(error),
     }
@@ -411,17 +506,18 @@ async fn end(app: &App, claim: &Claim, ending: &Ending, audience: &mut Audience<
             Err(error) => return Attempt::Broken(error),
         }
     };
+    faults::point("ended", claim.chat_id);
     let (state, failure) = match ending {
         Ending::Completed { .. } => (ReplyState::Completed, None),
         Ending::Stopped { .. } => (ReplyState::Stopped, None),
-        Ending::Failed(failure) => (ReplyState::Failed, Some(*failure)),
+        Ending::Failed { failure, .. } => (ReplyState::Failed, Some(*failure)),
     };
     let Ended {
         message,
         audience: people,
         wake,
     } = ended;
-    let mut events: Vec<_> = message.iter().map(Event::message_created).collect();
+    let mut events: Vec<_> = message.iter().map(Event::of_answer).collect();
     events.push(Event::reply_ended(claim.chat_id, claim.reply_id, state, failure));
     audience.tell_all(events, people);
     Attempt::Over { wake }

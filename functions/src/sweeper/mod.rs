@@ -6,12 +6,11 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 use shared::app::App;
-use shared::domain::reply::Failure;
 use shared::http::Result;
 use shared::queue::Woken;
 use tracing::{info, warn};
 
-use crate::replies::write::{Attempt, fail};
+use crate::replies::write::{Attempt, abandon};
 
 /// A job is lost when its wake-up is so late. SQS itself is seconds late at worst.
 const GRACE: Duration = Duration::from_secs(15);
@@ -23,6 +22,7 @@ const TICKETS_A_RUN: i64 = 1_000;
 const INBOX_KEEPS: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const JOBS_A_RUN: i64 = 500;
 const REPLIES_A_RUN: u32 = 100;
+const HOLDS_A_RUN: i64 = 1_000;
 const INBOX_ROWS_A_RUN: i64 = 10_000;
 
 /// What a run found.
@@ -31,6 +31,7 @@ const INBOX_ROWS_A_RUN: i64 = 10_000;
 pub struct Swept {
     jobs_woken: usize,
     replies_ended: u32,
+    holds_released: u64,
     inbox_rows_forgotten: u64,
     unread_repaired: usize,
 }
@@ -39,10 +40,10 @@ pub async fn handle(app: App, _tick: Value) -> Result<Swept> {
     let config = &app.config.replies;
     let mut replies_ended = 0;
     while replies_ended < REPLIES_A_RUN {
-        let Some(claim) = app.store.seize_abandoned_reply(config.attempts, config.lease).await? else {
+        let Some(seized) = app.store.seize_abandoned_reply(config.attempts, config.lease).await? else {
             break;
         };
-        if let Attempt::Over { wake } = fail(&app, &claim, Failure::Abandoned).await {
+        if let Attempt::Over { wake } = abandon(&app, seized).await {
             app.queue.wake(wake.as_slice()).await;
         }
         replies_ended += 1;
@@ -53,6 +54,7 @@ pub async fn handle(app: App, _tick: Value) -> Result<Swept> {
     } else {
         0
     };
+    let holds_released = app.store.release_dead_holds(GRACE, HOLDS_A_RUN).await?;
     let inbox_rows_forgotten = app.store.trim_inboxes(INBOX_KEEPS, INBOX_ROWS_A_RUN).await?;
     app.store.forget_tickets(TICKETS_A_RUN).await?;
     let repaired = app.store.repair_unread(LATELY, CHATS_A_RUN).await?;
@@ -63,12 +65,13 @@ pub async fn handle(app: App, _tick: Value) -> Result<Swept> {
     let swept = Swept {
         jobs_woken,
         replies_ended,
+        holds_released,
         inbox_rows_forgotten,
         unread_repaired,
     };
     info!(
         lost = lost.len(),
-        jobs_woken, replies_ended, inbox_rows_forgotten, unread_repaired, "swept"
+        jobs_woken, replies_ended, holds_released, inbox_rows_forgotten, unread_repaired, "swept"
     );
     Ok(swept)
 }

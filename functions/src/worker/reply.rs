@@ -2,11 +2,11 @@
 
 use shared::app::App;
 use shared::domain::ids::JobId;
-use shared::domain::reply::{Failure, Wake};
+use shared::domain::reply::Wake;
 use shared::store;
 use shared::store::replies::Reach;
 
-use crate::replies::write::{Attempt, fail, write};
+use crate::replies::write::{Attempt, abandon, stop_seized, write};
 
 /// Writes the reply if it may be written now. What is to be woken next: this job again, or the chat's next reply.
 pub(super) async fn run(app: &App, job_id: JobId) -> store::Result<Vec<Wake>> {
@@ -15,7 +15,19 @@ pub(super) async fn run(app: &App, job_id: JobId) -> store::Result<Vec<Wake>> {
         match app.store.reach_for_reply(job_id, config.lease, config.attempts).await? {
             Reach::Claimed(claim) => next(write(app, &claim, None).await)?,
             Reach::Exhausted => match app.store.seize_abandoned_reply(config.attempts, config.lease).await? {
-                Some(claim) => next(fail(app, &claim, Failure::Abandoned).await)?,
+                Some(seized) => next(abandon(app, seized).await)?,
+                None => Vec::new(),
+            },
+            Reach::StopAsked {
+                chat_id,
+                reply_id,
+                asked_by,
+            } => match app
+                .store
+                .seize_stopped_reply(&asked_by, chat_id, reply_id, config.lease)
+                .await?
+            {
+                Some(seized) => next(stop_seized(app, seized).await)?,
                 None => Vec::new(),
             },
             Reach::Later { after_seconds } => vec![Wake {

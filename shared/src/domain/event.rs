@@ -73,6 +73,16 @@ impl Event {
         }
     }
 
+    /// The message of a reply that is over: a new one, or one that was written again.
+    #[must_use]
+    pub fn of_answer(message: &Message) -> Self {
+        if message.version > 1 {
+            Self::message_changed(message)
+        } else {
+            Self::message_created(message)
+        }
+    }
+
     /// A worker has begun to write; a higher attempt means that what came before is void.
     #[must_use]
     pub fn reply_started(chat_id: ChatId, message_id: MessageId, attempt: i32) -> Self {

@@ -103,6 +103,8 @@ pub struct Message {
     pub created_at: DateTime<Utc>,
     pub edited_at: Option<DateTime<Utc>>,
     pub deleted_at: Option<DateTime<Utc>>,
+    /// 1, and one more with each time that the answer was written again.
+    pub version: i32,
 }
 
 /// As much of a message as a reply to it shows. A deleted one has no content.

@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::budget::BudgetPolicy;
 use super::ids::{ChatId, Fence, JobId, MessageId, Seq, UserId};
 use super::message::words;
 
@@ -39,6 +40,49 @@ pub struct ReplyHandle {
     pub state: ReplyState,
 }
 
+/// What becomes of a message whose chat has a reply that is not over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenBusy {
+    /// It is answered after it.
+    Queue,
+    /// It is refused.
+    Reject,
+    /// It is answered instead: the other reply is stopped.
+    Replace,
+}
+words!(WhenBusy { Queue = "queue", Reject = "reject", Replace = "replace" });
+
+impl WhenBusy {
+    /// For an answer that is asked for again: it waits for the reply that runs, which is another message's.
+    #[must_use]
+    pub fn without_replacing(self) -> Self {
+        match self {
+            Self::Replace => Self::Queue,
+            other => other,
+        }
+    }
+}
+
+/// What one reply may take, in tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    /// The system prompt's, by estimate.
+    pub instruction: u32,
+    /// The longest answer.
+    pub output: u32,
+    /// Prompt and answer together.
+    pub context: u32,
+}
+
+/// On what terms messages are answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    pub when_busy: WhenBusy,
+    pub budget: BudgetPolicy,
+    pub assistant: Allowance,
+    pub post: Allowance,
+}
+
 /// The right to write one attempt of a reply, until the lease runs out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
@@ -46,8 +90,10 @@ pub struct Claim {
     pub chat_id: ChatId,
     pub asked_by: UserId,
     pub prompt_seq: Seq,
-    /// 1 for the first.
+    /// 1 for the first; goes on counting when the answer is written again.
     pub attempt: i32,
+    /// Of the present version, 1 for the first: so many are allowed.
+    pub attempt_of_version: i32,
     pub fence: Fence,
 }
 
@@ -78,6 +124,8 @@ pub enum Failure {
     Empty,
     /// Every attempt lost its lease.
     Abandoned,
+    /// Earlier attempts have spent what the budget had left.
+    BudgetExhausted,
 }
 words!(Failure {
     RateLimited = "model-rate-limited",
@@ -92,6 +140,7 @@ words!(Failure {
     Malformed = "model-malformed-answer",
     Empty = "model-empty-answer",
     Abandoned = "attempts-exhausted",
+    BudgetExhausted = "budget-exhausted",
 });
 
 impl Failure {
@@ -100,6 +149,7 @@ impl Failure {
     pub fn told_to_user(self) -> &'static str {
         match self {
             Self::Blocked => "The assistant can't answer this message.",
+            Self::BudgetExhausted => "Your budget for answers is used up. Please try again when it begins anew.",
             Self::RateLimited | Self::Overloaded | Self::QuotaExhausted => {
                 "The assistant is very busy and could not answer. Please try again later."
             }
@@ -117,7 +167,7 @@ impl Failure {
     pub fn may_pass(self) -> bool {
         !matches!(
             self,
-            Self::Blocked | Self::Unauthorized | Self::Rejected | Self::QuotaExhausted
+            Self::Blocked | Self::Unauthorized | Self::Rejected | Self::QuotaExhausted | Self::BudgetExhausted
         )
     }
 }

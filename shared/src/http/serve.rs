@@ -4,8 +4,9 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
+use chrono::Utc;
 use futures_util::FutureExt;
-use lambda_http::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ORIGIN, VARY, WWW_AUTHENTICATE};
+use lambda_http::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ORIGIN, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
 use lambda_http::http::{HeaderName, HeaderValue, Method, StatusCode};
 use lambda_http::{Error as LambdaError, service_fn};
 use lambda_runtime::LambdaEvent;
@@ -16,6 +17,7 @@ use tracing::{error, info};
 use super::response::problem;
 use super::{Request, Response, Result, no_content};
 use crate::app::App;
+use crate::domain::budget::Exhausted;
 use crate::error::Error;
 use crate::store::Acting;
 
@@ -128,12 +130,38 @@ fn refuse(error: &Error, request_id: &str) -> Response {
         error!(request = request_id, error = format!("{cause:#}"), "a request failed");
     }
     let mut response = problem(&error.problem(request_id));
+    if let Error::QuotaExceeded(exhausted) = error {
+        add_budget(&mut response, exhausted);
+    }
     if response.status() == StatusCode::UNAUTHORIZED {
         response
             .headers_mut()
             .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     response
+}
+
+/// How many tokens are left, and in how many seconds the budget begins anew: as draft-ietf-httpapi-ratelimit-headers says it.
+fn add_budget(response: &mut Response, exhausted: &Exhausted) {
+    let left = (exhausted.limit - exhausted.used - exhausted.reserved).max(0);
+    let resets_after = (exhausted.resets_at - Utc::now()).num_seconds().max(1);
+    let period = exhausted.period.seconds();
+    let name = format!("\"{}-tokens\"", exhausted.subject);
+    for (header, value) in [
+        (RETRY_AFTER, resets_after.to_string()),
+        (
+            HeaderName::from_static("ratelimit-policy"),
+            format!("{name};q={};w={period}", exhausted.limit),
+        ),
+        (
+            HeaderName::from_static("ratelimit"),
+            format!("{name};r={left};t={resets_after}"),
+        ),
+    ] {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(header, value);
+        }
+    }
 }
 
 fn allowed_origin(app: &App, origin: Option<&HeaderValue>) -> Option<HeaderValue> {

@@ -378,10 +378,20 @@ impl Store {
                 where people.id = $1 and membership.kind = 'assistant' and not membership.archived
                     and assistant_chats > 0 and (select acting_as($1))
             ),
+            paid as materialized (
+                -- What its replies have reserved is free again, but for what one that is being written has cost by now.
+                select settle_reply(
+                    r.id, case when r.state = 'streaming' then cost.input + cost.output else 0 end
+                )
+                from gone
+                join replies r on r.chat_id = gone.id
+                cross join lateral cost_of_lost_attempt(r.id, r.attempt) as cost
+                where r.state in ('queued', 'streaming') and (select acting_as($1))
+            ),
             held as materialized (
                 -- Before the inboxes, as whoever sends or marks messages read does; the cascade would lock them after.
                 select m.user_id from members m join gone on gone.id = m.chat_id
-                where (select acting_as($1))
+                where (select count(*) from paid) >= 0 and (select acting_as($1))
                 for update of m
             ),
             told as materialized (

@@ -111,10 +111,10 @@ impl Store {
                             select message_json(m) from messages m
                             where m.id = page.message_id and m.chat_id = page.chat_id
                         ),
-                        'reply_state', replies.state, 'reply_failure', replies.failure
+                        -- As the end itself said: the reply may have been opened again since.
+                        'reply_state', page.data ->> 'state', 'reply_failure', page.data ->> 'reason'
                     ) order by page.version), '[]')
                     from page
-                    left join replies on replies.id = page.message_id and page.event = 'message.created'
                     where $3::uuid is null or page.chat_id = $3
                 ) as "news!: Json<Vec<NewsRow>>",
                 (

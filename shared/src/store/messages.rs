@@ -4,14 +4,18 @@ use std::time::Duration;
 
 use serde_json::json;
 use sqlx::types::Json;
+use uuid::Uuid;
 
+use super::budgets::{Refusal, Refused};
 use super::rows::{self, MessageRow, seq, user_id, word};
 use super::{Doing, Result, Store, lost_a_race};
+use crate::domain::budget::Exhausted;
 use crate::domain::ids::{ChatId, Fence, JobId, MessageId, Seq, UserId};
 use crate::domain::limits::PageSize;
 use crate::domain::message::{Draft, Edit, EditHistory, Message, MessageType, ReplyPreview, Role, Status};
 use crate::domain::person::Caller;
-use crate::domain::reply::{Claim, ReplyHandle, ReplyState, Wake};
+use crate::domain::reply::{Claim, ReplyHandle, ReplyState, Terms, Wake};
+use crate::domain::tokens;
 
 /// A send that keeps losing races has met 2 at most: its own twin, and a reply that began meanwhile.
 const SEND_TRIES: usize = 4;
@@ -26,6 +30,10 @@ pub enum SendOutcome {
     NotMembers(Vec<i64>),
     /// One of the two of a direct chat has blocked the other.
     Blocked,
+    /// A reply is running, and the terms say that it is not waited for.
+    Busy,
+    /// There is no budget for a reply; nothing is stored.
+    Exhausted(Exhausted),
     NoSuchChat,
 }
 
@@ -41,6 +49,8 @@ pub struct Sent {
     /// The right to write the reply at once, if it was asked for and nobody else is writing in this chat.
     pub claim: Option<Claim>,
     pub wake: Option<Wake>,
+    /// Replies that waited and were stopped in favour of this one. One that runs is stopped by its writer.
+    pub replaced: Vec<MessageId>,
 }
 
 /// What came of changing a message.
@@ -92,42 +102,57 @@ impl Store {
         chat: ChatId,
         draft: &Draft,
         claim_for: Option<Duration>,
+        terms: &Terms,
     ) -> Result<SendOutcome> {
         for _ in 1..SEND_TRIES {
-            match self.try_to_send(sender, chat, draft, claim_for).await {
+            match self.try_to_send(sender, chat, draft, claim_for, terms).await {
                 // The twin committed first: a fresh look finds its message, or the reply that is being written.
                 Err(error) if lost_a_race(&error, &["messages_client_id", "replies_one_streaming"]) => {}
-                outcome => return outcome.doing("sending a message")?,
+                Ok(Ok(None)) => {}
+                Ok(Ok(Some(outcome))) => return Ok(outcome),
+                Ok(Err(error)) => return Err(error),
+                Err(error) => return Err(error).doing("sending a message"),
             }
         }
-        self.try_to_send(sender, chat, draft, claim_for)
+        let last = self
+            .try_to_send(sender, chat, draft, claim_for, terms)
             .await
-            .doing("sending a message")?
+            .doing("sending a message")??;
+        last.ok_or_else(|| super::Error::Unreadable {
+            what: "message that was stored a moment ago",
+            value: draft.client_id.as_str().to_owned(),
+        })
     }
 
+    /// `None`: the twin was stored while this statement waited for the chat.
     async fn try_to_send(
         &self,
         sender: &Caller,
         chat: ChatId,
         draft: &Draft,
         claim_for: Option<Duration>,
-    ) -> std::result::Result<Result<SendOutcome>, sqlx::Error> {
+        terms: &Terms,
+    ) -> std::result::Result<Result<Option<SendOutcome>>, sqlx::Error> {
         let message_id = MessageId::fresh();
         let reply_id = MessageId::fresh();
         let job_id = JobId::fresh();
         let fence = Fence::fresh();
-        // One statement, so that the message, its seq, the read position, the reply and its job are all there or none.
-        // `member` is one look-up in members_pkey, `known` in messages_client_id. `taken` locks the chat's row: from
-        // there on, writers of this chat come one after the other, which makes `seq` contiguous.
+        // One statement, so that the message, its seq, the read position, the budget's hold, the reply and its job are all
+        // there or none. `member` is one look-up in members_pkey, `known` in messages_client_id. `admitted`, in AI chats,
+        // or `taken` locks the chat's row: from there on, writers of this chat come one after the other, which makes `seq`
+        // contiguous.
         let row = sqlx::query!(
             r#"
             with member as (
                 select
-                    c.id, c.kind,
+                    c.id, c.kind, c.kind in ('assistant', 'post') as is_answered,
                     $8::uuid is null or exists (select 1 from messages where chat_id = $2 and id = $8) as may_reply_to,
+                    case c.kind when 'post' then $16::bigint else $15::bigint end as instruction,
+                    case c.kind when 'post' then $18::bigint else $17::bigint end as output,
+                    case c.kind when 'post' then $20::bigint else $19::bigint end as context,
                     c.kind = 'direct' and blocked_between(c.direct_low, c.direct_high) as is_blocked,
                     array(
-                        select place from unnest($14::text[]) with ordinality as named (user_id, place)
+                        select place from unnest($26::text[]) with ordinality as named (user_id, place)
                         where c.kind not in ('direct', 'channel')
                             or not exists (select 1 from members where chat_id = $2 and user_id = named.user_id)
                     ) as strangers
@@ -139,14 +164,28 @@ impl Store {
                 select seq from messages
                 where chat_id = $2 and sender_id = $1 and client_id = $4 and (select acting_as($1))
             ),
+            admitted as materialized (
+                select admit_reply(
+                    member.id, $1, $13, $9, $4, $14,
+                    -- What is asked now is never cut from a prompt; what was said before is, where the window ends.
+                    member.instruction + $21 + estimated_context(
+                        member.id, null, greatest(member.context - member.output - member.instruction - $21, 0), $22
+                    ),
+                    member.output, $23, $24, $25
+                ) as refusal
+                from member
+                where member.is_answered and member.may_reply_to and member.strangers = '{}'
+                    and not exists (select 1 from known)
+            ),
             taken as (
                 update chats c
                 set last_seq = c.last_seq + 1, last_number = c.last_number + 1, last_message_seq = c.last_seq + 1,
                     last_message_at = now(), active_at = now()
                 from member
+                left join admitted on true
                 where c.id = member.id and member.may_reply_to and not member.is_blocked
                     and member.strangers = '{}' and not exists (select 1 from known)
-                    and (select acting_as($1))
+                    and admitted.refusal is null and (select acting_as($1))
                 returning c.id, c.kind, c.last_seq, c.last_number
             ),
             stored as (
@@ -154,21 +193,40 @@ impl Store {
                     chat_id, seq, id, number, changed_seq, role, sender_id, client_id, content, metadata, attachments,
                     reply_to, mentions
                 )
-                select id, last_seq, $3, last_number, last_seq, 'user', $1, $4, $5, $6, $7, $8, $14
+                select id, last_seq, $3, last_number, last_seq, 'user', $1, $4, $5, $6, $7, $8, $26
                 from taken
                 returning seq, metadata, attachments, created_at
             ),
             mentioned as (
                 insert into mentions (chat_id, user_id, seq)
-                select id, named, last_seq from taken cross join unnest($14::text[]) as named
+                select id, named, last_seq from taken cross join unnest($26::text[]) as named
                 where named <> $1
+            ),
+            halted as (
+                -- What this message replaces: a reply that waits is stopped here, one that is being written by its writer.
+                update replies r
+                set stop_requested_at = coalesce(r.stop_requested_at, now()),
+                    state = case when r.state = 'queued' then 'stopped' else r.state end,
+                    ended_at = case when r.state = 'queued' then now() end
+                from taken
+                where $14 = 'replace' and r.chat_id = taken.id and r.state in ('queued', 'streaming')
+                    and (select acting_as($1))
+                returning r.id, r.state
+            ),
+            dropped as (
+                delete from jobs using halted
+                where jobs.reply_id = halted.id and halted.state = 'stopped' and (select acting_as($1))
+            ),
+            released as materialized (
+                select halted.id, settle_reply(halted.id, 0) from halted where halted.state = 'stopped'
             ),
             read as (
                 update members m
                 set read_seq = taken.last_seq, read_number = taken.last_number, uncounted = 0, read_at = now(),
                     delivered_seq = taken.last_seq
                 from taken
-                where m.chat_id = taken.id and m.user_id = $1 and (select acting_as($1))
+                where m.chat_id = taken.id and m.user_id = $1 and (select count(*) from released) >= 0
+                    and (select acting_as($1))
                 returning m.chat_id
             ),
             asked as (
@@ -204,6 +262,11 @@ impl Store {
                 select tell(taken.id, taken.last_seq, 'message.created', $3, null) as user_id
                 from taken
                 join read on read.chat_id = taken.id
+            ),
+            told_of_the_end as materialized (
+                select tell($2, null, 'reply.ended', null, jsonb_build_object('messageId', id, 'state', 'stopped'))
+                from released
+                where (select count(*) from told) > 0
             )
             select
                 member.may_reply_to as "may_reply_to!", member.is_blocked as "is_blocked!",
@@ -212,16 +275,19 @@ impl Store {
                     select reply_preview(original) from messages original
                     where original.chat_id = $2 and original.id = $8
                 ) as "reply_preview: Json<ReplyPreview>",
+                admitted.refusal as "refusal?: Json<Refused>",
                 stored.seq as "seq?", stored.metadata as "metadata?", stored.attachments as "attachments?",
                 stored.created_at as "created_at?",
                 (
                     select message_json(m) from messages m where m.chat_id = $2 and m.seq = (select seq from known)
                 ) as "known?: Json<MessageRow>",
                 array(select user_id from told) as "audience!: Vec<String>",
+                array(select id from released where (select count(*) from told_of_the_end) >= 0) as "replaced!: Vec<Uuid>",
                 coalesce(asked.id, earlier.id) as reply_id,
                 coalesce(asked.state, earlier.state) as reply_state,
                 asked.id is not null as "is_asked!"
             from member
+            left join admitted on true
             left join stored on true
             left join asked on true
             left join lateral (
@@ -243,13 +309,32 @@ impl Store {
             fence.uuid(),
             claim_for.map(|lease| lease.as_secs_f64()),
             sender.org_id.as_deref(),
+            terms.when_busy.word(),
+            i64::from(terms.assistant.instruction),
+            i64::from(terms.post.instruction),
+            i64::from(terms.assistant.output),
+            i64::from(terms.post.output),
+            i64::from(terms.assistant.context),
+            i64::from(terms.post.context),
+            i64::from(tokens::of_message(draft.content.as_str(), draft.attachments.len())),
+            i64::from(tokens::OF_AN_IMAGE),
+            terms.budget.person_limit,
+            terms.budget.organisation_limit,
+            terms.budget.period.word(),
             &texts(&draft.mentions) as &[&str],
         )
         .fetch_optional(&self.pool)
         .await?;
         let Some(row) = row else {
-            return Ok(Ok(SendOutcome::NoSuchChat));
+            return Ok(Ok(Some(SendOutcome::NoSuchChat)));
         };
+        if let Some(Json(refused)) = row.refusal {
+            return Ok(refused.read(&terms.budget).map(|refusal| match refusal {
+                Refusal::Known => None,
+                Refusal::Busy => Some(SendOutcome::Busy),
+                Refusal::Exhausted(exhausted) => Some(SendOutcome::Exhausted(exhausted)),
+            }));
+        }
         // Only what the database decides comes back of a new message: the rest we know.
         let stored = match (row.seq, row.metadata, row.attachments, row.created_at) {
             (Some(seq), Some(metadata), Some(attachments), Some(at)) => Some((seq, metadata, attachments, at)),
@@ -279,12 +364,13 @@ impl Store {
                     created_at,
                     edited_at: None,
                     deleted_at: None,
+                    version: 1,
                 },
                 (None, Some(known)) => known.0.try_into()?,
-                (None, None) if !row.strangers.is_empty() => return Ok(SendOutcome::NotMembers(row.strangers)),
-                (None, None) if row.is_blocked => return Ok(SendOutcome::Blocked),
-                (None, None) if row.may_reply_to => return Ok(SendOutcome::NoSuchChat),
-                (None, None) => return Ok(SendOutcome::NothingToReplyTo),
+                (None, None) if !row.strangers.is_empty() => return Ok(Some(SendOutcome::NotMembers(row.strangers))),
+                (None, None) if row.is_blocked => return Ok(Some(SendOutcome::Blocked)),
+                (None, None) if row.may_reply_to => return Ok(Some(SendOutcome::NoSuchChat)),
+                (None, None) => return Ok(Some(SendOutcome::NothingToReplyTo)),
             };
             let reply = match (row.reply_id, row.reply_state) {
                 (Some(id), Some(state)) => Some(ReplyHandle {
@@ -301,6 +387,7 @@ impl Store {
                     asked_by: sender.id.clone(),
                     prompt_seq: message.seq,
                     attempt: 1,
+                    attempt_of_version: 1,
                     fence,
                 });
             let wake = row.is_asked.then(|| Wake {
@@ -313,14 +400,15 @@ impl Store {
                 },
             });
             let audience = row.audience.iter().map(|id| user_id(id)).collect::<Result<_>>()?;
-            Ok(SendOutcome::Sent(Box::new(Sent {
+            Ok(Some(SendOutcome::Sent(Box::new(Sent {
                 message,
                 is_replay,
                 audience,
                 reply,
                 claim,
                 wake,
-            })))
+                replaced: row.replaced.into_iter().map(Into::into).collect(),
+            }))))
         })())
     }
 
@@ -373,7 +461,7 @@ impl Store {
                 select
                     m.chat_id, m.seq, m.sender_id is not distinct from $1 and m.role = 'user' as is_own,
                     m.deleted_at is not null as is_deleted, m.content, m.mentions, place.is_blocked,
-                    place.strangers, m.id, m.role, m.type, m.metadata, m.usage,
+                    place.strangers, m.id, m.version, m.role, m.type, m.metadata, m.usage,
                     coalesce(m.edited_at, m.created_at) as written_at
                 from messages m
                 join place on place.id = m.chat_id
@@ -394,7 +482,7 @@ impl Store {
                 insert into message_versions (
                     message_id, version, role, type, content, metadata, usage, reason, created_at
                 )
-                select id, next_version(id), role, type, content, metadata, usage, 'edited', written_at
+                select id, version, role, type, content, metadata, usage, 'edited', written_at
                 from named
                 where $6 and $4::text is not null and exists (select 1 from taken)
             ),
@@ -405,7 +493,8 @@ impl Store {
                     deleted_at = case when $4::text is null then now() end,
                     metadata = case when $4::text is null then '{}' else m.metadata end,
                     attachments = case when $4::text is null then '[]' else m.attachments end,
-                    mentions = case when $4::text is null then '{}' else coalesce($5, m.mentions) end
+                    mentions = case when $4::text is null then '{}' else coalesce($5, m.mentions) end,
+                    version = case when $4::text is null then m.version else m.version + 1 end
                 from taken
                 where m.chat_id = taken.id and m.seq = taken.seq and m.deleted_at is null and (select acting_as($1))
                 returning m.chat_id, m.seq, m.id, m as message
@@ -432,11 +521,14 @@ impl Store {
                 delete from jobs using halted
                 where jobs.reply_id = halted.id and halted.state = 'stopped' and (select acting_as($1))
             ),
+            released as materialized (
+                select settle_reply(id, 0) from halted where state = 'stopped'
+            ),
             uncounted as (
                 update members r
                 set uncounted = r.uncounted + 1
                 from changed
-                where $4::text is null and r.chat_id = changed.chat_id and r.read_seq < changed.seq and r.user_id <> $1
+                where (select count(*) from released) >= 0 and $4::text is null and r.chat_id = changed.chat_id and r.read_seq < changed.seq and r.user_id <> $1
                     and (select acting_as($1))
                 returning r.user_id
             ),

@@ -5,6 +5,7 @@
 //! the scan, so the policies find the caller set without a round trip of its own.
 
 pub mod blocks;
+pub mod budgets;
 pub mod chats;
 pub mod inbox;
 pub mod jobs;

@@ -2,20 +2,28 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use super::budgets::{Refusal, Refused};
 use super::messages::whole_seconds;
 use super::rows::{MessageRow, seq, user_id, word};
 use super::{Doing, Result, Store, lost_a_race};
+use crate::domain::budget::Exhausted;
 use crate::domain::chat::Kind;
 use crate::domain::ids::{ChatId, Fence, JobId, MessageId, UserId};
 use crate::domain::message::{Message, MessageType, Role, Usage};
-use crate::domain::reply::{Claim, Failure, ReplyState, Wake};
+use crate::domain::person::Caller;
+use crate::domain::reply::{Claim, Failure, ReplyHandle, ReplyState, RunningReply, Terms, Wake};
+use crate::domain::text::ClientId;
+use crate::domain::tokens;
 
 /// How many messages are looked at for a prompt; the token window cuts further.
 const CONTEXT_MESSAGES: i64 = 200;
+
+/// A request that keeps losing races has met another reply's beginning, and its own twin.
+const REGENERATE_TRIES: u32 = 4;
 
 /// What came of a worker's reach for a reply.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,6 +35,12 @@ pub enum Reach {
     },
     /// Its last attempt lost its lease: [`Store::seize_abandoned_reply`] finds it.
     Exhausted,
+    /// It was asked to stop, and its writer is gone: [`Store::seize_stopped_reply`] takes it.
+    StopAsked {
+        chat_id: ChatId,
+        reply_id: MessageId,
+        asked_by: UserId,
+    },
     /// An earlier reply of the chat comes first; its end wakes this one.
     Behind,
     /// Nothing is left to do.
@@ -54,7 +68,60 @@ pub enum Ending {
         text: String,
         usage: Usage,
     },
-    Failed(Failure),
+    Failed {
+        failure: Failure,
+        /// What the last attempt cost all the same.
+        usage: Usage,
+    },
+}
+
+impl Ending {
+    fn usage(&self) -> &Usage {
+        match self {
+            Self::Completed { usage, .. } | Self::Stopped { usage, .. } | Self::Failed { usage, .. } => usage,
+        }
+    }
+}
+
+/// A reply that was taken from a writer who is gone, and what that writer left.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Seized {
+    pub claim: Claim,
+    /// As far as it was stored.
+    pub text: String,
+    pub input_tokens: u32,
+    pub output_tokens: u32,
+}
+
+/// What came of asking replies to stop.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Stopping {
+    /// Those that waited: they are over now.
+    pub stopped: Vec<MessageId>,
+    /// The one that is being written: its writer will end it.
+    pub asked: Option<MessageId>,
+    pub audience: Vec<UserId>,
+}
+
+/// What came of asking for an answer again.
+#[derive(Debug)]
+pub enum Regeneration {
+    Opened(Box<Reopened>),
+    /// It is being written, or this very request was heard before.
+    Known(ReplyHandle),
+    Busy,
+    Exhausted(Exhausted),
+    /// There is no answer that could be written again.
+    NothingToRegenerate,
+    NoSuchChat,
+}
+
+#[derive(Debug)]
+pub struct Reopened {
+    pub reply: ReplyHandle,
+    /// The right to write it at once, as [`Store::send_message`] gives it.
+    pub claim: Option<Claim>,
+    pub wake: Wake,
 }
 
 /// A reply that is over.
@@ -71,12 +138,17 @@ pub struct Ended {
 pub struct ContextMessage {
     pub role: Role,
     pub content: String,
+    /// As stored with the message.
+    pub attachments: Value,
 }
 
 /// What a reply answers.
 #[derive(Debug)]
 pub struct Context {
     pub kind: Kind,
+    pub organisation: Option<String>,
+    /// What the reply may cost, prompt and answer together. `None` for one that was accepted before there were budgets.
+    pub reserved_tokens: Option<u32>,
     /// Oldest first; the last is the message to be answered.
     pub messages: Vec<ContextMessage>,
 }
@@ -99,20 +171,36 @@ impl Store {
         let fence = Fence::fresh();
         let claimed = sqlx::query!(
             r#"
-            with claimed as (
-                update replies r
-                set state = 'streaming', attempt = r.attempt + 1, fence = $2,
-                    lease_until = now() + make_interval(secs => $3), started_at = coalesce(r.started_at, now())
+            with found as (
+                select r.id, r.state = 'streaming' as is_lost, lost.input, lost.output
                 from jobs j
-                where j.id = $1 and r.id = j.reply_id and r.attempt < $4
+                join replies r on r.id = j.reply_id
+                left join lateral cost_of_lost_attempt(r.id, r.attempt) as lost on r.state = 'streaming'
+                where j.id = $1 and r.attempt - r.earlier_attempts < $4
                     and ((r.state = 'queued' and j.run_at <= now())
-                        or (r.state = 'streaming' and r.lease_until <= now()))
+                        or (r.state = 'streaming' and r.lease_until <= now() and r.stop_requested_at is null))
                     and not exists (
                         select 1 from replies earlier
                         where earlier.chat_id = r.chat_id and earlier.state in ('queued', 'streaming')
                             and earlier.prompt_seq < r.prompt_seq
                     )
-                returning r.id, r.chat_id, r.asked_by, r.prompt_seq, r.attempt
+                for no key update of r
+            ),
+            claimed as (
+                update replies r
+                set state = 'streaming', attempt = r.attempt + 1, fence = $2,
+                    lease_until = now() + make_interval(secs => $3), started_at = coalesce(r.started_at, now()),
+                    input_tokens = case when found.is_lost then coalesce(r.input_tokens, 0) + found.input else r.input_tokens end,
+                    output_tokens = case when found.is_lost then coalesce(r.output_tokens, 0) + found.output else r.output_tokens end
+                from found
+                where r.id = found.id
+                returning
+                    r.id, r.chat_id, r.asked_by, r.prompt_seq, r.attempt, r.attempt - r.earlier_attempts as attempt_of_version,
+                    found.is_lost, found.input + found.output as lost
+            ),
+            paid as materialized (
+                -- Whoever vanished has spent what cannot be counted any more, only estimated.
+                select pay_for_attempt(id, lost) from claimed where is_lost
             ),
             cleared as (
                 delete from reply_parts p using claimed
@@ -123,7 +211,9 @@ impl Store {
                 from claimed
                 where jobs.id = $1
             )
-            select id, chat_id, asked_by, prompt_seq, attempt from claimed
+            select id, chat_id, asked_by, prompt_seq, attempt, attempt_of_version as "attempt_of_version!"
+            from claimed
+            where (select count(*) from paid) >= 0
             "#,
             job.uuid(),
             fence.uuid(),
@@ -144,6 +234,7 @@ impl Store {
                 asked_by: user_id(&row.asked_by)?,
                 prompt_seq: seq(row.prompt_seq)?,
                 attempt: row.attempt,
+                attempt_of_version: row.attempt_of_version,
                 fence,
             })),
             None => self.why_not_claimed(job, max_attempts).await,
@@ -154,8 +245,9 @@ impl Store {
         let row = sqlx::query!(
             r#"
             select
-                r.state,
-                r.state = 'streaming' and r.lease_until <= now() and r.attempt >= $2 as "is_exhausted!",
+                r.id, r.chat_id, r.asked_by, r.state,
+                r.state = 'streaming' and r.lease_until <= now() and r.attempt - r.earlier_attempts >= $2 as "is_exhausted!",
+                r.state = 'streaming' and r.lease_until <= now() and r.stop_requested_at is not null as "is_left_to_stop!",
                 extract(epoch from greatest(r.lease_until, j.run_at) - now())::float8 as rests_for,
                 exists (
                     select 1 from replies earlier
@@ -176,6 +268,12 @@ impl Store {
         let state = word("reply state", &row.state, ReplyState::parse)?;
         Ok(if state.is_over() {
             Reach::Over
+        } else if row.is_left_to_stop {
+            Reach::StopAsked {
+                chat_id: row.chat_id.into(),
+                reply_id: row.id.into(),
+                asked_by: user_id(&row.asked_by)?,
+            }
         } else if row.is_exhausted {
             Reach::Exhausted
         } else if row.is_behind {
@@ -189,19 +287,28 @@ impl Store {
     }
 
     /// Takes over a reply whose attempts are used up and whose last writer is gone, so that it can be ended.
-    pub async fn seize_abandoned_reply(&self, max_attempts: i32, lease: Duration) -> Result<Option<Claim>> {
+    pub async fn seize_abandoned_reply(&self, max_attempts: i32, lease: Duration) -> Result<Option<Seized>> {
         let fence = Fence::fresh();
-        let row = sqlx::query!(
+        let row = sqlx::query_as!(
+            SeizedRow,
             r#"
-            update replies
-            set fence = $1, lease_until = now() + make_interval(secs => $2)
-            where id = (
+            with found as (
                 select id from replies
-                where state = 'streaming' and lease_until <= now() and attempt >= $3
+                where state = 'streaming' and lease_until <= now() and attempt - earlier_attempts >= $3
                 limit 1
                 for update skip locked
+            ),
+            seized as (
+                update replies r
+                set fence = $1, lease_until = now() + make_interval(secs => $2)
+                from found
+                where r.id = found.id
+                returning r.id, r.chat_id, r.asked_by, r.prompt_seq, r.attempt, r.attempt - r.earlier_attempts as attempt_of_version
             )
-            returning id, chat_id, asked_by, prompt_seq, attempt
+            select
+                id, chat_id, asked_by, prompt_seq, attempt, attempt_of_version as "attempt_of_version!", '' as "text!", lost.input as "input!", lost.output as "output!"
+            from seized
+            cross join lateral cost_of_lost_attempt(seized.id, seized.attempt) as lost
             "#,
             fence.uuid(),
             lease.as_secs_f64(),
@@ -210,17 +317,284 @@ impl Store {
         .fetch_optional(&self.pool)
         .await
         .doing("taking over an abandoned reply")?;
+        row.map(|row| row.seized(fence)).transpose()
+    }
+
+    /// Takes a reply that was asked to stop from its writer, with the text that is stored of it, so that it can be ended.
+    /// Whoever wrote it writes no more. `None` when it is over.
+    pub async fn seize_stopped_reply(
+        &self,
+        asked_by: &UserId,
+        chat: ChatId,
+        reply: MessageId,
+        lease: Duration,
+    ) -> Result<Option<Seized>> {
+        let fence = Fence::fresh();
+        let row = sqlx::query_as!(
+            SeizedRow,
+            r#"
+            with seized as (
+                update replies
+                set fence = $2, lease_until = now() + make_interval(secs => $3)
+                where id = $5 and chat_id = $4 and asked_by = $1 and state = 'streaming'
+                    and stop_requested_at is not null and (select acting_as($1))
+                returning id, chat_id, asked_by, prompt_seq, attempt, attempt - earlier_attempts as attempt_of_version
+            )
+            select
+                id, chat_id, asked_by, prompt_seq, attempt, attempt_of_version as "attempt_of_version!",
+                coalesce((
+                    select string_agg(p.text, '' order by p.byte_offset) from reply_parts p
+                    where p.reply_id = seized.id and p.attempt = seized.attempt
+                ), '') as "text!",
+                lost.input as "input!", lost.output as "output!"
+            from seized
+            cross join lateral cost_of_lost_attempt(seized.id, seized.attempt) as lost
+            "#,
+            asked_by.as_str(),
+            fence.uuid(),
+            lease.as_secs_f64(),
+            chat.uuid(),
+            reply.uuid(),
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .doing("taking over a stopped reply")?;
+        row.map(|row| row.seized(fence)).transpose()
+    }
+
+    /// Asks a chat's replies to stop: all that are not over, or the one. Those that wait are stopped here; `None` for a
+    /// stranger.
+    pub async fn stop_replies(&self, me: &UserId, chat: ChatId, reply: Option<MessageId>) -> Result<Option<Stopping>> {
+        let row = sqlx::query!(
+            r#"
+            with place as materialized (
+                select c.id
+                from chats c
+                where c.id = $2 and (select acting_as($1))
+                    and exists (select 1 from members where chat_id = $2 and user_id = $1)
+                for no key update of c
+            ),
+            halted as (
+                update replies r
+                set stop_requested_at = coalesce(r.stop_requested_at, now()),
+                    state = case when r.state = 'queued' then 'stopped' else r.state end,
+                    ended_at = case when r.state = 'queued' then now() end
+                from place
+                where r.chat_id = place.id and r.state in ('queued', 'streaming') and ($3::uuid is null or r.id = $3)
+                    and (select acting_as($1))
+                returning r.id, r.state, r.prompt_seq
+            ),
+            dropped as (
+                delete from jobs using halted
+                where jobs.reply_id = halted.id and halted.state = 'stopped' and (select acting_as($1))
+            ),
+            released as materialized (
+                select id, prompt_seq, settle_reply(id, 0) from halted where state = 'stopped'
+            ),
+            told as materialized (
+                select tell($2, null, 'reply.ended', null, jsonb_build_object('messageId', id, 'state', 'stopped')) as user_id
+                from released
+            )
+            select
+                array(select id from released order by prompt_seq) as "stopped!: Vec<Uuid>",
+                (select id from halted where state = 'streaming') as "asked?: Uuid",
+                array(select distinct user_id from told) as "audience!: Vec<String>"
+            from place
+            "#,
+            me.as_str(),
+            chat.uuid(),
+            reply.map(MessageId::uuid),
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .doing("stopping replies")?;
         row.map(|row| {
-            Ok(Claim {
-                reply_id: row.id.into(),
-                chat_id: row.chat_id.into(),
-                asked_by: user_id(&row.asked_by)?,
-                prompt_seq: seq(row.prompt_seq)?,
-                attempt: row.attempt,
-                fence,
+            Ok(Stopping {
+                stopped: row.stopped.into_iter().map(Into::into).collect(),
+                asked: row.asked.map(Into::into),
+                audience: row.audience.iter().map(|id| user_id(id)).collect::<Result<_>>()?,
             })
         })
         .transpose()
+    }
+
+    /// Opens a reply that is over once more: the newest of the chat, or the one that wrote `message`. What it will say
+    /// replaces what it said. With `claim_for`, it is claimed for that long, as [`Store::send_message`] does.
+    pub async fn regenerate_reply(
+        &self,
+        me: &Caller,
+        chat: ChatId,
+        message: Option<MessageId>,
+        client_id: Option<&ClientId>,
+        claim_for: Option<Duration>,
+        terms: &Terms,
+    ) -> Result<Regeneration> {
+        let mut tries = 1;
+        loop {
+            match self
+                .try_to_regenerate(me, chat, message, client_id, claim_for, terms)
+                .await
+            {
+                // Another reply of the chat began, or this one was opened, in the same moment.
+                Err(error)
+                    if tries < REGENERATE_TRIES
+                        && lost_a_race(&error, &["replies_one_streaming", "jobs_reply", "holds_pkey"]) =>
+                {
+                    tries += 1;
+                }
+                outcome => return outcome.doing("regenerating a reply")?,
+            }
+        }
+    }
+
+    async fn try_to_regenerate(
+        &self,
+        me: &Caller,
+        chat: ChatId,
+        message: Option<MessageId>,
+        client_id: Option<&ClientId>,
+        claim_for: Option<Duration>,
+        terms: &Terms,
+    ) -> std::result::Result<Result<Regeneration>, sqlx::Error> {
+        let job_id = JobId::fresh();
+        let fence = Fence::fresh();
+        let row = sqlx::query!(
+            r#"
+            with place as materialized (
+                select
+                    c.id,
+                    case c.kind when 'post' then $9::bigint else $8::bigint end as instruction,
+                    case c.kind when 'post' then $11::bigint else $10::bigint end as output,
+                    case c.kind when 'post' then $13::bigint else $12::bigint end as context
+                from chats c
+                where c.id = $2 and (select acting_as($1))
+                    and exists (select 1 from members where chat_id = $2 and user_id = $1)
+                for no key update of c
+            ),
+            target as materialized (
+                -- Locked after its chat: what another request has opened meanwhile is seen here.
+                select r.id, r.state, r.prompt_seq, r.regenerated_by, question.deleted_at is not null as is_void
+                from replies r
+                join place on place.id = r.chat_id
+                join messages question on question.chat_id = r.chat_id and question.seq = r.prompt_seq
+                where r.id = coalesce($3, (
+                    select id from replies where chat_id = $2 order by prompt_seq desc, created_at desc limit 1
+                )) and (select acting_as($1))
+                for no key update of r
+            ),
+            admitted as materialized (
+                select admit_reply(
+                    place.id, $1, $14, target.id, null, $15,
+                    place.instruction + estimated_context(
+                        place.id, target.prompt_seq, greatest(place.context - place.output - place.instruction, 0), $16
+                    ),
+                    place.output, $17, $18, $19
+                ) as refusal
+                from place
+                cross join target
+                where target.state in ('completed', 'failed', 'stopped') and not target.is_void
+                    and ($4::text is null or target.regenerated_by is distinct from $4)
+            ),
+            opened as (
+                update replies r
+                set state = case when is_claimed then 'streaming' else 'queued' end,
+                    version = r.version + 1, earlier_attempts = r.attempt,
+                    attempt = r.attempt + case when is_claimed then 1 else 0 end,
+                    fence = case when is_claimed then $6::uuid end,
+                    lease_until = case when is_claimed then now() + make_interval(secs => $7) end,
+                    started_at = case when is_claimed then now() end,
+                    stop_requested_at = null, failure = null, ended_at = null,
+                    asked_by = $1, org_id = $14, regenerated_by = $4
+                from target
+                cross join admitted
+                cross join lateral (
+                    select $7::float8 is not null and not exists (
+                        select 1 from replies where chat_id = $2 and state in ('queued', 'streaming')
+                    ) as is_claimed
+                ) as claim
+                where r.id = target.id and admitted.refusal is null and (select acting_as($1))
+                returning r.id, r.chat_id, r.state, r.attempt, r.prompt_seq
+            ),
+            job as (
+                insert into jobs (id, kind, chat_id, reply_id, run_at)
+                select
+                    $5, 'reply', chat_id, id,
+                    case when state = 'streaming' then now() + make_interval(secs => $7) else now() end
+                from opened
+            )
+            select
+                target.id as "target?", target.state as "target_state?", target.is_void as "is_void?",
+                admitted.refusal as "refusal?: Json<Refused>",
+                opened.state as "state?", opened.attempt as "attempt?", opened.prompt_seq as "prompt_seq?"
+            from place
+            left join target on true
+            left join admitted on true
+            left join opened on true
+            "#,
+            me.id.as_str(),
+            chat.uuid(),
+            message.map(MessageId::uuid),
+            client_id.map(ClientId::as_str),
+            job_id.uuid(),
+            fence.uuid(),
+            claim_for.map(|lease| lease.as_secs_f64()),
+            i64::from(terms.assistant.instruction),
+            i64::from(terms.post.instruction),
+            i64::from(terms.assistant.output),
+            i64::from(terms.post.output),
+            i64::from(terms.assistant.context),
+            i64::from(terms.post.context),
+            me.org_id.as_deref(),
+            terms.when_busy.without_replacing().word(),
+            i64::from(tokens::OF_AN_IMAGE),
+            terms.budget.person_limit,
+            terms.budget.organisation_limit,
+            terms.budget.period.word(),
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        let Some(row) = row else {
+            return Ok(Ok(Regeneration::NoSuchChat));
+        };
+        let (Some(target), Some(target_state), Some(false)) = (row.target, row.target_state, row.is_void) else {
+            return Ok(Ok(Regeneration::NothingToRegenerate));
+        };
+        Ok((|| {
+            let id = MessageId::from(target);
+            if let Some(Json(refused)) = row.refusal {
+                return Ok(match refused.read(&terms.budget)? {
+                    Refusal::Exhausted(exhausted) => Regeneration::Exhausted(exhausted),
+                    Refusal::Busy | Refusal::Known => Regeneration::Busy,
+                });
+            }
+            let (Some(state), Some(attempt), Some(prompt_seq)) = (row.state, row.attempt, row.prompt_seq) else {
+                let state = word("reply state", &target_state, ReplyState::parse)?;
+                return Ok(Regeneration::Known(ReplyHandle { id, state }));
+            };
+            let state = word("reply state", &state, ReplyState::parse)?;
+            let is_claimed = state == ReplyState::Streaming;
+            Ok(Regeneration::Opened(Box::new(Reopened {
+                reply: ReplyHandle { id, state },
+                claim: is_claimed
+                    .then(|| {
+                        Ok(Claim {
+                            reply_id: id,
+                            chat_id: chat,
+                            asked_by: me.id.clone(),
+                            prompt_seq: seq(prompt_seq)?,
+                            attempt,
+                            attempt_of_version: 1,
+                            fence,
+                        })
+                    })
+                    .transpose()?,
+                wake: Wake {
+                    job_id,
+                    chat_id: Some(chat),
+                    after_seconds: claim_for.filter(|_| is_claimed).map_or(0, whole_seconds),
+                },
+            })))
+        })())
     }
 
     /// The conversation up to the message that is to be answered: what was said before it and what earlier messages were
@@ -229,16 +603,20 @@ impl Store {
         let rows = sqlx::query!(
             r#"
             with asked as (
-                select c.id as chat_id, c.kind
+                select
+                    c.id as chat_id, c.kind, r.org_id,
+                    (select tokens from holds where reply_id = r.id) as reserved
                 from replies r
                 join chats c on c.id = r.chat_id
                 where r.id = $2 and r.fence = $3 and (select acting_as($1))
             )
-            select asked.kind as "kind!", said.role as "role!", said.content as "content!"
+            select
+                asked.kind as "kind!", asked.org_id, asked.reserved,
+                said.role as "role!", said.content as "content!", said.attachments as "attachments!"
             from asked
             cross join lateral (
                 -- messages_pkey, newest first; replies_pkey tells which message an answer belongs to.
-                select m.role, m.content, m.seq, coalesce(answer.prompt_seq, m.seq) as place
+                select m.role, m.content, m.attachments, m.seq, coalesce(answer.prompt_seq, m.seq) as place
                 from messages m
                 left join replies answer on answer.id = m.id
                 where m.chat_id = asked.chat_id and m.type = 'TEXT' and m.deleted_at is null and m.content <> ''
@@ -260,12 +638,15 @@ impl Store {
         let Some(first) = rows.first() else { return Ok(None) };
         Ok(Some(Context {
             kind: word("chat kind", &first.kind, Kind::parse)?,
+            organisation: first.org_id.clone(),
+            reserved_tokens: first.reserved.map(|tokens| u32::try_from(tokens).unwrap_or(u32::MAX)),
             messages: rows
                 .into_iter()
                 .map(|row| {
                     Ok(ContextMessage {
                         role: word("role", &row.role, Role::parse)?,
                         content: row.content,
+                        attachments: row.attachments,
                     })
                 })
                 .collect::<Result<_>>()?,
@@ -324,18 +705,49 @@ impl Store {
         Ok(hold(stop_asked))
     }
 
-    /// Puts a failed attempt back into the queue, to rest for a while. `None` when the claim was lost.
-    pub async fn requeue_reply(&self, claim: &Claim, failure: Failure, rest: Duration) -> Result<Option<Wake>> {
+    /// Whether a writer still holds its reply, and whether somebody asked to stop: a look that writes nothing.
+    pub async fn hold_on_reply(&self, claim: &Claim) -> Result<Hold> {
+        let stop_asked = sqlx::query_scalar!(
+            r#"
+            select stop_requested_at is not null as "stop_asked!"
+            from replies
+            where id = $2 and fence = $3 and state = 'streaming' and (select acting_as($1))
+            "#,
+            claim.asked_by.as_str(),
+            claim.reply_id.uuid(),
+            claim.fence.uuid(),
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .doing("looking at a reply")?;
+        Ok(hold(stop_asked))
+    }
+
+    /// Puts a failed attempt back into the queue, to rest for a while, and pays for what it cost. `None` when the claim
+    /// was lost.
+    pub async fn requeue_reply(
+        &self,
+        claim: &Claim,
+        failure: Failure,
+        usage: &Usage,
+        rest: Duration,
+    ) -> Result<Option<Wake>> {
         let job = sqlx::query_scalar!(
             r#"
             with released as (
-                update replies set state = 'queued', fence = null, lease_until = null, failure = $4
+                update replies
+                set state = 'queued', fence = null, lease_until = null, failure = $4,
+                    input_tokens = coalesce(input_tokens, 0) + $6, output_tokens = coalesce(output_tokens, 0) + $7,
+                    cached_tokens = coalesce(cached_tokens, 0) + $8
                 where id = $2 and fence = $3 and state = 'streaming' and (select acting_as($1))
                 returning id
+            ),
+            paid as materialized (
+                select id, pay_for_attempt(id, $6 + $7) from released
             )
             update jobs set run_at = now() + make_interval(secs => $5), last_error = $4
-            from released
-            where jobs.reply_id = released.id and (select acting_as($1))
+            from paid
+            where jobs.reply_id = paid.id and (select acting_as($1))
             returning jobs.id
             "#,
             claim.asked_by.as_str(),
@@ -343,6 +755,9 @@ impl Store {
             claim.fence.uuid(),
             failure.word(),
             rest.as_secs_f64(),
+            i64::from(usage.input_tokens),
+            i64::from(usage.output_tokens),
+            i64::from(usage.cached_tokens),
         )
         .fetch_optional(&self.pool)
         .await
@@ -357,10 +772,11 @@ impl Store {
     /// Ends a reply: its message with the chat's next seq, its state, its job and its partial text in one statement.
     /// `None` when the claim was lost; then nothing was changed.
     pub async fn end_reply(&self, claim: &Claim, ending: &Ending) -> Result<Option<Ended>> {
-        let (state, failure, usage) = match ending {
-            Ending::Completed { usage, .. } => (ReplyState::Completed, None, Some(usage)),
-            Ending::Stopped { usage, .. } => (ReplyState::Stopped, None, Some(usage)),
-            Ending::Failed(failure) => (ReplyState::Failed, Some(*failure), None),
+        let usage = ending.usage();
+        let (state, failure) = match ending {
+            Ending::Completed { .. } => (ReplyState::Completed, None),
+            Ending::Stopped { .. } => (ReplyState::Stopped, None),
+            Ending::Failed { failure, .. } => (ReplyState::Failed, Some(*failure)),
         };
         let (role, message_type, content) = match ending {
             Ending::Completed { text, .. } | Ending::Stopped { text, .. } => (
@@ -368,7 +784,7 @@ impl Store {
                 MessageType::Text,
                 Some(text.as_str()).filter(|text| !text.trim().is_empty()),
             ),
-            Ending::Failed(failure) => (Role::System, MessageType::Error, Some(failure.told_to_user())),
+            Ending::Failed { failure, .. } => (Role::System, MessageType::Error, Some(failure.told_to_user())),
         };
         let metadata = failure.map_or_else(|| json!({}), |failure| json!({"reason": failure}));
         let row = sqlx::query!(
@@ -384,19 +800,35 @@ impl Store {
             ended as (
                 update replies r
                 set state = $4, failure = $5, ended_at = now(), fence = null, lease_until = null,
-                    model = $6, input_tokens = $7, output_tokens = $8, cached_tokens = $9
+                    model = $6, input_tokens = coalesce(r.input_tokens, 0) + $7,
+                    output_tokens = coalesce(r.output_tokens, 0) + $8, cached_tokens = coalesce(r.cached_tokens, 0) + $9
                 from place
                 where r.chat_id = place.id and r.id = $2 and r.fence = $3 and r.state = 'streaming'
                     and (select acting_as($1))
-                returning r.id, r.chat_id
+                returning r.id, r.chat_id, r.version
+            ),
+            settled as materialized (
+                -- Before the inboxes, as when it was admitted.
+                select id, chat_id, version, settle_reply(id, $7 + $8) from ended
+            ),
+            earlier as materialized (
+                -- What an answer that is written again replaces. Where it fails, what was said stays.
+                select m.chat_id, m.seq
+                from settled
+                join messages m on m.id = settled.id and m.chat_id = settled.chat_id
+                where settled.version > 1 and (select acting_as($1))
             ),
             taken as (
                 update chats c
-                set last_seq = c.last_seq + 1, last_number = c.last_number + 1, last_message_seq = c.last_seq + 1,
-                    last_message_at = now(), active_at = now()
-                from ended
-                where c.id = ended.chat_id and $12::text is not null and (select acting_as($1))
-                returning c.id, c.last_seq, c.last_number, ended.id as reply_id
+                set last_seq = c.last_seq + 1, active_at = now(),
+                    last_number = c.last_number + case when earlier.seq is null then 1 else 0 end,
+                    last_message_seq = case when earlier.seq is null then c.last_seq + 1 else c.last_message_seq end,
+                    last_message_at = case when earlier.seq is null then now() else c.last_message_at end
+                from settled
+                left join earlier on true
+                where c.id = settled.chat_id and $12::text is not null and (earlier.seq is null or $4 <> 'failed')
+                    and (select acting_as($1))
+                returning c.id, c.last_seq, c.last_number, settled.id as reply_id, earlier.seq as earlier_seq
             ),
             stored as (
                 insert into messages (
@@ -404,7 +836,26 @@ impl Store {
                 )
                 select id, last_seq, reply_id, last_number, last_seq, $10, $11, $12, $13, $14
                 from taken
+                where earlier_seq is null
                 returning messages as message
+            ),
+            kept as (
+                insert into message_versions (
+                    message_id, version, role, type, content, metadata, usage, reason, created_at
+                )
+                select m.id, m.version, m.role, m.type, m.content, m.metadata, m.usage, 'regenerated',
+                    coalesce((select max(replaced_at) from message_versions where message_id = m.id), m.created_at)
+                from taken
+                join messages m on m.chat_id = taken.id and m.seq = taken.earlier_seq
+                where (select acting_as($1))
+            ),
+            replaced as (
+                update messages m
+                set changed_seq = taken.last_seq, role = $10, type = $11, content = $12, metadata = $13, usage = $14,
+                    version = m.version + 1
+                from taken
+                where m.chat_id = taken.id and m.seq = taken.earlier_seq and (select acting_as($1))
+                returning m as message
             ),
             cleared as (
                 delete from reply_parts p using ended where p.reply_id = ended.id and (select acting_as($1))
@@ -414,16 +865,23 @@ impl Store {
             ),
             told as materialized (
                 select tell(
-                    ended.chat_id, taken.last_seq,
-                    case when taken.id is null then 'reply.ended' else 'message.created' end, taken.reply_id,
-                    case when taken.id is null then jsonb_build_object('messageId', ended.id, 'state', $4::text) end
+                    settled.chat_id, taken.last_seq,
+                    case
+                        when taken.id is null then 'reply.ended'
+                        when taken.earlier_seq is null then 'message.created'
+                        else 'message.updated'
+                    end,
+                    taken.reply_id,
+                    jsonb_strip_nulls(jsonb_build_object('messageId', settled.id, 'state', $4::text, 'reason', $5::text))
                 ) as user_id
-                from ended
+                from settled
                 left join taken on true
             )
             select
                 ended.chat_id,
-                (select message_json(message) from stored) as "stored?: Json<MessageRow>",
+                coalesce(
+                    (select message_json(message) from stored), (select message_json(message) from replaced)
+                ) as "stored?: Json<MessageRow>",
                 array(select user_id from told) as "audience!: Vec<String>",
                 (
                     select j.id
@@ -440,15 +898,15 @@ impl Store {
             claim.fence.uuid(),
             state.word(),
             failure.map(Failure::word),
-            usage.map(|usage| usage.model.as_str()),
-            usage.map(|usage| i64::from(usage.input_tokens)),
-            usage.map(|usage| i64::from(usage.output_tokens)),
-            usage.map(|usage| i64::from(usage.cached_tokens)),
+            usage.model,
+            i64::from(usage.input_tokens),
+            i64::from(usage.output_tokens),
+            i64::from(usage.cached_tokens),
             role.word(),
             message_type.word(),
             content,
             metadata,
-            usage.map(|usage| json!(usage)),
+            failure.is_none().then(|| json!(usage)),
         )
         .fetch_optional(&self.pool)
         .await
@@ -463,6 +921,45 @@ impl Store {
                     after_seconds: 0,
                 }),
             })
+        })
+        .transpose()
+    }
+
+    /// The reply that is not over: of the chat, or the one named. The outer `None` is for a stranger.
+    pub async fn open_reply(
+        &self,
+        me: &UserId,
+        chat: ChatId,
+        reply: Option<MessageId>,
+    ) -> Result<Option<Option<RunningReply>>> {
+        let row = sqlx::query!(
+            r#"
+            select r.id as "id?", r.state as "state?", r.attempt as "attempt?"
+            from members m
+            left join lateral (
+                -- Served by replies_open, or replies_pkey.
+                select id, state, attempt from replies
+                where chat_id = m.chat_id and state in ('queued', 'streaming') and ($3::uuid is null or id = $3)
+                order by prompt_seq
+                limit 1
+            ) as r on true
+            where m.chat_id = $2 and m.user_id = $1 and (select acting_as($1))
+            "#,
+            me.as_str(),
+            chat.uuid(),
+            reply.map(MessageId::uuid),
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .doing("looking for a running reply")?;
+        row.map(|row| match (row.id, row.state, row.attempt) {
+            (Some(id), Some(state), Some(attempt)) => Ok(Some(RunningReply {
+                message_id: id.into(),
+                state: word("reply state", &state, ReplyState::parse)?,
+                attempt,
+                text: String::new(),
+            })),
+            _ => Ok(None),
         })
         .transpose()
     }
@@ -525,6 +1022,38 @@ impl Store {
             })
         })
         .transpose()
+    }
+}
+
+struct SeizedRow {
+    id: Uuid,
+    chat_id: Uuid,
+    asked_by: String,
+    prompt_seq: i64,
+    attempt: i32,
+    attempt_of_version: i32,
+    text: String,
+    input: i64,
+    output: i64,
+}
+
+impl SeizedRow {
+    fn seized(self, fence: Fence) -> Result<Seized> {
+        let tokens = |count: i64| u32::try_from(count).unwrap_or(u32::MAX);
+        Ok(Seized {
+            claim: Claim {
+                reply_id: self.id.into(),
+                chat_id: self.chat_id.into(),
+                asked_by: user_id(&self.asked_by)?,
+                prompt_seq: seq(self.prompt_seq)?,
+                attempt: self.attempt,
+                attempt_of_version: self.attempt_of_version,
+                fence,
+            },
+            text: self.text,
+            input_tokens: tokens(self.input),
+            output_tokens: tokens(self.output),
+        })
     }
 }
 

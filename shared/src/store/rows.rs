@@ -56,6 +56,7 @@ pub(super) struct MessageRow {
     created_at: DateTime<Utc>,
     edited_at: Option<DateTime<Utc>>,
     deleted_at: Option<DateTime<Utc>>,
+    version: i32,
 }
 
 impl TryFrom<MessageRow> for Message {
@@ -83,6 +84,7 @@ impl TryFrom<MessageRow> for Message {
             created_at: row.created_at,
             edited_at: row.edited_at,
             deleted_at: row.deleted_at,
+            version: row.version,
         })
     }
 }

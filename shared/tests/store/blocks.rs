@@ -11,7 +11,7 @@ use shared::store::messages::{Change, Range, SendOutcome};
 use shared::store::reactions::Reacted;
 use sqlx::PgPool;
 
-use crate::world::{World, at_once, draft, edit, page};
+use crate::world::{FREE, World, at_once, draft, edit, page};
 
 async fn friends(world: &World) -> (Caller, Caller, ChatId) {
     let (anna, ben) = (world.person("anna").await, world.person("ben").await);
@@ -53,7 +53,7 @@ async fn a_block_binds_both_and_what_was_said_stays(pool: PgPool) {
         let before = state(&world).await;
         for (who, own, known) in [(&anna, annas.id, "a-1"), (&ben, bens.id, "b-1")] {
             let sent = store
-                .send_message(who, chat, &draft("new", "hello?"), None)
+                .send_message(who, chat, &draft("new", "hello?"), None, &FREE)
                 .await
                 .unwrap();
             assert!(matches!(sent, SendOutcome::Blocked), "{sent:?}");
@@ -146,7 +146,10 @@ async fn each_takes_back_their_own_block_alone(pool: PgPool) {
     store.block(&anna.id, &ben.id).await.unwrap();
     store.block(&ben.id, &anna.id).await.unwrap();
     for who in [&anna, &ben] {
-        let sent = store.send_message(who, chat, &draft("x", "x"), None).await.unwrap();
+        let sent = store
+            .send_message(who, chat, &draft("x", "x"), None, &FREE)
+            .await
+            .unwrap();
         assert!(matches!(sent, SendOutcome::Blocked), "{sent:?}");
         let other = if who.id == anna.id { &ben } else { &anna };
         store.unblock(&who.id, &other.id).await.unwrap();

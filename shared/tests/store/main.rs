@@ -5,6 +5,7 @@
 
 mod arithmetic;
 mod blocks;
+mod budgets;
 mod changing;
 mod deletion;
 mod inbox;
@@ -16,10 +17,12 @@ mod plans;
 mod poll_plans;
 mod races;
 mod reactions;
+mod regenerating;
 mod replies;
 mod reply_previews;
 mod row_level_security;
 mod sending;
+mod stopping;
 mod strangers;
 mod unread;
 mod versions;

@@ -8,7 +8,7 @@ use shared::store::messages::{Change, SendOutcome};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::world::{World, at_once, draft, edit, page};
+use crate::world::{FREE, World, at_once, draft, edit, page};
 
 fn naming(people: &[&Caller]) -> Draft {
     Draft {
@@ -102,7 +102,7 @@ async fn only_members_are_named_and_nobody_before_the_ai(pool: PgPool) {
     ] {
         let outcome = world
             .people
-            .send_message(&anna, chat, &naming(&people), None)
+            .send_message(&anna, chat, &naming(&people), None, &FREE)
             .await
             .unwrap();
         match outcome {

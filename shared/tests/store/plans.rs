@@ -12,9 +12,9 @@ use shared::store::messages::Range;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Executor, PgPool, Row};
 
-use crate::world::{ATTEMPTS, LEASE, World, completed, draft, page, seq};
+use crate::world::{ATTEMPTS, FREE, LEASE, World, completed, draft, page, seq};
 
-/// Postgres plans a prepared statement anew five times before it settles on a plan for all.
+/// How often each is asked.
 const RUNS: i64 = 7;
 
 /// 2,000 people with as many chats, 60,000 messages and 20,000 replies; Anna is in forty chats.
@@ -38,6 +38,11 @@ const MUCH: &str = "
     insert into mentions (chat_id, user_id, seq) select chat_id, sender_id, seq from messages where seq <= 3;
     insert into reactions (message_id, emoji, user_id) select id, 'x', sender_id from messages where seq = 1;
     insert into reply_parts (reply_id, attempt, byte_offset, text) select id, 1, 0, 'x' from replies where prompt_seq = 1;
+    insert into budgets (subject, subject_id, period_start)
+        select s, id, budget_period_start('month') from people, unnest('{person,organisation}'::text[]) s;
+    insert into budget_limits (subject, subject_id, tokens) select 'person', id, 1 from people where id <> 'anna';
+    insert into holds (reply_id, person_id, period_start, tokens, created_at)
+        select id, asked_by, budget_period_start('month'), 1, now() - interval '1 day' * prompt_seq from replies;
     analyze;";
 
 /// What statements asked of the database.
@@ -61,7 +66,13 @@ impl Observed {
     async fn on(world: &World, role: &'static str) -> Self {
         let pool = PgPoolOptions::new()
             .max_connections(1)
-            .after_connect(move |connection, _| Box::pin(async move { connection.execute(role).await.map(drop) }))
+            .after_connect(move |connection, _| {
+                Box::pin(async move {
+                    // As the store's own pool does: one plan for all values.
+                    connection.execute("set plan_cache_mode = force_generic_plan").await?;
+                    connection.execute(role).await.map(drop)
+                })
+            })
             .connect_lazy_with((*world.rows.connect_options()).clone());
         Self {
             store: Store::on(pool.clone()),
@@ -186,13 +197,13 @@ async fn what_people_ask_is_answered_by_indexes(pool: PgPool) {
     }
     watch!("sending", |store, run| async move {
         let outcome = store
-            .send_message(anna, channel, &draft(&run.to_string(), "hi"), None)
+            .send_message(anna, channel, &draft(&run.to_string(), "hi"), None, &FREE)
             .await;
         outcome.map(drop)
     });
     watch!("asking", |store, run| async move {
         let outcome = store
-            .send_message(anna, chat, &draft(&run.to_string(), "hi"), Some(LEASE))
+            .send_message(anna, chat, &draft(&run.to_string(), "hi"), Some(LEASE), &FREE)
             .await;
         outcome.map(drop)
     });

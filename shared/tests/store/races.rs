@@ -9,7 +9,7 @@ use shared::store::messages::SendOutcome;
 use shared::store::replies::{Hold, Reach};
 use sqlx::PgPool;
 
-use crate::world::{LEASE, World, at_once, completed, draft};
+use crate::world::{FREE, LEASE, World, at_once, completed, draft, usage};
 
 #[sqlx::test(migrations = "../migrations")]
 async fn fifty_sends_of_one_client_id_are_one_message(pool: PgPool) {
@@ -21,7 +21,7 @@ async fn fifty_sends_of_one_client_id_are_one_message(pool: PgPool) {
             let (store, anna) = (world.people.clone(), anna.clone());
             async move {
                 store
-                    .send_message(&anna, chat, &draft("c-1", "hi"), claim_for)
+                    .send_message(&anna, chat, &draft("c-1", "hi"), claim_for, &FREE)
                     .await
                     .unwrap()
             }
@@ -75,7 +75,7 @@ async fn thirty_two_senders_leave_no_hole(pool: PgPool) {
             let mut seqs = Vec::new();
             for message in 0..EACH {
                 let draft = draft(&format!("c-{message}"), "hi");
-                match store.send_message(&sender, chat, &draft, None).await.unwrap() {
+                match store.send_message(&sender, chat, &draft, None, &FREE).await.unwrap() {
                     SendOutcome::Sent(sent) => seqs.push(sent.message.seq.value()),
                     other => panic!("{other:?}"),
                 }
@@ -115,7 +115,7 @@ async fn of_many_questions_at_once_one_is_being_answered_and_the_others_wait(poo
         let (store, anna) = (world.people.clone(), anna.clone());
         async move {
             match store
-                .send_message(&anna, chat, &draft(&format!("c-{index}"), "hi"), Some(LEASE))
+                .send_message(&anna, chat, &draft(&format!("c-{index}"), "hi"), Some(LEASE), &FREE)
                 .await
                 .unwrap()
             {
@@ -302,7 +302,7 @@ async fn crossing_chats_never_deadlock(pool: PgPool) {
             for turn in 0..12 {
                 let chat = chats[(index + turn) % if index % 4 < 2 { 3 } else { 2 }];
                 let draft = draft(&format!("c-{index}-{turn}"), "hi");
-                store.send_message(&me, chat, &draft, None).await.unwrap();
+                store.send_message(&me, chat, &draft, None, &FREE).await.unwrap();
                 let size = crate::world::page(100);
                 let unread = store.unread_messages(&me.id, size).await.unwrap().messages;
                 let ids: Vec<_> = unread.iter().map(|message| message.id).collect();
@@ -435,7 +435,12 @@ async fn deleting_what_others_read_never_deadlocks(pool: PgPool) {
             async move {
                 match index {
                     0 | 1 => drop(store.delete_chat(&anna.id, chat).await.unwrap()),
-                    2 => drop(store.send_message(&ben, chat, &draft("c-1", "hi"), None).await.unwrap()),
+                    2 => drop(
+                        store
+                            .send_message(&ben, chat, &draft("c-1", "hi"), None, &FREE)
+                            .await
+                            .unwrap(),
+                    ),
                     _ => drop(store.mark_messages_read(&ben.id, &[id]).await.unwrap()),
                 }
             }
@@ -473,11 +478,21 @@ async fn deleting_a_busy_chat_never_deadlocks(pool: PgPool) {
                     0 | 1 => drop(people.delete_chat(&anna.id, chat).await.unwrap()),
                     2 => drop(system.end_reply(&claim, &completed("answer")).await.unwrap()),
                     3 => drop(system.append_to_reply(&claim, 0, "answer").await.unwrap()),
-                    4 => drop(system.requeue_reply(&claim, Failure::Silent, LEASE).await.unwrap()),
+                    4 => drop(
+                        system
+                            .requeue_reply(&claim, Failure::Silent, &usage(), LEASE)
+                            .await
+                            .unwrap(),
+                    ),
                     5..8 => drop(people.mark_messages_read(&anna.id, &ids[index - 5..]).await.unwrap()),
                     _ => {
                         let draft = draft(&format!("c-{round}-{index}"), "hi");
-                        drop(people.send_message(&anna, chat, &draft, Some(LEASE)).await.unwrap());
+                        drop(
+                            people
+                                .send_message(&anna, chat, &draft, Some(LEASE), &FREE)
+                                .await
+                                .unwrap(),
+                        );
                     }
                 }
             }

@@ -9,11 +9,21 @@ use shared::domain::reply::{Claim, Failure, ReplyState};
 use shared::store::replies::{Ending, Hold, Reach};
 use sqlx::PgPool;
 
-use crate::world::{ATTEMPTS, LEASE, World, completed, seq, usage};
+use crate::world::{ATTEMPTS, LEASE, World, completed, failed, seq, usage};
 
 /// Whatever a writer can do must do nothing for this one.
 async fn assert_powerless(world: &World, claim: &Claim) {
-    let tables = ["replies", "reply_parts", "jobs", "chats", "messages", "inbox"];
+    let tables = [
+        "replies",
+        "reply_parts",
+        "jobs",
+        "chats",
+        "messages",
+        "message_versions",
+        "inbox",
+        "budgets",
+        "holds",
+    ];
     let mut before = Vec::new();
     for table in tables {
         before.push(world.dump(table).await);
@@ -21,14 +31,20 @@ async fn assert_powerless(world: &World, claim: &Claim) {
     for store in [&world.people, &world.system] {
         assert_eq!(store.append_to_reply(claim, 0, "old").await.unwrap(), Hold::Lost);
         assert_eq!(store.renew_reply(claim, LEASE).await.unwrap(), Hold::Lost);
-        assert_eq!(store.requeue_reply(claim, Failure::Silent, LEASE).await.unwrap(), None);
+        assert_eq!(
+            store
+                .requeue_reply(claim, Failure::Silent, &usage(), LEASE)
+                .await
+                .unwrap(),
+            None
+        );
         for ending in [
             completed("old"),
             Ending::Stopped {
                 text: "old".into(),
                 usage: usage(),
             },
-            Ending::Failed(Failure::Silent),
+            failed(Failure::Silent),
         ] {
             assert!(store.end_reply(claim, &ending).await.unwrap().is_none());
         }
@@ -206,6 +222,7 @@ async fn a_reply_whose_attempts_are_used_up_is_taken_over_and_ended_once(pool: P
         .await
         .unwrap()
         .unwrap();
+    let seized = seized.claim;
     assert_eq!((seized.reply_id, seized.attempt), (reply, ATTEMPTS));
     assert!(
         world
@@ -219,7 +236,7 @@ async fn a_reply_whose_attempts_are_used_up_is_taken_over_and_ended_once(pool: P
 
     let ended = world
         .system
-        .end_reply(&seized, &Ending::Failed(Failure::Abandoned))
+        .end_reply(&seized, &failed(Failure::Abandoned))
         .await
         .unwrap()
         .unwrap();
@@ -260,7 +277,7 @@ async fn a_failed_attempt_rests_in_the_queue_and_the_next_starts_anew(pool: PgPo
     let rest = Duration::from_millis(8500);
     let wake = world
         .people
-        .requeue_reply(&claim, Failure::Truncated, rest)
+        .requeue_reply(&claim, Failure::Truncated, &usage(), rest)
         .await
         .unwrap()
         .unwrap();
@@ -307,7 +324,7 @@ async fn a_prompt_is_the_conversation_up_to_its_question(pool: PgPool) {
     let mut heard = Vec::new();
     for (job, ending) in [
         (first, completed("1")),
-        (second, Ending::Failed(Failure::Silent)),
+        (second, failed(Failure::Silent)),
         (third, completed("3")),
     ] {
         let claim = world.claim(job).await;

@@ -32,9 +32,7 @@ async fn furnished(pool: PgPool) -> (World, ChatId) {
         "insert into message_versions (message_id, version, role, content, reason, created_at)
          select id, 1, role, 'what it said before', 'edited', now() from messages",
         "insert into mentions (chat_id, user_id, seq) select chat_id, 'anna', seq from messages",
-        "insert into budgets (subject, subject_id, period_start) values ('person', 'anna', now())",
         "insert into budget_limits (subject, subject_id, tokens) values ('person', 'anna', 1)",
-        "insert into holds (reply_id, person_id, period_start, tokens) select id, 'anna', now(), 1 from replies",
         "insert into stream_tickets (hash, user_id, expires_at) values (sha256('ticket'), 'anna', now() + interval '1 h')",
     ] {
         sqlx::query(sql).execute(&world.rows).await.unwrap();
@@ -154,7 +152,7 @@ async fn ones_own_rows_are_within_reach(pool: PgPool) {
     };
     let unread = untouched(rows_touched(&world, Some("anna"), reading).await);
     // What people may use is for the system to know.
-    assert_eq!(unread, ["budget_limits", "budgets", "holds"]);
+    assert_eq!(unread, ["budget_limits", "budgets"]);
     let unwritten = untouched(rows_touched(&world, Some("anna"), writing).await);
     // Inboxes are written by `tell` alone; blocks, mentions, tickets and what was said once never
     // change.

@@ -8,7 +8,7 @@ use shared::domain::reply::ReplyState;
 use shared::store::messages::SendOutcome;
 use sqlx::PgPool;
 
-use crate::world::{LEASE, World, caller, completed, draft, metadata, page, seq};
+use crate::world::{FREE, LEASE, World, caller, completed, draft, metadata, page, seq};
 
 #[sqlx::test(migrations = "../migrations")]
 async fn a_message_its_reply_and_its_job_are_stored_together(pool: PgPool) {
@@ -97,7 +97,7 @@ async fn a_stranger_cannot_send_and_cannot_tell_a_foreign_chat_from_none(pool: P
     for place in [chat, ChatId::fresh()] {
         let outcome = world
             .people
-            .send_message(&ben, place, &draft("c-1", "hi"), None)
+            .send_message(&ben, place, &draft("c-1", "hi"), None, &FREE)
             .await
             .unwrap();
         assert!(matches!(outcome, SendOutcome::NoSuchChat), "{outcome:?}");
@@ -112,7 +112,7 @@ async fn a_person_who_was_never_seen_is_a_stranger_too(pool: PgPool) {
     let chat = world.assistant_chat(&anna).await;
     let outcome = world
         .people
-        .send_message(&caller("zoe"), chat, &draft("c-1", "hi"), None)
+        .send_message(&caller("zoe"), chat, &draft("c-1", "hi"), None, &FREE)
         .await
         .unwrap();
     assert!(matches!(outcome, SendOutcome::NoSuchChat), "{outcome:?}");
@@ -131,7 +131,11 @@ async fn only_a_message_of_the_same_chat_can_be_replied_to(pool: PgPool) {
     for foreign in [far.message.id, MessageId::fresh()] {
         let mut said = draft("c-1", "hi");
         said.reply_to = Some(foreign);
-        let outcome = world.people.send_message(&anna, here, &said, None).await.unwrap();
+        let outcome = world
+            .people
+            .send_message(&anna, here, &said, None, &FREE)
+            .await
+            .unwrap();
         assert!(matches!(outcome, SendOutcome::NothingToReplyTo), "{outcome:?}");
     }
     let mut said = draft("c-1", "hi");

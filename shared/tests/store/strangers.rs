@@ -12,7 +12,7 @@ use shared::store::messages::{Change, Range, SendOutcome};
 use shared::store::reactions::Reacted;
 use sqlx::PgPool;
 
-use crate::world::{LEASE, World, draft, edit, seq};
+use crate::world::{FREE, LEASE, World, draft, edit, seq};
 
 const TABLES: [&str; 9] = [
     "chats",
@@ -79,7 +79,7 @@ async fn each_statement_keeps_strangers_out_by_itself(pool: PgPool) {
             }
             for claim_for in [None, Some(LEASE)] {
                 let outcome = store
-                    .send_message(&ben, chat, &draft("c-1", "let me in"), claim_for)
+                    .send_message(&ben, chat, &draft("c-1", "let me in"), claim_for, &FREE)
                     .await
                     .unwrap();
                 assert!(matches!(outcome, SendOutcome::NoSuchChat), "{outcome:?}");

@@ -8,10 +8,10 @@ use shared::domain::limits::PageSize;
 use shared::domain::person::Caller;
 use shared::domain::reply::Failure;
 use shared::store::chats::Deleted;
-use shared::store::replies::{Ending, Reach};
+use shared::store::replies::Reach;
 use sqlx::PgPool;
 
-use crate::world::{Random, World, completed, page};
+use crate::world::{Random, World, completed, failed, page};
 
 /// What a person who counts on their fingers knows of a chat.
 struct Counted {
@@ -203,7 +203,7 @@ async fn five_hundred_steps_leave_unread_as_counted(pool: PgPool) {
                         panic!("step {step}")
                     };
                     let ending = if random.below(4) == 0 {
-                        Ending::Failed(Failure::Silent)
+                        failed(Failure::Silent)
                     } else {
                         completed("answer")
                     };

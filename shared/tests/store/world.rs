@@ -7,12 +7,13 @@ use std::time::Duration;
 use chrono::{TimeDelta, Utc};
 use futures_util::future::join_all;
 use serde_json::{Map, Value};
+use shared::domain::budget::{BudgetPolicy, Period};
 use shared::domain::chat::Kind;
 use shared::domain::ids::{ChatId, JobId, MessageId, Seq, UserId};
 use shared::domain::limits::PageSize;
 use shared::domain::message::{Draft, Edit, Usage};
 use shared::domain::person::{Caller, CallerRole};
-use shared::domain::reply::Claim;
+use shared::domain::reply::{Allowance, Claim, Failure, Terms, WhenBusy};
 use shared::domain::text::{ClientId, Content, Metadata};
 use shared::store::Store;
 use shared::store::messages::{SendOutcome, Sent};
@@ -26,6 +27,23 @@ pub(crate) const LEASE: Duration = Duration::from_secs(30);
 pub(crate) const ATTEMPTS: i32 = 3;
 /// More than a race needs to be one, fewer than a server has.
 const CONNECTIONS: u32 = 16;
+
+/// Nothing is scarce, and all is answered in order.
+pub(crate) const FREE: Terms = Terms {
+    when_busy: WhenBusy::Queue,
+    budget: BudgetPolicy {
+        period: Period::Month,
+        person_limit: None,
+        organisation_limit: None,
+    },
+    assistant: ALLOWANCE,
+    post: ALLOWANCE,
+};
+pub(crate) const ALLOWANCE: Allowance = Allowance {
+    instruction: 20,
+    output: 100,
+    context: 1000,
+};
 
 pub(crate) struct World {
     /// As functions that act for people speak to Postgres.
@@ -151,7 +169,12 @@ impl World {
         draft: &Draft,
         claim_for: Option<Duration>,
     ) -> Sent {
-        match self.people.send_message(sender, chat, draft, claim_for).await.unwrap() {
+        match self
+            .people
+            .send_message(sender, chat, draft, claim_for, &FREE)
+            .await
+            .unwrap()
+        {
             SendOutcome::Sent(sent) => *sent,
             other => panic!("not sent: {other:?}"),
         }
@@ -280,6 +303,13 @@ pub(crate) fn usage() -> Usage {
 pub(crate) fn completed(text: &str) -> Ending {
     Ending::Completed {
         text: text.into(),
+        usage: usage(),
+    }
+}
+
+pub(crate) fn failed(failure: Failure) -> Ending {
+    Ending::Failed {
+        failure,
         usage: usage(),
     }
 }

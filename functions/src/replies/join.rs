@@ -1,0 +1,63 @@
+//! `GET /api/chat/{chatId}/messages/{messageId}/stream`
+
+use shared::app::App;
+use shared::error::{Error, FieldError};
+use shared::http::{Request, Response, Result, event_stream, no_content};
+
+use super::follow::{Seen, follow};
+
+/// Streams a reply that runs, or waits to run, from what the reader has of it. The chat's own id in place of a message's
+/// means whatever runs there, for readers who were gone before they learnt its id.
+pub async fn handle(app: App, request: Request) -> Result<Response> {
+    let caller = request.caller(&app).await?;
+    let chat_id = request.chat_id()?;
+    let message_id = request.message_id()?;
+    let offset = number(&request, "offset")?;
+    let attempt = number(&request, "attempt")?;
+
+    let named = (message_id.uuid() != chat_id.uuid()).then_some(message_id);
+    let running = app
+        .store
+        .open_reply(&caller.id, chat_id, named)
+        .await?
+        .ok_or(Error::NotFound("chat"))?;
+    let Some(running) = running else {
+        return Ok(no_content());
+    };
+    let seen = Seen {
+        // A reader that does not say which attempt it has seen means the present one.
+        attempt: match (attempt, offset) {
+            (Some(attempt), _) => attempt,
+            (None, Some(1..)) => running.attempt,
+            (None, _) => 0,
+        },
+        offset: offset.map_or(0, |offset| usize::try_from(offset).unwrap_or(0)),
+    };
+    let (reader, response) = event_stream();
+    let request_id = request.id().to_owned();
+    tokio::spawn(async move {
+        follow(
+            &app,
+            &caller.id,
+            chat_id,
+            running.message_id,
+            seen,
+            &reader,
+            &request_id,
+        )
+        .await;
+    });
+    Ok(response)
+}
+
+fn number(request: &Request, name: &'static str) -> Result<Option<i32>> {
+    request
+        .query(name)
+        .map(|text| {
+            text.parse()
+                .ok()
+                .filter(|number| *number >= 0)
+                .ok_or_else(|| Error::Invalid(vec![FieldError::parameter(name, "must be a whole number of 0 or more")]))
+        })
+        .transpose()
+}

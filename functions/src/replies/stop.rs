@@ -1,0 +1,89 @@
+//! `POST /api/chat/{chatId}/stop`
+
+use std::time::Duration;
+
+use serde::Serialize;
+use shared::app::App;
+use shared::domain::event::{Event, Outgoing};
+use shared::domain::ids::{ChatId, MessageId, UserId};
+use shared::domain::reply::ReplyState;
+use shared::error::Error;
+use shared::http::{Request, Response, Result, ok};
+use tokio::time::{Instant, sleep};
+
+use super::write::{Attempt, stop_seized};
+
+/// A writer looks for our wish three times a second. One that has not obeyed by then is gone, or hangs: the reply is taken
+/// from it, and ends with what is stored.
+const WRITER_OBEYS_WITHIN: Duration = Duration::from_millis(700);
+const LOOK_EVERY: Duration = Duration::from_millis(60);
+
+#[derive(Serialize)]
+struct RepliesStopped {
+    /// Ids of the replies that are over by this. Empty where nothing ran, or what ran was complete before.
+    stopped: Vec<MessageId>,
+}
+
+pub async fn handle(app: App, request: Request) -> Result<Response> {
+    let caller = request.caller(&app).await?;
+    let chat_id = request.chat_id()?;
+    let mut fields = request.fields_or_none(&app)?;
+    let reply = fields.optional("messageId", |text: String| {
+        MessageId::parse(&text).ok_or_else(|| "must be the id of a message, a UUID".to_owned())
+    });
+    fields.finish()?;
+
+    let stopping = app
+        .store
+        .stop_replies(&caller.id, chat_id, reply)
+        .await?
+        .ok_or(Error::NotFound("chat"))?;
+    let news: Vec<_> = stopping
+        .stopped
+        .iter()
+        .map(|reply| Outgoing {
+            event: Event::reply_ended(chat_id, *reply, ReplyState::Stopped, None),
+            audience: stopping.audience.clone(),
+        })
+        .collect();
+    let mut stopped = stopping.stopped;
+    let (_pushed, running) = tokio::join!(app.delivery.publish(&news), async {
+        match stopping.asked {
+            Some(reply) => stop_running(&app, &caller.id, chat_id, reply).await,
+            None => Ok(None),
+        }
+    });
+    stopped.extend(running?);
+    ok(&RepliesStopped { stopped })
+}
+
+/// Waits for the writer to stop, and stops in its place if it does not. The reply, if it was stopped and not completed.
+async fn stop_running(app: &App, me: &UserId, chat: ChatId, reply: MessageId) -> Result<Option<MessageId>> {
+    let until = Instant::now() + WRITER_OBEYS_WITHIN;
+    loop {
+        match app.store.reply_progress(me, chat, reply, 0, usize::MAX).await? {
+            None => return Ok(None),
+            Some(progress) if progress.state.is_over() => {
+                return Ok((progress.state == ReplyState::Stopped).then_some(reply));
+            }
+            Some(_) if Instant::now() < until => sleep(LOOK_EVERY).await,
+            Some(_) => break,
+        }
+    }
+    let lease = app.config.replies.lease;
+    let Some(seized) = app.store.seize_stopped_reply(me, chat, reply, lease).await? else {
+        // It ended in this very moment.
+        let progress = app.store.reply_progress(me, chat, reply, 0, usize::MAX).await?;
+        return Ok(progress
+            .filter(|progress| progress.state == ReplyState::Stopped)
+            .map(|_| reply));
+    };
+    match stop_seized(app, seized).await {
+        Attempt::Over { wake } => {
+            app.queue.wake(wake.as_slice()).await;
+            Ok(Some(reply))
+        }
+        Attempt::Broken(error) => Err(error.into()),
+        Attempt::Requeued { .. } | Attempt::Lost => Ok(None),
+    }
+}

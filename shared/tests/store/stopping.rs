@@ -1,0 +1,227 @@
+//! Stopping replies, and what becomes of a message that comes while another is answered.
+
+use shared::domain::message::Role;
+use shared::domain::reply::{ReplyState, Terms, WhenBusy};
+use shared::store::messages::SendOutcome;
+use shared::store::replies::{Ending, Hold, Reach, Stopping};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::world::{FREE, LEASE, World, at_once, draft, usage};
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_reply_that_waits_is_over_at_once_and_one_that_is_written_is_asked(pool: PgPool) {
+    let world = World::on(pool).await;
+    let anna = world.person("anna").await;
+    let chat = world.assistant_chat(&anna).await;
+    let first = world.ask(&anna, chat, "one").await;
+    let second = world.send(&anna, chat, "two").await;
+    let third = world.send(&anna, chat, "three").await;
+    let (claim, waiting) = (first.claim.unwrap(), second.reply.unwrap().id);
+
+    let one = world
+        .people
+        .stop_replies(&anna.id, chat, Some(waiting))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!((one.stopped.as_slice(), one.asked), ([waiting].as_slice(), None));
+    assert_eq!(one.audience, std::slice::from_ref(&anna.id));
+    assert_eq!(world.people.hold_on_reply(&claim).await.unwrap(), Hold::Held);
+    assert_eq!(world.reach(second.wake.unwrap().job_id).await, Reach::Over);
+
+    let all = world.people.stop_replies(&anna.id, chat, None).await.unwrap().unwrap();
+    assert_eq!(all.stopped, [third.reply.unwrap().id]);
+    assert_eq!(all.asked, Some(claim.reply_id));
+    for store in [&world.people, &world.system] {
+        assert_eq!(store.hold_on_reply(&claim).await.unwrap(), Hold::StopAsked);
+    }
+    assert_eq!(
+        world.people.append_to_reply(&claim, 0, "so far").await.unwrap(),
+        Hold::StopAsked
+    );
+    let ending = Ending::Stopped {
+        text: "so far".into(),
+        usage: usage(),
+    };
+    let ended = world.people.end_reply(&claim, &ending).await.unwrap().unwrap();
+    assert_eq!(ended.message.unwrap().content, "so far");
+    assert_eq!(ended.wake, None);
+    let nothing = world.people.stop_replies(&anna.id, chat, None).await.unwrap().unwrap();
+    assert_eq!(nothing, Stopping::default());
+    world.assert_inboxes_are_contiguous().await;
+    assert_eq!(world.number("select count(*) from jobs").await, 0);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_stranger_stops_nothing(pool: PgPool) {
+    let world = World::on(pool).await;
+    let (anna, ben) = (world.person("anna").await, world.person("ben").await);
+    let chat = world.assistant_chat(&anna).await;
+    let sent = world.ask(&anna, chat, "one").await;
+    let claim = sent.claim.unwrap();
+    assert!(world.people.stop_replies(&ben.id, chat, None).await.unwrap().is_none());
+    world.people.stop_replies(&anna.id, chat, None).await.unwrap();
+    let seized = world
+        .people
+        .seize_stopped_reply(&ben.id, chat, claim.reply_id, LEASE)
+        .await;
+    assert_eq!(seized.unwrap(), None);
+    assert_eq!(world.people.hold_on_reply(&claim).await.unwrap(), Hold::StopAsked);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_writer_that_does_not_stop_is_stopped_with_what_is_stored(pool: PgPool) {
+    let world = World::on(pool).await;
+    let anna = world.person("anna").await;
+    let chat = world.assistant_chat(&anna).await;
+    let sent = world.ask(&anna, chat, "one").await;
+    let claim = sent.claim.unwrap();
+    world.people.append_to_reply(&claim, 0, "half ").await.unwrap();
+    world.people.append_to_reply(&claim, 5, "an answer").await.unwrap();
+    let seize = async || {
+        world
+            .people
+            .seize_stopped_reply(&anna.id, chat, claim.reply_id, LEASE)
+            .await
+            .unwrap()
+    };
+    assert_eq!(seize().await, None, "nobody has asked it to stop");
+    world.people.stop_replies(&anna.id, chat, None).await.unwrap();
+    let seized = seize().await.unwrap();
+    assert_eq!(seized.text, "half an answer");
+    assert_eq!(
+        world.people.append_to_reply(&claim, 14, "more").await.unwrap(),
+        Hold::Lost
+    );
+    let ending = Ending::Stopped {
+        text: seized.text,
+        usage: usage(),
+    };
+    let message = world
+        .people
+        .end_reply(&seized.claim, &ending)
+        .await
+        .unwrap()
+        .unwrap()
+        .message
+        .unwrap();
+    assert_eq!(
+        (message.role, message.content.as_str()),
+        (Role::Assistant, "half an answer")
+    );
+    assert_eq!(seize().await, None, "it is over");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_wish_to_stop_outlives_the_writer(pool: PgPool) {
+    let world = World::on(pool).await;
+    let anna = world.person("anna").await;
+    let chat = world.assistant_chat(&anna).await;
+    let sent = world.ask(&anna, chat, "one").await;
+    let claim = sent.claim.unwrap();
+    world.people.append_to_reply(&claim, 0, "half").await.unwrap();
+    world.people.stop_replies(&anna.id, chat, None).await.unwrap();
+    world.let_the_lease_run_out(claim.reply_id).await;
+    // No attempt begins anew, and the worker is told to end it.
+    let reach = world.reach(sent.wake.unwrap().job_id).await;
+    assert_eq!(
+        reach,
+        Reach::StopAsked {
+            chat_id: chat,
+            reply_id: claim.reply_id,
+            asked_by: anna.id.clone()
+        }
+    );
+    let seized = world
+        .system
+        .seize_stopped_reply(&anna.id, chat, claim.reply_id, LEASE)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(seized.text, "half");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_message_that_replaces_stops_what_came_before_it(pool: PgPool) {
+    let world = World::on(pool).await;
+    let anna = world.person("anna").await;
+    let chat = world.assistant_chat(&anna).await;
+    let terms = Terms {
+        when_busy: WhenBusy::Replace,
+        ..FREE
+    };
+    let send = async |text: &str, claim_for| {
+        let draft = draft(&Uuid::now_v7().to_string(), text);
+        let outcome = world.people.send_message(&anna, chat, &draft, claim_for, &terms).await;
+        let SendOutcome::Sent(sent) = outcome.unwrap() else {
+            panic!("it was not sent")
+        };
+        sent
+    };
+    let first = send("one", Some(LEASE)).await;
+    let second = send("two", None).await;
+    assert_eq!(second.replaced, []);
+    let running = first.claim.unwrap();
+    assert_eq!(world.people.hold_on_reply(&running).await.unwrap(), Hold::StopAsked);
+    let third = send("three", Some(LEASE)).await;
+    assert_eq!(third.replaced, [second.reply.unwrap().id]);
+    assert_eq!(world.reach(second.wake.unwrap().job_id).await, Reach::Over);
+    assert_eq!(third.reply.unwrap().state, ReplyState::Queued);
+    let job = third.wake.unwrap().job_id;
+    assert_eq!(world.reach(job).await, Reach::Behind);
+    let ending = Ending::Stopped {
+        text: "so".into(),
+        usage: usage(),
+    };
+    let ended = world.people.end_reply(&running, &ending).await.unwrap().unwrap();
+    assert_eq!(ended.wake.unwrap().job_id, job);
+    let claim = world.claim(job).await;
+    let context = world.system.reply_context(&claim).await.unwrap().unwrap();
+    let said: Vec<_> = context
+        .messages
+        .iter()
+        .map(|message| message.content.as_str())
+        .collect();
+    assert_eq!(said, ["one", "so", "two", "three"]);
+    world.assert_inboxes_are_contiguous().await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn of_fifty_messages_at_once_one_is_accepted_where_a_running_reply_refuses_them(pool: PgPool) {
+    let world = World::racing(pool).await;
+    let anna = world.person("anna").await;
+    let chat = world.assistant_chat(&anna).await;
+    let terms = Terms {
+        when_busy: WhenBusy::Reject,
+        ..FREE
+    };
+    let accepted = at_once(50, |index| {
+        let (store, anna, terms) = (world.people.clone(), anna.clone(), terms.clone());
+        async move {
+            let draft = draft(&format!("c-{index}"), "hi");
+            let claim_for = (index % 2 == 0).then_some(LEASE);
+            match store
+                .send_message(&anna, chat, &draft, claim_for, &terms)
+                .await
+                .unwrap()
+            {
+                SendOutcome::Sent(sent) => Some((draft, *sent)),
+                SendOutcome::Busy => None,
+                other => panic!("{other:?}"),
+            }
+        }
+    })
+    .await;
+    let accepted: Vec<_> = accepted.into_iter().flatten().collect();
+    assert_eq!(accepted.len(), 1);
+    world.assert_seqs_are_contiguous(chat, 1).await;
+    assert_eq!(world.number("select count(*) from holds").await, 1);
+    // The same message again is no other one.
+    let again = world
+        .people
+        .send_message(&anna, chat, &accepted[0].0, None, &terms)
+        .await
+        .unwrap();
+    assert!(matches!(again, SendOutcome::Sent(sent) if sent.is_replay));
+}
