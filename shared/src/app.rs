@@ -12,6 +12,7 @@ use crate::auth::Authenticator;
 use crate::config::{Config, ConfigError};
 use crate::delivery::Delivery;
 use crate::models::{self, Model};
+use crate::moderation::Moderation;
 use crate::queue::Queue;
 use crate::store::{Acting, Store};
 
@@ -25,6 +26,7 @@ pub struct Parts {
     pub queue: Queue,
     pub delivery: Delivery,
     pub model: Arc<dyn Model>,
+    pub moderation: Option<Moderation>,
     pub authenticator: Authenticator,
 }
 
@@ -71,6 +73,10 @@ impl App {
         let queue = Queue::new(aws_sdk_sqs::Client::new(&aws), config.queue_url.clone());
         let delivery = Delivery::new(config.pusher.clone(), http.clone());
         let model = models::from_settings(&config.model).map_err(|error| StartError::Model(error.to_string()))?;
+        let moderation = config
+            .moderation
+            .clone()
+            .map(|settings| Moderation::new(settings, http.clone()));
         let authenticator = Authenticator::new(&config.tokens, http);
         Ok(Self(Arc::new(Parts {
             config,
@@ -78,6 +84,7 @@ impl App {
             queue,
             delivery,
             model,
+            moderation,
             authenticator,
         })))
     }

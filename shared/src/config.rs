@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use jsonwebtoken::Algorithm;
+use reqwest::Url;
 
 use crate::delivery::pusher::PusherSettings;
 use crate::domain::budget::{BudgetPolicy, Period};
@@ -13,6 +14,7 @@ use crate::domain::limits::Limits;
 use crate::domain::message::EditHistory;
 use crate::domain::reply::WhenBusy;
 use crate::models::{ApiKey, ModelSettings, Provider};
+use crate::moderation::{ModerationSettings, OnFailure, SigningSecret};
 
 /// Text that must never reach a log: `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
@@ -54,6 +56,8 @@ pub struct Config {
     pub replies: ReplyConfig,
     pub budget: BudgetPolicy,
     pub limits: Limits,
+    /// `MODERATION_URL` and its like; none: nobody is asked.
+    pub moderation: Option<ModerationSettings>,
     /// `EDIT_HISTORY`: `kept`, or by default `none`.
     pub edit_history: EditHistory,
     /// `STREAM_SECONDS`: how long a response streams before its reader is asked to come again; default 240. It must end
@@ -220,6 +224,7 @@ impl Config {
             replies: ReplyConfig::read(env)?,
             budget: budget(env)?,
             limits: limits(env)?,
+            moderation: moderation(env)?,
             edit_history: edit_history(env)?,
             stream_for: env.seconds("STREAM_SECONDS", 240)?,
             cors_origins: env
@@ -400,6 +405,48 @@ fn model(env: &Environment<'_>) -> Result<ModelSettings, ConfigError> {
     })
 }
 
+fn moderation(env: &Environment<'_>) -> Result<Option<ModerationSettings>, ConfigError> {
+    let Some(address) = env.optional("MODERATION_URL") else {
+        return Ok(None);
+    };
+    let url = Url::parse(&address)
+        .ok()
+        .filter(|url| ["http", "https"].contains(&url.scheme()));
+    let secret = env.required(
+        "MODERATION_SECRET",
+        "the secret that signs what MODERATION_URL is asked",
+    )?;
+    let kinds = env
+        .optional("MODERATION_KINDS")
+        .unwrap_or_else(|| "direct,channel,assistant,post".into());
+    let kinds = kinds.split(',').map(|kind| {
+        let kind = kind.trim();
+        Kind::parse(kind)
+            .ok_or_else(|| ConfigError(format!("MODERATION_KINDS has {kind:?}, which is no kind of chat.")))
+    });
+    Ok(Some(ModerationSettings {
+        // Not repeated: it may carry a key.
+        url: url.ok_or_else(|| ConfigError("MODERATION_URL is not an http:// or https:// address.".into()))?,
+        secret: SigningSecret::parse(&secret).ok_or_else(|| {
+            ConfigError(format!(
+                "MODERATION_SECRET must be whsec_ and a key in base64, or a text, of {} bytes at least.",
+                SigningSecret::LEAST_BYTES
+            ))
+        })?,
+        timeout: Duration::from_millis(env.parsed("MODERATION_TIMEOUT_MS", 1000)?),
+        on_failure: match env.optional("MODERATION_ON_FAILURE").as_deref() {
+            None | Some("accept") => OnFailure::Accept,
+            Some("reject") => OnFailure::Reject,
+            Some(other) => {
+                return Err(ConfigError(format!(
+                    "MODERATION_ON_FAILURE is {other:?}: use accept or reject."
+                )));
+            }
+        },
+        kinds: kinds.collect::<Result<_, _>>()?,
+    }))
+}
+
 fn edit_history(env: &Environment<'_>) -> Result<EditHistory, ConfigError> {
     match env.optional("EDIT_HISTORY").as_deref() {
         None | Some("none") => Ok(EditHistory::None),
@@ -470,6 +517,40 @@ mod tests {
         ] {
             let error = read(&[(name, value)]).expect_err(name).to_string();
             assert!(error.contains(says), "{name}={value}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_moderation_hook_is_all_there_or_not_at_all() {
+        const SECRET: &str = "0123456789abcdef01234567";
+        assert_eq!(
+            read(&[("MODERATION_SECRET", SECRET)]).expect("no hook").moderation,
+            None
+        );
+        let url = ("MODERATION_URL", "https://hook/?key=hush");
+        let settings = read(&[url, ("MODERATION_SECRET", SECRET)]).expect("a hook").moderation;
+        let settings = settings.expect("a hook");
+        assert_eq!(
+            (settings.timeout.as_millis(), settings.on_failure),
+            (1000, OnFailure::Accept)
+        );
+        assert!(settings.kinds.contains(&Kind::Channel) && !settings.kinds.contains(&Kind::Task));
+        for (name, value, says) in [
+            ("MODERATION_URL", "ftp://hook/?key=hush", "MODERATION_URL is not"),
+            ("MODERATION_URL", "hook?key=hush", "MODERATION_URL is not"),
+            ("MODERATION_SECRET", "", "MODERATION_SECRET is not set"),
+            ("MODERATION_SECRET", "hush", "MODERATION_SECRET must be"),
+            ("MODERATION_KINDS", "direct,all", "MODERATION_KINDS has \"all\""),
+            ("MODERATION_TIMEOUT_MS", "-1", "MODERATION_TIMEOUT_MS is \"-1\""),
+            ("MODERATION_ON_FAILURE", "maybe", "MODERATION_ON_FAILURE is \"maybe\""),
+        ] {
+            let error = read(&[(name, value), url, ("MODERATION_SECRET", SECRET)])
+                .expect_err(name)
+                .to_string();
+            assert!(
+                error.contains(says) && !error.contains("hush"),
+                "{name}={value}: {error}"
+            );
         }
     }
 

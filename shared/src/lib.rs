@@ -10,5 +10,6 @@ pub mod error;
 pub mod faults;
 pub mod http;
 pub mod models;
+pub mod moderation;
 pub mod queue;
 pub mod store;

@@ -7,6 +7,7 @@ use shared::http::{Request, Response, Result, parsed};
 
 use super::change::answer;
 use super::mentions::named;
+use super::moderated::{Saying, moderated};
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
     let caller = request.caller(&app).await?;
@@ -24,6 +25,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
         content: parsed(content),
         mentions,
     };
+    moderated(&app, &caller.id, chat_id, Saying::Changed(message_id, &edit)).await?;
     let change = app
         .store
         .edit_message(&caller.id, chat_id, message_id, &edit, app.config.edit_history)

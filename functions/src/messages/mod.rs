@@ -5,6 +5,7 @@ pub mod delete;
 pub mod edit;
 pub mod list;
 mod mentions;
+mod moderated;
 pub mod react;
 pub mod send;
 pub mod versions;

@@ -14,6 +14,7 @@ use shared::http::{Fields, Request, Response, Result, created, event_stream, ok,
 use shared::store::messages::{SendOutcome, Sent};
 
 use super::mentions::{named, not_members};
+use super::moderated::{Saying, moderated};
 use crate::replies::stream::{Streamed, stream};
 use crate::replies::terms::terms;
 
@@ -33,6 +34,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     let wants_stream = request.accepts_event_stream();
     let claim_for = wants_stream.then_some(app.config.replies.lease);
 
+    moderated(&app, &sender.id, chat_id, Saying::New(&draft)).await?;
     let terms = terms(&app);
     let sent = match app
         .store

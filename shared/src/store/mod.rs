@@ -10,6 +10,7 @@ pub mod chats;
 pub mod inbox;
 pub mod jobs;
 pub mod messages;
+pub mod moderation;
 pub mod people;
 pub mod reactions;
 pub mod replies;

@@ -11,6 +11,7 @@ mod deletion;
 mod inbox;
 mod jobs;
 mod mentions;
+mod moderation;
 mod pages;
 mod people;
 mod plans;
