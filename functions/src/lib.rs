@@ -1,6 +1,7 @@
 //! The handlers of Backtalk, one file a route beside its kin; `src/bin` has one binary for each.
 
 pub mod chats;
+mod cursor;
 pub mod events;
 pub mod messages;
 pub mod migrate;

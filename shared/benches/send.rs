@@ -278,6 +278,7 @@ async fn send_by_one_statement(store: &Store, person: &Caller, chat: ChatId) -> 
         content: Content::parse("a message of the usual length, no more and no less", 100)
             .map_err(anyhow::Error::msg)?,
         attachments: Vec::new(),
+        mentions: Vec::new(),
         reply_to: None,
         metadata: Metadata::default(),
     };

@@ -14,6 +14,7 @@ use crate::auth::Authenticator;
 use crate::config::{Config, ConfigError};
 use crate::delivery::Delivery;
 use crate::models::ApiKey;
+use crate::moderation::Moderation;
 use crate::parameters::{self, ParameterError};
 use crate::queue::Queue;
 use crate::store::{Acting, Store};
@@ -28,6 +29,7 @@ pub struct Parts {
     pub queue: Queue,
     pub delivery: Delivery,
     pub assistants: Assistants,
+    pub moderation: Option<Moderation>,
     pub authenticator: Authenticator,
 }
 
@@ -76,6 +78,10 @@ impl App {
         let delivery = Delivery::new(config.pusher.clone(), http.clone());
         let keys = model_keys(&config, &aws).await?;
         let assistants = Assistants::new(&config.assistants, &keys)?;
+        let moderation = config
+            .moderation
+            .clone()
+            .map(|settings| Moderation::new(settings, http.clone()));
         let authenticator = Authenticator::new(&config.tokens, http);
         Ok(Self(Arc::new(Parts {
             config,
@@ -83,6 +89,7 @@ impl App {
             queue,
             delivery,
             assistants,
+            moderation,
             authenticator,
         })))
     }

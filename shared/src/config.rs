@@ -5,12 +5,16 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use jsonwebtoken::Algorithm;
+use reqwest::Url;
 
 use crate::assistants::config::AssistantsConfig;
 use crate::delivery::pusher::PusherSettings;
 use crate::domain::budget::{BudgetPolicy, Period};
+use crate::domain::chat::Kind;
 use crate::domain::limits::Limits;
+use crate::domain::message::EditHistory;
 use crate::domain::reply::WhenBusy;
+use crate::moderation::{ModerationSettings, OnFailure, SigningSecret};
 
 /// Text that must never reach a log: `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
@@ -59,6 +63,10 @@ pub struct Config {
     pub replies: ReplyConfig,
     pub budget: BudgetPolicy,
     pub limits: Limits,
+    /// `MODERATION_URL` and its like; none: nobody is asked.
+    pub moderation: Option<ModerationSettings>,
+    /// `EDIT_HISTORY`: `kept`, or by default `none`.
+    pub edit_history: EditHistory,
     /// `STREAM_SECONDS`: how long a response streams before its reader is asked to come again; default 240. It must end
     /// before the function that gives it is ended.
     pub stream_for: Duration,
@@ -201,6 +209,8 @@ impl Config {
             replies: ReplyConfig::read(env)?,
             budget: budget(env)?,
             limits: limits(env)?,
+            moderation: moderation(env)?,
+            edit_history: edit_history(env)?,
             stream_for: env.seconds("STREAM_SECONDS", 240)?,
             cors_origins: env
                 .optional("CORS_ORIGINS")
@@ -337,6 +347,56 @@ fn pusher(env: &Environment<'_>) -> Result<Option<PusherSettings>, ConfigError> 
     Ok(Some(PusherSettings::hosted(app_id, key, secret, &cluster)))
 }
 
+fn moderation(env: &Environment<'_>) -> Result<Option<ModerationSettings>, ConfigError> {
+    let Some(address) = env.optional("MODERATION_URL") else {
+        return Ok(None);
+    };
+    let url = Url::parse(&address)
+        .ok()
+        .filter(|url| ["http", "https"].contains(&url.scheme()));
+    let secret = env.required(
+        "MODERATION_SECRET",
+        "the secret that signs what MODERATION_URL is asked",
+    )?;
+    let kinds = env
+        .optional("MODERATION_KINDS")
+        .unwrap_or_else(|| "direct,channel,assistant,post".into());
+    let kinds = kinds.split(',').map(|kind| {
+        let kind = kind.trim();
+        Kind::parse(kind)
+            .ok_or_else(|| ConfigError(format!("MODERATION_KINDS has {kind:?}, which is no kind of chat.")))
+    });
+    Ok(Some(ModerationSettings {
+        // Not repeated: it may carry a key.
+        url: url.ok_or_else(|| ConfigError("MODERATION_URL is not an http:// or https:// address.".into()))?,
+        secret: SigningSecret::parse(&secret).ok_or_else(|| {
+            ConfigError(format!(
+                "MODERATION_SECRET must be whsec_ and a key in base64, or a text, of {} bytes at least.",
+                SigningSecret::LEAST_BYTES
+            ))
+        })?,
+        timeout: Duration::from_millis(env.parsed("MODERATION_TIMEOUT_MS", 1000)?),
+        on_failure: match env.optional("MODERATION_ON_FAILURE").as_deref() {
+            None | Some("accept") => OnFailure::Accept,
+            Some("reject") => OnFailure::Reject,
+            Some(other) => {
+                return Err(ConfigError(format!(
+                    "MODERATION_ON_FAILURE is {other:?}: use accept or reject."
+                )));
+            }
+        },
+        kinds: kinds.collect::<Result<_, _>>()?,
+    }))
+}
+
+fn edit_history(env: &Environment<'_>) -> Result<EditHistory, ConfigError> {
+    match env.optional("EDIT_HISTORY").as_deref() {
+        None | Some("none") => Ok(EditHistory::None),
+        Some("kept") => Ok(EditHistory::Kept),
+        Some(other) => Err(ConfigError(format!("EDIT_HISTORY is {other:?}: use kept or none."))),
+    }
+}
+
 fn limits(env: &Environment<'_>) -> Result<Limits, ConfigError> {
     let defaults = Limits::default();
     Ok(Limits {
@@ -344,6 +404,8 @@ fn limits(env: &Environment<'_>) -> Result<Limits, ConfigError> {
         metadata_bytes: env.parsed("MAX_METADATA_BYTES", defaults.metadata_bytes)?,
         attachments: env.parsed("MAX_ATTACHMENTS", defaults.attachments)?,
         members: env.parsed("MAX_MEMBERS", defaults.members)?,
+        mentions: env.parsed("MAX_MENTIONS", defaults.mentions)?,
+        emojis: env.parsed("MAX_EMOJIS", defaults.emojis)?,
         ids: env.parsed("MAX_IDS", defaults.ids)?,
         body_bytes: env.parsed("MAX_BODY_BYTES", defaults.body_bytes)?,
         assistant_chats: env.parsed("MAX_ASSISTANT_CHATS", defaults.assistant_chats)?,
@@ -393,9 +455,44 @@ mod tests {
             ("REPLY_ATTEMPTS", "0", "REPLY_ATTEMPTS is 0"),
             ("MODEL_CONTEXT_TOKENS", "100", "leaves no room"),
             ("DATABASE_SCHEMA", "a; drop", "DATABASE_SCHEMA"),
+            ("EDIT_HISTORY", "yes", "EDIT_HISTORY is \"yes\""),
         ] {
             let error = read(&[(name, value)]).expect_err(name).to_string();
             assert!(error.contains(says), "{name}={value}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_moderation_hook_is_all_there_or_not_at_all() {
+        const SECRET: &str = "0123456789abcdef01234567";
+        assert_eq!(
+            read(&[("MODERATION_SECRET", SECRET)]).expect("no hook").moderation,
+            None
+        );
+        let url = ("MODERATION_URL", "https://hook/?key=hush");
+        let settings = read(&[url, ("MODERATION_SECRET", SECRET)]).expect("a hook").moderation;
+        let settings = settings.expect("a hook");
+        assert_eq!(
+            (settings.timeout.as_millis(), settings.on_failure),
+            (1000, OnFailure::Accept)
+        );
+        assert!(settings.kinds.contains(&Kind::Channel) && !settings.kinds.contains(&Kind::Task));
+        for (name, value, says) in [
+            ("MODERATION_URL", "ftp://hook/?key=hush", "MODERATION_URL is not"),
+            ("MODERATION_URL", "hook?key=hush", "MODERATION_URL is not"),
+            ("MODERATION_SECRET", "", "MODERATION_SECRET is not set"),
+            ("MODERATION_SECRET", "hush", "MODERATION_SECRET must be"),
+            ("MODERATION_KINDS", "direct,all", "MODERATION_KINDS has \"all\""),
+            ("MODERATION_TIMEOUT_MS", "-1", "MODERATION_TIMEOUT_MS is \"-1\""),
+            ("MODERATION_ON_FAILURE", "maybe", "MODERATION_ON_FAILURE is \"maybe\""),
+        ] {
+            let error = read(&[(name, value), url, ("MODERATION_SECRET", SECRET)])
+                .expect_err(name)
+                .to_string();
+            assert!(
+                error.contains(says) && !error.contains("hush"),
+                "{name}={value}: {error}"
+            );
         }
     }
 

@@ -6,6 +6,7 @@ use http::StatusCode;
 use serde::Serialize;
 
 use crate::domain::budget::{Exhausted, Subject};
+use crate::moderation::Refused;
 use crate::store;
 
 /// Where in the request something is wrong, and what.
@@ -52,6 +53,14 @@ pub enum Error {
     Unauthenticated(&'static str),
     #[error("at most {limit} active assistant chats")]
     TooManyChats { limit: i32 },
+    #[error("at most {limit} different emojis")]
+    TooManyReactions { limit: i32 },
+    #[error("refused by the moderation hook")]
+    MessageRefused(Refused),
+    #[error("the moderation hook did not judge")]
+    ModerationUnavailable,
+    #[error("one of the two has blocked the other")]
+    Blocked,
     #[error("forbidden: {0}")]
     Forbidden(&'static str),
     #[error("not found: {0}")]
@@ -94,6 +103,9 @@ pub struct Problem {
     pub retryable: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
+    /// The moderation hook's own word for why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
     /// How the budget stands that has no room.
     #[serde(flatten)]
     pub quota: Option<Quota>,
@@ -147,6 +159,31 @@ impl Error {
                 StatusCode::FORBIDDEN,
                 format!("You may have at most {limit} active assistant chats. Archive or delete one first."),
             ),
+            Self::TooManyReactions { limit } => (
+                "too-many-reactions",
+                "Too many reactions",
+                StatusCode::CONFLICT,
+                format!("A message may have at most {limit} different reactions."),
+            ),
+            Self::MessageRefused(refused) => (
+                "message-refused",
+                "The message was refused",
+                StatusCode::UNPROCESSABLE_ENTITY,
+                refused.reason.clone(),
+            ),
+            Self::ModerationUnavailable => (
+                "moderation-unavailable",
+                "Messages cannot be checked right now",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "What you write cannot be checked right now, so it was not accepted. Please try again.".to_owned(),
+            ),
+            Self::Blocked => (
+                "blocked",
+                "Not possible with this person",
+                StatusCode::FORBIDDEN,
+                // Not who has blocked whom: that is nobody's business but theirs.
+                "You can't message this person.".to_owned(),
+            ),
             Self::Forbidden(why) => ("forbidden", "Not allowed", StatusCode::FORBIDDEN, (*why).to_owned()),
             Self::NotFound(what) => (
                 "not-found",
@@ -196,9 +233,17 @@ impl Error {
             request_id: request_id.to_owned(),
             retryable: matches!(
                 self,
-                Self::Unavailable(_) | Self::Internal(_) | Self::ReplyRunning | Self::QuotaExceeded(_)
+                Self::Unavailable(_)
+                    | Self::Internal(_)
+                    | Self::ModerationUnavailable
+                    | Self::ReplyRunning
+                    | Self::QuotaExceeded(_)
             ),
             errors,
+            code: match self {
+                Self::MessageRefused(refused) => refused.code.clone(),
+                _ => None,
+            },
             quota: match self {
                 Self::QuotaExceeded(exhausted) => Some(Quota {
                     subject: exhausted.subject,

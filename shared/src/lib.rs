@@ -11,6 +11,7 @@ pub mod error;
 pub mod faults;
 pub mod http;
 pub mod models;
+pub mod moderation;
 pub mod parameters;
 pub mod queue;
 pub mod store;

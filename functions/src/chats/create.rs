@@ -73,6 +73,7 @@ async fn open_direct(app: &App, caller: &Caller, title: Option<&Title>, members:
     match app.store.open_direct_chat(&caller.id, other).await? {
         DirectChat::Known(chat_id) => Ok((chat_id, None)),
         DirectChat::Opened { chat_id, audience } => Ok((chat_id, Some(audience))),
+        DirectChat::Blocked => Err(Error::Blocked),
         DirectChat::NoSuchPerson => Err(Error::NotFound("person")),
     }
 }

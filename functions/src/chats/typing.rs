@@ -4,6 +4,7 @@ use shared::app::App;
 use shared::domain::event::{Event, Outgoing};
 use shared::error::Error;
 use shared::http::{Request, Response, Result, no_content};
+use shared::store::blocks::TypingAudience;
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
     let caller = request.caller(&app).await?;
@@ -14,12 +15,11 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
         .unwrap_or(true);
     fields.finish()?;
 
-    let mut audience = app
-        .store
-        .audience(&caller.id, chat_id)
-        .await?
-        .ok_or(Error::NotFound("chat"))?;
-    audience.retain(|member| *member != caller.id);
+    let audience = match app.store.typing_audience(&caller.id, chat_id).await? {
+        TypingAudience::Members(others) => others,
+        TypingAudience::Blocked => return Err(Error::Blocked),
+        TypingAudience::NoSuchChat => return Err(Error::NotFound("chat")),
+    };
     app.delivery
         .publish(&[Outgoing {
             event: Event::typing(chat_id, &caller.id, is_typing),

@@ -9,12 +9,14 @@ use shared::error::Error;
 use shared::http::{Response, Result, ok};
 use shared::store::messages::Change;
 
+use super::mentions::not_members;
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct MessageChanged {
-    message: Message,
+pub(super) struct MessageChanged {
+    pub message: Message,
     /// `null`: Pusher is not configured, or nothing changed.
-    pusher_sent: Option<bool>,
+    pub pusher_sent: Option<bool>,
 }
 
 pub(super) async fn answer(app: &App, change: Change) -> Result<Response> {
@@ -41,6 +43,8 @@ pub(super) async fn answer(app: &App, change: Change) -> Result<Response> {
             })
         }
         Change::NotYours => Err(Error::Forbidden("Only who sent a message can change it.")),
+        Change::NotMembers(places) => Err(not_members(&places)),
+        Change::Blocked => Err(Error::Blocked),
         Change::NoSuchMessage => Err(Error::NotFound("message")),
     }
 }

@@ -4,4 +4,8 @@ mod change;
 pub mod delete;
 pub mod edit;
 pub mod list;
+mod mentions;
+mod moderated;
+pub mod react;
 pub mod send;
+pub mod versions;

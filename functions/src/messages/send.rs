@@ -13,6 +13,8 @@ use shared::faults;
 use shared::http::{Fields, Request, Response, Result, created, event_stream, ok, parsed};
 use shared::store::messages::{SendOutcome, Sent};
 
+use super::mentions::{named, not_members};
+use super::moderated::{Saying, moderated};
 use crate::replies::stream::{Streamed, stream};
 use crate::replies::terms::terms;
 
@@ -32,6 +34,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     let wants_stream = request.accepts_event_stream();
     let claim_for = wants_stream.then_some(app.config.replies.lease);
 
+    moderated(&app, &sender.id, chat_id, Saying::New(&draft)).await?;
     let terms = terms(&app, sender.org_id.as_deref());
     let sent = match app
         .store
@@ -45,6 +48,8 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
                 "replyTo must be a message of this chat",
             )]));
         }
+        SendOutcome::NotMembers(strangers) => return Err(not_members(&strangers)),
+        SendOutcome::Blocked => return Err(Error::Blocked),
         SendOutcome::Busy => return Err(Error::ReplyRunning),
         SendOutcome::Exhausted(exhausted) => return Err(Error::QuotaExceeded(exhausted)),
         SendOutcome::NoSuchChat => return Err(Error::NotFound("chat")),
@@ -103,12 +108,14 @@ fn draft(mut fields: Fields, app: &App) -> Result<Draft> {
     let reply_to = fields.optional("replyTo", |text: String| {
         MessageId::parse(&text).ok_or_else(|| "must be the id of a message, a UUID".to_owned())
     });
+    let mentions = fields.list("mentions", limits.mentions, named());
     let attachments = fields.objects("attachments", limits.attachments, attachment);
     fields.finish()?;
     Ok(Draft {
         client_id: parsed(client_id),
         content: parsed(content),
         attachments,
+        mentions,
         reply_to,
         metadata: metadata.unwrap_or_default(),
     })

@@ -1,4 +1,6 @@
-//! People: `/api/me`, `/api/me/presence`.
+//! People: `/api/me`, `/api/me/presence`, `/api/people`.
 
+pub mod block;
+pub mod blocked;
 pub mod me;
 pub mod presence;

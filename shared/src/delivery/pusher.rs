@@ -6,7 +6,7 @@ mod channel;
 mod pointer;
 mod sign;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod webhook;
 
 use std::fmt;

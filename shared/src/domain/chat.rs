@@ -51,6 +51,8 @@ pub struct Chat {
     pub last_seq: Seq,
     pub last_message: Option<Message>,
     pub unread_count: i64,
+    /// How often I am named in what I have not read; 100 stands for as many or more.
+    pub unread_mentions: i64,
     pub read_seq: Seq,
     pub muted: bool,
     pub archived: bool,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::ids::{ChatId, MessageId, Seq, UserId};
-use super::message::{Message, words};
+use super::message::{Message, Reacting, words};
 use super::reply::{Failure, ReplyState};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,6 +161,27 @@ impl Event {
             seq: Some(message.changed_seq),
             at: message.deleted_at.or(message.edited_at),
             ..Self::message_created(message)
+        }
+    }
+
+    /// Somebody has reacted to a message, or took it back: with all reactions that the message has now.
+    #[must_use]
+    pub fn reaction_changed(
+        message: &Message,
+        person: &UserId,
+        emoji: &str,
+        reacting: Reacting,
+        at: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            event_type: EventType::ReactionChanged,
+            chat_id: message.chat_id,
+            seq: Some(message.changed_seq),
+            at: Some(at),
+            data: json!({
+                "messageId": message.id, "reactions": message.reactions,
+                "userId": person, "emoji": emoji, "isAdded": reacting == Reacting::Add,
+            }),
         }
     }
 

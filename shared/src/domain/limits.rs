@@ -11,6 +11,10 @@ pub struct Limits {
     pub attachments: usize,
     /// Members of a channel.
     pub members: usize,
+    /// People named in a message.
+    pub mentions: usize,
+    /// Different emojis of a message.
+    pub emojis: i32,
     /// Ids in one call.
     pub ids: usize,
     /// Bytes of a request's body; more than any valid request needs.
@@ -26,6 +30,8 @@ impl Default for Limits {
             metadata_bytes: 16 * 1024,
             attachments: 10,
             members: 256,
+            mentions: 50,
+            emojis: 20,
             ids: 100,
             body_bytes: 256 * 1024,
             assistant_chats: 5,

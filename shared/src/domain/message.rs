@@ -93,7 +93,11 @@ pub struct Message {
     pub content: String,
     pub metadata: Value,
     pub attachments: Value,
+    /// Who is named; each is a member.
+    pub mentions: Vec<UserId>,
     pub reply_to: Option<MessageId>,
+    /// What it replies to, as that is now.
+    pub reply_preview: Option<ReplyPreview>,
     pub reactions: Vec<Reaction>,
     pub usage: Option<Usage>,
     pub created_at: DateTime<Utc>,
@@ -103,11 +107,30 @@ pub struct Message {
     pub version: i32,
 }
 
+/// As much of a message as a reply to it shows. A deleted one has no content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplyPreview {
+    pub id: MessageId,
+    pub sender_id: Option<String>,
+    pub role: String,
+    /// Its first 200 characters.
+    pub content: String,
+    pub deleted_at: Option<DateTime<Utc>>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Reaction {
     pub emoji: String,
     pub user_ids: Vec<String>,
+}
+
+/// What somebody does with a reaction of theirs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reacting {
+    Add,
+    Remove,
 }
 
 /// What an answer cost, as the provider counted.
@@ -126,8 +149,43 @@ pub struct Draft {
     pub client_id: ClientId,
     pub content: Content,
     pub attachments: Vec<Attachment>,
+    pub mentions: Vec<UserId>,
     pub reply_to: Option<MessageId>,
     pub metadata: Metadata,
+}
+
+/// What a message is to say from now on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Edit {
+    pub content: Content,
+    /// `None` leaves them as they are.
+    pub mentions: Option<Vec<UserId>>,
+}
+
+/// What becomes of what a message said before an edit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EditHistory {
+    None,
+    /// It stays, for its sender and for those who run the channel.
+    Kept,
+}
+
+/// What a message said before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all(serialize = "camelCase"))]
+pub struct MessageVersion {
+    /// 1 is what it said first.
+    pub version: i32,
+    pub role: String,
+    #[serde(rename = "type")]
+    pub message_type: String,
+    pub content: String,
+    pub metadata: Value,
+    pub usage: Option<Usage>,
+    /// What replaced it: `edited` or `regenerated`.
+    pub reason: String,
+    pub created_at: DateTime<Utc>,
+    pub replaced_at: DateTime<Utc>,
 }
 
 /// Something shown with a message.

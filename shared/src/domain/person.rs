@@ -13,6 +13,14 @@ pub struct Person {
     pub image: Option<String>,
 }
 
+/// Somebody whom a person has blocked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BlockedPerson {
+    pub user: Person,
+    pub blocked_at: DateTime<Utc>,
+}
+
 /// Who calls, as the verified token says. Nothing in a body or query can change it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {

@@ -122,6 +122,42 @@ impl MimeType {
     }
 }
 
+/// What one reacts with: an emoji of Unicode in its one fully-qualified spelling, or a site's own by `:name:`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Emoji(String);
+
+impl Emoji {
+    /// Of a site's own, without its colons.
+    pub const MAX_NAME_CHARS: usize = 32;
+
+    pub fn parse(text: &str) -> Result<Self, Refusal> {
+        // A heart with its variation selector and one without are the same reaction.
+        if let Some(known) = emojis::get(text) {
+            return Ok(Self(known.as_str().to_owned()));
+        }
+        let name = text.strip_prefix(':').and_then(|text| text.strip_suffix(':'));
+        let is_name = |name: &str| {
+            (1..=Self::MAX_NAME_CHARS).contains(&name.len())
+                && name
+                    .chars()
+                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-+".contains(c))
+        };
+        match name {
+            Some(name) if is_name(name) => Ok(Self(text.to_owned())),
+            _ => Err(format!(
+                "must be one emoji, or a name such as :party_parrot: of at most {} characters",
+                Self::MAX_NAME_CHARS
+            )),
+        }
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 fn short(text: &str, max_chars: usize) -> Result<String, Refusal> {
     let text = without_nul(text)?;
     let length = text.chars().count();
@@ -205,6 +241,29 @@ mod tests {
         assert!(MimeType::parse("image/svg+xml").is_ok());
         for bad in ["image", "image/", "/png", "image/png; q=1", "a/b/c"] {
             assert!(MimeType::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_reaction_is_one_emoji_in_one_spelling_or_a_name() {
+        for (text, emoji) in [
+            ("👍", "👍"),
+            ("👍🏽", "👍🏽"),
+            ("❤", "❤\u{fe0f}"),
+            ("❤\u{fe0f}", "❤\u{fe0f}"),
+            ("👩\u{200d}🚀", "👩\u{200d}🚀"),
+            ("🇩🇪", "🇩🇪"),
+            ("1\u{fe0f}\u{20e3}", "1\u{fe0f}\u{20e3}"),
+            (":party_parrot:", ":party_parrot:"),
+        ] {
+            assert_eq!(Emoji::parse(text).map(|emoji| emoji.0), Ok(emoji.to_owned()), "{text}");
+        }
+        let long = format!(":{}:", "a".repeat(33));
+        for bad in [
+            "", "a", "1", "👍👍", "👍 ", "👍a", "\u{200d}", "\u{fe0f}", "🏽🏽", "::", ":", ":A:", ":a b:", ":é:",
+            ":a\0:", "a:b", &long,
+        ] {
+            assert!(Emoji::parse(bad).is_err(), "{bad:?}");
         }
     }
 

@@ -99,9 +99,15 @@ impl Fields {
         }
     }
 
+    /// Whether a field is there and not null.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.object.get(name).is_some_and(|value| !value.is_null())
+    }
+
     /// Says that a list must be there, which [`Fields::list`] alone would take for empty.
     pub fn require(&mut self, name: &str) {
-        if self.object.get(name).is_none_or(Value::is_null) {
+        if !self.has(name) {
             self.refuse(name, "is required".into());
         }
     }

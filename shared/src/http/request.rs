@@ -3,13 +3,15 @@
 use std::borrow::Cow;
 
 use lambda_http::RequestExt;
+use lambda_http::http::Method;
 use lambda_http::http::header::{ACCEPT, AUTHORIZATION, HeaderName, IF_NONE_MATCH};
 
 use super::{Fields, Result};
 use crate::app::App;
-use crate::domain::ids::{ChatId, MessageId, Seq};
+use crate::domain::ids::{ChatId, MessageId, Seq, UserId};
 use crate::domain::limits::PageSize;
 use crate::domain::person::Caller;
+use crate::domain::text::Emoji;
 use crate::error::{Error, FieldError};
 
 #[derive(Debug)]
@@ -70,6 +72,22 @@ impl Request {
 
     pub fn message_id(&self) -> Result<MessageId> {
         self.path_id("messageId", MessageId::parse)
+    }
+
+    /// Whom the path names.
+    pub fn user_id(&self) -> Result<UserId> {
+        UserId::parse(&self.path("userId"))
+            .ok_or_else(|| Error::Invalid(vec![FieldError::parameter("userId", "must be the id of a person")]))
+    }
+
+    /// What one reacts with; an emoji comes percent-encoded.
+    pub fn emoji(&self) -> Result<Emoji> {
+        Emoji::parse(&self.path("emoji"))
+            .map_err(|refusal| Error::Invalid(vec![FieldError::parameter("emoji", refusal)]))
+    }
+
+    pub fn method(&self) -> &Method {
+        self.inner.method()
     }
 
     fn path_id<T>(&self, name: &'static str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T> {

@@ -31,7 +31,12 @@ pub struct ChatPage {
 #[derive(Debug, PartialEq, Eq)]
 pub enum DirectChat {
     Known(ChatId),
-    Opened { chat_id: ChatId, audience: Vec<UserId> },
+    Opened {
+        chat_id: ChatId,
+        audience: Vec<UserId>,
+    },
+    /// One of the two has blocked the other.
+    Blocked,
     NoSuchPerson,
 }
 
@@ -70,7 +75,7 @@ macro_rules! chats_of_member {
             )
             select
                 id as "id!", kind as "kind!", title, post_id, task_id, last_seq as "last_seq!",
-                unread_count as "unread_count!", read_seq as "read_seq!", muted as "muted!", archived as "archived!",
+                unread_count as "unread_count!", mentions_after(id, read_seq, $1) as "unread_mentions!", read_seq as "read_seq!", muted as "muted!", archived as "archived!",
                 created_at as "created_at!", updated_at as "updated_at!", last_message_at, active_at as "active_at!",
                 (
                     select message_json(last) from messages last
@@ -177,7 +182,8 @@ impl Store {
                 insert into chats (id, kind, direct_low, direct_high)
                 select $3, 'direct', $4, $5
                 from people
-                where id = $2 and not exists (select 1 from known) and (select acting_as($1))
+                where id = $2 and not exists (select 1 from known) and not blocked_between($4, $5)
+                    and (select acting_as($1))
                 returning id
             ),
             joined as (
@@ -192,7 +198,9 @@ impl Store {
                 from (select count(*) as people from joined) as pair
                 where pair.people > 0
             )
-            select (select id from known) as known, array(select user_id from told) as "audience!: Vec<String>"
+            select
+                (select id from known) as known, array(select user_id from told) as "audience!: Vec<String>",
+                blocked_between($4, $5) as "is_blocked!"
             "#,
             me.as_str(),
             other.as_str(),
@@ -204,6 +212,7 @@ impl Store {
         .await?;
         Ok(match row.known {
             Some(known) => Ok(DirectChat::Known(known.into())),
+            None if row.is_blocked => Ok(DirectChat::Blocked),
             None if row.audience.is_empty() => Ok(DirectChat::NoSuchPerson),
             None => row
                 .audience

@@ -13,6 +13,7 @@ use super::rows::{MessageRow, seq, user_id, word};
 use super::{Doing, Result, Store};
 use crate::domain::event::{Event, EventType};
 use crate::domain::ids::{ChatId, MessageId, UserId};
+use crate::domain::message::Reacting;
 use crate::domain::reply::{Failure, ReplyState, RunningReply};
 
 /// What a person's inbox holds after a cursor.
@@ -51,6 +52,15 @@ struct ReadRow {
     read_seq: i64,
     /// Null where a position was repaired of somebody who never read.
     read_at: Option<DateTime<Utc>>,
+}
+
+/// The `data` of a `reaction.changed`; which reactions there are now is read from the message.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ReactionRow {
+    user_id: String,
+    emoji: String,
+    is_added: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -175,7 +185,13 @@ fn told(row: NewsRow) -> Result<Vec<Event>> {
     let Some(message) = row.message else {
         return Ok(match (event_type, row.data) {
             // Its chat is gone; `chat.deleted` follows.
-            (EventType::MessageCreated | EventType::MessageUpdated | EventType::MessageDeleted, _) => Vec::new(),
+            (
+                EventType::MessageCreated
+                | EventType::MessageUpdated
+                | EventType::MessageDeleted
+                | EventType::ReactionChanged,
+                _,
+            ) => Vec::new(),
             (EventType::Read, Some(data)) => {
                 let text = data.to_string();
                 let read: ReadRow = word("read position", &text, |text| serde_json::from_str(text).ok())?;
@@ -193,6 +209,25 @@ fn told(row: NewsRow) -> Result<Vec<Event>> {
         });
     };
     let message = message.try_into()?;
+    if event_type == EventType::ReactionChanged {
+        let text = row.data.unwrap_or_default().to_string();
+        let reaction: ReactionRow = word("reaction", &text, |text| serde_json::from_str(text).ok())?;
+        let reacting = if reaction.is_added {
+            Reacting::Add
+        } else {
+            Reacting::Remove
+        };
+        return Ok(vec![Event {
+            seq: row.seq.map(seq).transpose()?,
+            ..Event::reaction_changed(
+                &message,
+                &user_id(&reaction.user_id)?,
+                &reaction.emoji,
+                reacting,
+                row.created_at,
+            )
+        }]);
+    }
     let mut events = vec![Event {
         event_type,
         seq: row.seq.map(seq).transpose()?,

@@ -13,10 +13,9 @@ use crate::domain::budget::Exhausted;
 use crate::domain::chat::Kind;
 use crate::domain::ids::{ChatId, Fence, JobId, MessageId, Seq, UserId};
 use crate::domain::limits::PageSize;
-use crate::domain::message::{Draft, Message, MessageType, Role, Status};
+use crate::domain::message::{Draft, Edit, EditHistory, Message, MessageType, ReplyPreview, Role, Status};
 use crate::domain::person::Caller;
 use crate::domain::reply::{Claim, ReplyHandle, ReplyState, Terms, Wake};
-use crate::domain::text::Content;
 use crate::domain::tokens;
 
 /// A send that keeps losing races has met 2 at most: its own twin, and a reply that began meanwhile.
@@ -28,6 +27,10 @@ pub enum SendOutcome {
     Sent(Box<Sent>),
     /// `replyTo` names no message of this chat.
     NothingToReplyTo,
+    /// It names people who are not in the chat, or anybody at all in a chat with the AI: which of its mentions, from 1 on.
+    NotMembers(Vec<i64>),
+    /// One of the two of a direct chat has blocked the other.
+    Blocked,
     /// A reply is running, and the terms say that it is not waited for.
     Busy,
     /// There is no budget for a reply; nothing is stored.
@@ -65,6 +68,10 @@ pub enum Change {
     },
     /// It is in the chat, but somebody else's.
     NotYours,
+    /// An edit is something new to say, and one of the two of a direct chat has blocked the other.
+    Blocked,
+    /// The same as of a send.
+    NotMembers(Vec<i64>),
     NoSuchMessage,
 }
 
@@ -143,7 +150,13 @@ impl Store {
                     $8::uuid is null or exists (select 1 from messages where chat_id = $2 and id = $8) as may_reply_to,
                     case c.kind when 'post' then $16::bigint else $15::bigint end as instruction,
                     case c.kind when 'post' then $18::bigint else $17::bigint end as output,
-                    case c.kind when 'post' then $20::bigint else $19::bigint end as context
+                    case c.kind when 'post' then $20::bigint else $19::bigint end as context,
+                    c.kind = 'direct' and blocked_between(c.direct_low, c.direct_high) as is_blocked,
+                    array(
+                        select place from unnest($26::text[]) with ordinality as named (user_id, place)
+                        where c.kind not in ('direct', 'channel')
+                            or not exists (select 1 from members where chat_id = $2 and user_id = named.user_id)
+                    ) as strangers
                 from members m
                 join chats c on c.id = m.chat_id
                 where m.chat_id = $2 and m.user_id = $1 and (select acting_as($1))
@@ -162,7 +175,8 @@ impl Store {
                     member.output, $23, $24, $25
                 ) as refusal
                 from member
-                where member.is_answered and member.may_reply_to and not exists (select 1 from known)
+                where member.is_answered and member.may_reply_to and member.strangers = '{}'
+                    and not exists (select 1 from known)
             ),
             taken as (
                 update chats c
@@ -170,18 +184,24 @@ impl Store {
                     last_message_at = now(), active_at = now()
                 from member
                 left join admitted on true
-                where c.id = member.id and member.may_reply_to and not exists (select 1 from known)
+                where c.id = member.id and member.may_reply_to and not member.is_blocked
+                    and member.strangers = '{}' and not exists (select 1 from known)
                     and admitted.refusal is null and (select acting_as($1))
                 returning c.id, c.kind, c.last_seq, c.last_number
             ),
             stored as (
                 insert into messages (
                     chat_id, seq, id, number, changed_seq, role, sender_id, client_id, content, metadata, attachments,
-                    reply_to
+                    reply_to, mentions
                 )
-                select id, last_seq, $3, last_number, last_seq, 'user', $1, $4, $5, $6, $7, $8
+                select id, last_seq, $3, last_number, last_seq, 'user', $1, $4, $5, $6, $7, $8, $26
                 from taken
                 returning seq, metadata, attachments, created_at
+            ),
+            mentioned as (
+                insert into mentions (chat_id, user_id, seq)
+                select id, named, last_seq from taken cross join unnest($26::text[]) as named
+                where named <> $1
             ),
             halted as (
                 -- What this message replaces: a reply that waits is stopped here, one that is being written by its writer.
@@ -250,7 +270,12 @@ impl Store {
                 where (select count(*) from told) > 0
             )
             select
-                member.may_reply_to as "may_reply_to!",
+                member.may_reply_to as "may_reply_to!", member.is_blocked as "is_blocked!",
+                member.strangers as "strangers!: Vec<i64>",
+                (
+                    select reply_preview(original) from messages original
+                    where original.chat_id = $2 and original.id = $8
+                ) as "reply_preview: Json<ReplyPreview>",
                 admitted.refusal as "refusal?: Json<Refused>",
                 stored.seq as "seq?", stored.metadata as "metadata?", stored.attachments as "attachments?",
                 stored.created_at as "created_at?",
@@ -297,6 +322,7 @@ impl Store {
             terms.budget.person_limit,
             terms.budget.organisation_limit,
             terms.budget.period.word(),
+            &texts(&draft.mentions) as &[&str],
         )
         .fetch_optional(&self.pool)
         .await?;
@@ -331,7 +357,9 @@ impl Store {
                     content: draft.content.as_str().to_owned(),
                     metadata,
                     attachments,
+                    mentions: draft.mentions.clone(),
                     reply_to: draft.reply_to,
+                    reply_preview: row.reply_preview.map(|preview| preview.0),
                     reactions: Vec::new(),
                     usage: None,
                     created_at,
@@ -340,6 +368,8 @@ impl Store {
                     version: 1,
                 },
                 (None, Some(known)) => known.0.try_into()?,
+                (None, None) if !row.strangers.is_empty() => return Ok(Some(SendOutcome::NotMembers(row.strangers))),
+                (None, None) if row.is_blocked => return Ok(Some(SendOutcome::Blocked)),
                 (None, None) if row.may_reply_to => return Ok(Some(SendOutcome::NoSuchChat)),
                 (None, None) => return Ok(Some(SendOutcome::NothingToReplyTo)),
             };
@@ -392,14 +422,15 @@ impl Store {
         me: &UserId,
         chat: ChatId,
         message: MessageId,
-        content: &Content,
+        edit: &Edit,
+        history: EditHistory,
     ) -> Result<Change> {
-        self.change_message(me, chat, message, Some(content)).await
+        self.change_message(me, chat, message, Some(edit), history).await
     }
 
     /// Empties an own message; it keeps its place. For whoever had not read it, it is not unread any more.
     pub async fn delete_message(&self, me: &UserId, chat: ChatId, message: MessageId) -> Result<Change> {
-        self.change_message(me, chat, message, None).await
+        self.change_message(me, chat, message, None, EditHistory::None).await
     }
 
     /// One statement: the chat's row is locked first, as by a send, then the members, then the inboxes. A message that is
@@ -409,12 +440,21 @@ impl Store {
         me: &UserId,
         chat: ChatId,
         message: MessageId,
-        content: Option<&Content>,
+        edit: Option<&Edit>,
+        history: EditHistory,
     ) -> Result<Change> {
+        let mentions = edit.and_then(|edit| edit.mentions.as_deref()).map(texts);
         let row = sqlx::query!(
             r#"
             with place as materialized (
-                select c.id
+                select
+                    c.id,
+                    $4::text is not null and c.kind = 'direct' and blocked_between(c.direct_low, c.direct_high) as is_blocked,
+                    array(
+                        select place from unnest($5::text[]) with ordinality as named (user_id, place)
+                        where c.kind not in ('direct', 'channel')
+                            or not exists (select 1 from members where chat_id = $2 and user_id = named.user_id)
+                    ) as strangers
                 from chats c
                 where c.id = $2 and (select acting_as($1))
                     and exists (select 1 from members where chat_id = $2 and user_id = $1)
@@ -424,7 +464,9 @@ impl Store {
                 -- Locked after its chat, it is read as it is now: no seq is taken for a change that another made first.
                 select
                     m.chat_id, m.seq, m.sender_id is not distinct from $1 and m.role = 'user' as is_own,
-                    m.deleted_at is not null as is_deleted, m.content
+                    m.deleted_at is not null as is_deleted, m.content, m.mentions, place.is_blocked,
+                    place.strangers, m.id, m.version, m.role, m.type, m.metadata, m.usage,
+                    coalesce(m.edited_at, m.created_at) as written_at
                 from messages m
                 join place on place.id = m.chat_id
                 where m.id = $3 and (select acting_as($1))
@@ -435,8 +477,18 @@ impl Store {
                 set last_seq = c.last_seq + 1
                 from named
                 where c.id = named.chat_id and named.is_own and not named.is_deleted
-                    and ($4::text is null or named.content <> $4) and (select acting_as($1))
+                    and not named.is_blocked and named.strangers = '{}'
+                    and ($4::text is null or named.content <> $4 or named.mentions <> coalesce($5, named.mentions))
+                    and (select acting_as($1))
                 returning c.id, c.last_seq, named.seq
+            ),
+            kept as (
+                insert into message_versions (
+                    message_id, version, role, type, content, metadata, usage, reason, created_at
+                )
+                select id, version, role, type, content, metadata, usage, 'edited', written_at
+                from named
+                where $6 and $4::text is not null and exists (select 1 from taken)
             ),
             changed as (
                 update messages m
@@ -444,7 +496,9 @@ impl Store {
                     edited_at = case when $4::text is null then m.edited_at else now() end,
                     deleted_at = case when $4::text is null then now() end,
                     metadata = case when $4::text is null then '{}' else m.metadata end,
-                    attachments = case when $4::text is null then '[]' else m.attachments end
+                    attachments = case when $4::text is null then '[]' else m.attachments end,
+                    mentions = case when $4::text is null then '{}' else coalesce($5, m.mentions) end,
+                    version = case when $4::text is null then m.version else m.version + 1 end
                 from taken
                 where m.chat_id = taken.id and m.seq = taken.seq and m.deleted_at is null and (select acting_as($1))
                 returning m.chat_id, m.seq, m.id, m as message
@@ -460,6 +514,12 @@ impl Store {
                 where $4::text is null and r.chat_id = changed.chat_id and r.prompt_seq = changed.seq
                     and r.state in ('queued', 'streaming') and (select acting_as($1))
                 returning r.id, r.state
+            ),
+            stripped as materialized (
+                select strip_message(chat_id, seq, id) from changed where $4::text is null
+            ),
+            named_anew as materialized (
+                select name_people(chat_id, seq, $5, $1) from changed where $5 is not null
             ),
             dropped as (
                 delete from jobs using halted
@@ -483,6 +543,7 @@ impl Store {
                 ) as user_id
                 from taken
                 where (select count(*) from changed) > 0 and (select count(*) from uncounted) >= 0
+                    and (select count(*) from stripped) >= 0 and (select count(*) from named_anew) >= 0
             ),
             told_of_the_end as materialized (
                 select tell(taken.id, null, 'reply.ended', null, jsonb_build_object(
@@ -506,7 +567,8 @@ impl Store {
                     order by waiting.prompt_seq
                     limit 1
                 ) as "next_job?",
-                named.is_own as "is_own!", named.is_deleted as "is_deleted!",
+                named.is_own as "is_own!", named.is_deleted as "is_deleted!", named.is_blocked as "is_blocked!",
+                named.strangers as "strangers!: Vec<i64>",
                 coalesce(
                     (select message_json(message) from changed),
                     (select message_json(m) from messages m where m.chat_id = $2 and m.seq = named.seq)
@@ -517,7 +579,9 @@ impl Store {
             me.as_str(),
             chat.uuid(),
             message.uuid(),
-            content.map(Content::as_str),
+            edit.map(|edit| edit.content.as_str()),
+            mentions.as_deref() as Option<&[&str]>,
+            history == EditHistory::Kept,
         )
         .fetch_optional(&self.pool)
         .await
@@ -525,7 +589,9 @@ impl Store {
         Ok(match row {
             None => Change::NoSuchMessage,
             Some(row) if !row.is_own => Change::NotYours,
-            Some(row) if row.is_deleted && content.is_some() => Change::NoSuchMessage,
+            Some(row) if row.is_deleted && edit.is_some() => Change::NoSuchMessage,
+            Some(row) if row.is_blocked => Change::Blocked,
+            Some(row) if !row.strangers.is_empty() => Change::NotMembers(row.strangers),
             Some(row) => Change::Made {
                 message: Box::new(row.message.0.try_into()?),
                 audience: row.audience.iter().map(|id| user_id(id)).collect::<Result<_>>()?,
@@ -619,6 +685,10 @@ impl Store {
 struct PageRow {
     last_seq: i64,
     messages: Json<Vec<MessageRow>>,
+}
+
+fn texts(people: &[UserId]) -> Vec<&str> {
+    people.iter().map(UserId::as_str).collect()
 }
 
 /// SQS delays in whole seconds; a wake-up a moment late finds the lease over.

@@ -60,17 +60,23 @@ impl Store {
         Ok(())
     }
 
-    /// Me and my unread total, by arithmetic over my memberships (members_user, chats_pkey): no message is read.
+    /// Me and my unread total, by arithmetic over my memberships (members_user, chats_pkey): no message is read. Of a muted
+    /// chat, only messages that name me count (mentions_pkey).
     pub async fn me(&self, me: &UserId) -> Result<Option<Me>> {
         let row = sqlx::query!(
             r#"
             select
                 p.id, p.name, p.image,
                 (
-                    select coalesce(sum(c.last_number - m.read_number - m.uncounted), 0)::bigint
+                    select coalesce(sum(
+                        case
+                            when m.muted then mentions_after(m.chat_id, m.read_seq, m.user_id)
+                            else c.last_number - m.read_number - m.uncounted
+                        end
+                    ), 0)::bigint
                     from members m
                     join chats c on c.id = m.chat_id
-                    where m.user_id = p.id and not m.muted
+                    where m.user_id = p.id
                 ) as "unread_total!"
             from people p
             where p.id = $1 and (select acting_as($1))

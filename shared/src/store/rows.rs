@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{Error, Result};
 use crate::domain::chat::{Chat, Kind, Member, MemberRole};
 use crate::domain::ids::{Seq, UserId};
-use crate::domain::message::{Message, MessageType, Reaction, Role, Status, Usage};
+use crate::domain::message::{Message, MessageType, Reaction, ReplyPreview, Role, Status, Usage};
 use crate::domain::person::Person;
 use crate::domain::unread::UnreadMessage;
 
@@ -48,7 +48,9 @@ pub(super) struct MessageRow {
     content: String,
     metadata: Value,
     attachments: Value,
+    mentions: Vec<String>,
     reply_to: Option<Uuid>,
+    reply_preview: Option<ReplyPreview>,
     usage: Option<Usage>,
     reactions: Vec<Reaction>,
     created_at: DateTime<Utc>,
@@ -74,7 +76,9 @@ impl TryFrom<MessageRow> for Message {
             content: row.content,
             metadata: row.metadata,
             attachments: row.attachments,
+            mentions: row.mentions.iter().map(|id| user_id(id)).collect::<Result<_>>()?,
             reply_to: row.reply_to.map(Into::into),
+            reply_preview: row.reply_preview,
             reactions: row.reactions,
             usage: row.usage,
             created_at: row.created_at,
@@ -129,6 +133,7 @@ pub(super) struct ChatRow {
     pub last_seq: i64,
     pub last_message: Option<Json<MessageRow>>,
     pub unread_count: i64,
+    pub unread_mentions: i64,
     pub read_seq: i64,
     pub muted: bool,
     pub archived: bool,
@@ -163,6 +168,7 @@ impl ChatRow {
             last_seq: seq(self.last_seq)?,
             last_message: self.last_message.map(|row| row.0.try_into()).transpose()?,
             unread_count: self.unread_count,
+            unread_mentions: self.unread_mentions,
             read_seq: seq(self.read_seq)?,
             muted: self.muted,
             archived: self.archived,

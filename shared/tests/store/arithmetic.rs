@@ -7,13 +7,13 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use shared::domain::chat::Kind;
 use shared::domain::ids::{ChatId, MessageId};
+use shared::domain::message::EditHistory;
 use shared::domain::person::Caller;
-use shared::domain::text::Content;
 use shared::store::messages::Change;
 use sqlx::{Executor, PgPool};
 use uuid::Uuid;
 
-use crate::world::{LEASE, Random, World, draft};
+use crate::world::{LEASE, Random, World, draft, edit};
 
 const PEOPLE: [&str; 5] = ["anna", "ben", "cleo", "dan", "eve"];
 const TASKS: usize = 12;
@@ -133,11 +133,11 @@ async fn act(world: &World, people: &[Caller], places: &[Place], random: &mut Ra
             } else {
                 person
             };
-            let content = Content::parse(&format!("changed {dice}"), usize::MAX).unwrap();
+            let changed = edit(&format!("changed {dice}"));
             let change = if dice < 80 {
                 world
                     .people
-                    .edit_message(&person.id, place.id, message, &content)
+                    .edit_message(&person.id, place.id, message, &changed, EditHistory::None)
                     .await
                     .unwrap()
             } else {
@@ -152,6 +152,7 @@ async fn act(world: &World, people: &[Caller], places: &[Place], random: &mut Ra
                 Change::NotYours => assert!(!is_own),
                 Change::Made { message, .. } => assert!(is_own && message.changed_seq >= message.seq),
                 Change::NoSuchMessage => {}
+                other => panic!("{other:?}"),
             }
         }
     }

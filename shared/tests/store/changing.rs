@@ -2,18 +2,13 @@
 
 use shared::domain::chat::Kind;
 use shared::domain::ids::{ChatId, MessageId};
-use shared::domain::message::Message;
+use shared::domain::message::{EditHistory, Message};
 use shared::domain::person::Caller;
-use shared::domain::text::Content;
 use shared::store::messages::{Change, Range};
 use shared::store::replies::{Hold, Reach};
 use sqlx::PgPool;
 
-use crate::world::{World, at_once, draft, metadata, page, seq};
-
-fn content(text: &str) -> Content {
-    Content::parse(text, usize::MAX).unwrap()
-}
+use crate::world::{World, at_once, draft, edit, metadata, page, seq};
 
 fn made(change: Change) -> (Message, usize) {
     match change {
@@ -42,7 +37,7 @@ async fn an_edit_takes_the_next_seq_and_moves_no_message(pool: PgPool) {
     let (edited, told) = made(
         world
             .people
-            .edit_message(&anna.id, chat, first.id, &content("hello"))
+            .edit_message(&anna.id, chat, first.id, &edit("hello"), EditHistory::None)
             .await
             .unwrap(),
     );
@@ -71,7 +66,7 @@ async fn an_edit_takes_the_next_seq_and_moves_no_message(pool: PgPool) {
     let (again, told) = made(
         world
             .people
-            .edit_message(&anna.id, chat, first.id, &content("hello"))
+            .edit_message(&anna.id, chat, first.id, &edit("hello"), EditHistory::None)
             .await
             .unwrap(),
     );
@@ -111,7 +106,7 @@ async fn a_deleted_message_keeps_its_place_and_nothing_else(pool: PgPool) {
     assert_eq!(told, 0);
     let edit = world
         .people
-        .edit_message(&anna.id, chat, sent.id, &content("back"))
+        .edit_message(&anna.id, chat, sent.id, &edit("back"), EditHistory::None)
         .await
         .unwrap();
     assert!(matches!(edit, Change::NoSuchMessage));
@@ -167,7 +162,7 @@ async fn nobody_changes_what_others_said(pool: PgPool) {
         let tries = [
             world
                 .people
-                .edit_message(&who.id, chat, message, &content("theirs"))
+                .edit_message(&who.id, chat, message, &edit("theirs"), EditHistory::None)
                 .await
                 .unwrap(),
             world.people.delete_message(&who.id, chat, message).await.unwrap(),
@@ -176,7 +171,7 @@ async fn nobody_changes_what_others_said(pool: PgPool) {
             match change {
                 Change::NotYours => assert!(is_there),
                 Change::NoSuchMessage => assert!(!is_there),
-                Change::Made { .. } => panic!("{} has changed it", who.id),
+                other => panic!("{} has changed it: {other:?}", who.id),
             }
         }
     }
@@ -202,14 +197,14 @@ async fn of_fifty_changes_at_once_each_takes_one_seq_and_nothing_follows_the_del
                 store.delete_message(&me, chat, message).await.unwrap()
             } else {
                 store
-                    .edit_message(&me, chat, message, &content(&number.to_string()))
+                    .edit_message(&me, chat, message, &edit(&number.to_string()), EditHistory::None)
                     .await
                     .unwrap()
             };
             match change {
                 Change::Made { audience, .. } => audience.len(),
                 Change::NoSuchMessage => 0,
-                Change::NotYours => panic!("it is hers"),
+                other => panic!("it is hers: {other:?}"),
             }
         }
     })

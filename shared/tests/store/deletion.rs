@@ -13,6 +13,8 @@ const ROWS_OF_A_CHAT: &str = "
         + (select count(*) from members where chat_id = $1)
         + (select count(*) from messages where chat_id = $1)
         + (select count(*) from reactions)
+        + (select count(*) from message_versions)
+        + (select count(*) from mentions where chat_id = $1)
         + (select count(*) from replies where chat_id = $1)
         + (select count(*) from reply_parts)
         + (select count(*) from jobs where chat_id = $1)";
@@ -37,12 +39,19 @@ async fn a_deleted_chat_leaves_no_row_and_frees_its_slot(pool: PgPool) {
         .await
         .unwrap();
     world.send(&anna, chat, "queued behind it").await;
-    sqlx::query("insert into reactions (message_id, emoji, user_id) values ($1, '👍', 'anna')")
-        .bind(sent.message.id.uuid())
-        .execute(&world.rows)
-        .await
-        .unwrap();
-    assert_eq!(rows_of(&world, chat).await, 1 + 1 + 2 + 1 + 2 + 1 + 2);
+    for sql in [
+        "insert into reactions (message_id, emoji, user_id) values ($1, '👍', 'anna')",
+        "insert into message_versions (message_id, version, role, content, reason, created_at)
+         values ($1, 1, 'user', 'hey', 'edited', now())",
+        "insert into mentions (chat_id, user_id, seq) select chat_id, 'anna', seq from messages where id = $1",
+    ] {
+        sqlx::query(sql)
+            .bind(sent.message.id.uuid())
+            .execute(&world.rows)
+            .await
+            .unwrap();
+    }
+    assert_eq!(rows_of(&world, chat).await, 1 + 1 + 2 + 1 + 1 + 1 + 2 + 1 + 2);
 
     let deleted = world.people.delete_chat(&anna.id, chat).await.unwrap();
 
@@ -118,6 +127,8 @@ async fn every_table_that_names_a_chat_is_looked_at(pool: PgPool) {
             "inbox",
             "jobs",
             "members",
+            "mentions",
+            "message_versions",
             "messages",
             "reactions",
             "replies",

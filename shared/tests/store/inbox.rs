@@ -113,7 +113,7 @@ async fn a_hundred_openings_of_a_pair_are_one_chat_that_is_news_once(pool: PgPoo
                 assert_eq!(audience.len(), 2);
                 ids.insert(chat_id.uuid())
             }
-            DirectChat::NoSuchPerson => panic!("both are known"),
+            other => panic!("both are known: {other:?}"),
         };
     }
     assert_eq!((ids.len(), new), (1, 1));

@@ -4,21 +4,27 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod arithmetic;
+mod blocks;
 mod budgets;
 mod changing;
 mod deletion;
 mod inbox;
 mod jobs;
+mod mentions;
+mod moderation;
 mod pages;
 mod people;
 mod plans;
 mod poll_plans;
 mod races;
+mod reactions;
 mod regenerating;
 mod replies;
+mod reply_previews;
 mod row_level_security;
 mod sending;
 mod stopping;
 mod strangers;
 mod unread;
+mod versions;
 mod world;

@@ -35,6 +35,7 @@ const MUCH: &str = "
         select gen_random_uuid(), 'notice', id, now() + interval '1 day' from chats where kind = 'channel';
     insert into inbox (user_id, version, chat_id, seq, event)
         select c.owner_id, n, c.id, n, 'message.created' from chats c, generate_series(1, 10) n where c.kind = 'channel';
+    insert into mentions (chat_id, user_id, seq) select chat_id, sender_id, seq from messages where seq <= 3;
     insert into reactions (message_id, emoji, user_id) select id, 'x', sender_id from messages where seq = 1;
     insert into reply_parts (reply_id, attempt, byte_offset, text) select id, 1, 0, 'x' from replies where prompt_seq = 1;
     insert into budgets (subject, subject_id, period_start)

@@ -28,6 +28,10 @@ async fn furnished(pool: PgPool) -> (World, ChatId) {
         "insert into reactions (message_id, emoji, user_id) select id, '👍', 'anna' from messages",
         "insert into attachments (id, owner_id, object_key, mime_type, size)
          values (gen_random_uuid(), 'anna', 'key', 'image/png', 1)",
+        "insert into blocks (blocker, blocked) values ('anna', 'ben')",
+        "insert into message_versions (message_id, version, role, content, reason, created_at)
+         select id, 1, role, 'what it said before', 'edited', now() from messages",
+        "insert into mentions (chat_id, user_id, seq) select chat_id, 'anna', seq from messages",
         "insert into budget_limits (subject, subject_id, tokens) values ('person', 'anna', 1)",
         "insert into stream_tickets (hash, user_id, expires_at) values (sha256('ticket'), 'anna', now() + interval '1 h')",
     ] {
@@ -150,10 +154,20 @@ async fn ones_own_rows_are_within_reach(pool: PgPool) {
     // What people may use is for the system to know.
     assert_eq!(unread, ["budget_limits", "budgets"]);
     let unwritten = untouched(rows_touched(&world, Some("anna"), writing).await);
-    // Inboxes are written by `tell` alone, tickets never change.
+    // Inboxes are written by `tell` alone; blocks, mentions, tickets and what was said once never
+    // change.
     assert_eq!(
         unwritten,
-        ["budget_limits", "budgets", "holds", "inbox", "stream_tickets"]
+        [
+            "blocks",
+            "budget_limits",
+            "budgets",
+            "holds",
+            "inbox",
+            "mentions",
+            "message_versions",
+            "stream_tickets"
+        ]
     );
 }
 
@@ -205,6 +219,12 @@ async fn another_person_adds_nothing_to_a_foreign_chat(pool: PgPool) {
         ),
         format!("insert into inbox (user_id, version, chat_id, event) values ('anna', 99, '{chat}', 'x')"),
         format!("insert into inbox (user_id, version, chat_id, event) values ('ben', 99, '{chat}', 'x')"),
+        format!(
+            "insert into message_versions (message_id, version, role, content, reason, created_at)
+             values ('{message}', 2, 'user', 'forged', 'edited', now())"
+        ),
+        format!("insert into mentions (chat_id, user_id, seq) values ('{chat}', 'ben', 1)"),
+        "insert into blocks (blocker, blocked) values ('anna', 'ben')".to_owned(),
         "insert into people (id, name) values ('zoe', 'Zoe')".to_owned(),
         "insert into inbox_heads (user_id) values ('zoe')".to_owned(),
         "insert into stream_tickets (hash, user_id, expires_at) values (sha256('x'), 'anna', now())".to_owned(),

@@ -3,13 +3,16 @@
 
 use shared::domain::chat::Kind;
 use shared::domain::limits::PageSize;
-use shared::domain::text::Content;
+use shared::domain::message::{EditHistory, Reacting};
+use shared::domain::text::Emoji;
 use shared::store::Store;
+use shared::store::blocks::TypingAudience;
 use shared::store::chats::Deleted;
 use shared::store::messages::{Change, Range, SendOutcome};
+use shared::store::reactions::Reacted;
 use sqlx::PgPool;
 
-use crate::world::{FREE, LEASE, World, draft, seq};
+use crate::world::{FREE, LEASE, World, draft, edit, seq};
 
 const TABLES: [&str; 9] = [
     "chats",
@@ -82,10 +85,25 @@ async fn each_statement_keeps_strangers_out_by_itself(pool: PgPool) {
                 assert!(matches!(outcome, SendOutcome::NoSuchChat), "{outcome:?}");
             }
             assert_eq!(store.delete_chat(me, chat).await.unwrap(), Deleted::NoSuchChat);
+            assert_eq!(
+                store.typing_audience(me, chat).await.unwrap(),
+                TypingAudience::NoSuchChat
+            );
             for message in [said, asked.message.id] {
-                let forged = Content::parse("forged", usize::MAX).unwrap();
+                let thumb = Emoji::parse("👍").unwrap();
+                let reacted = store.react(me, chat, message, &thumb, Reacting::Add, 20).await.unwrap();
+                assert!(matches!(reacted, Reacted::NoSuchMessage), "{reacted:?}");
+                let versions = store
+                    .versions(me, chat, message, None, PageSize::DEFAULT)
+                    .await
+                    .unwrap();
+                assert!(versions.is_none());
+                let forged = edit("forged");
                 for change in [
-                    store.edit_message(me, chat, message, &forged).await.unwrap(),
+                    store
+                        .edit_message(me, chat, message, &forged, EditHistory::Kept)
+                        .await
+                        .unwrap(),
                     store.delete_message(me, chat, message).await.unwrap(),
                 ] {
                     assert!(matches!(change, Change::NoSuchMessage), "{change:?}");

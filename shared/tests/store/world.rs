@@ -11,7 +11,7 @@ use shared::domain::budget::{BudgetPolicy, Period};
 use shared::domain::chat::Kind;
 use shared::domain::ids::{ChatId, JobId, MessageId, Seq, UserId};
 use shared::domain::limits::PageSize;
-use shared::domain::message::{Draft, Usage};
+use shared::domain::message::{Draft, Edit, Usage};
 use shared::domain::person::{Caller, CallerRole};
 use shared::domain::reply::{Allowance, Claim, Failure, Terms, WhenBusy};
 use shared::domain::text::{ClientId, Content, Metadata};
@@ -273,8 +273,16 @@ pub(crate) fn draft(client_id: &str, content: &str) -> Draft {
         client_id: ClientId::parse(client_id).unwrap(),
         content: Content::parse(content, usize::MAX).unwrap(),
         attachments: Vec::new(),
+        mentions: Vec::new(),
         reply_to: None,
         metadata: Metadata::default(),
+    }
+}
+
+pub(crate) fn edit(content: &str) -> Edit {
+    Edit {
+        content: Content::parse(content, usize::MAX).unwrap(),
+        mentions: None,
     }
 }
 

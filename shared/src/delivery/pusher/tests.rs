@@ -1,6 +1,6 @@
 //! What the client does on the wire: against a server that misbehaves on purpose, the `pusher` crate as oracle, and sockudo.
 
-mod fake;
+pub(crate) mod fake;
 mod oracle;
 mod sockudo;
 mod wire;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 /// What the server does with a request.
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// Sends these bytes and waits for the next request.
     Bytes(Vec<u8>),
     /// Sends these bytes and then no more, without closing.
@@ -17,31 +17,31 @@ pub(super) enum Answer {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Seen {
-    pub(super) path: String,
-    pub(super) query: String,
-    pub(super) head: String,
-    pub(super) body: String,
+pub(crate) struct Seen {
+    pub(crate) path: String,
+    pub(crate) query: String,
+    pub(crate) head: String,
+    pub(crate) body: String,
 }
 
-pub(super) struct Fake {
-    pub(super) at: SocketAddr,
+pub(crate) struct Fake {
+    pub(crate) at: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 /// A response with this status line, headers and body.
-pub(super) fn response(status: &str, headers: &str, body: &str) -> Answer {
+pub(crate) fn response(status: &str, headers: &str, body: &str) -> Answer {
     let length = body.len();
     Answer::Bytes(format!("HTTP/1.1 {status}\r\n{headers}content-length: {length}\r\n\r\n{body}").into_bytes())
 }
 
-pub(super) fn ok() -> Answer {
+pub(crate) fn ok() -> Answer {
     response("200 OK", "content-type: application/json\r\n", "{}")
 }
 
 impl Fake {
     /// `answer` is told how many requests came before this one.
-    pub(super) fn start(answer: impl Fn(usize) -> Answer + Send + Sync + 'static) -> Self {
+    pub(crate) fn start(answer: impl Fn(usize) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let at = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -55,13 +55,13 @@ impl Fake {
         Self { at, seen }
     }
 
-    pub(super) fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 }
 
 /// Where nobody listens.
-pub(super) fn nobody() -> SocketAddr {
+pub(crate) fn nobody() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 

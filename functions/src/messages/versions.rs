@@ -1,0 +1,38 @@
+//! `GET /api/chat/{chatId}/messages/{messageId}/versions`: what the message said before, newest first.
+
+use serde::Serialize;
+use shared::app::App;
+use shared::domain::message::MessageVersion;
+use shared::error::{Error, FieldError};
+use shared::http::{Request, Response, Result, ok};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct MessageVersions {
+    versions: Vec<MessageVersion>,
+    has_more: bool,
+}
+
+pub async fn handle(app: App, request: Request) -> Result<Response> {
+    let caller = request.caller(&app).await?;
+    let (chat_id, message_id) = (request.chat_id()?, request.message_id()?);
+    let before = request.query("before").map(version).transpose()?;
+    let page = app
+        .store
+        .versions(&caller.id, chat_id, message_id, before, request.page_size()?)
+        .await?
+        .ok_or(Error::NotFound("message"))?;
+    ok(&MessageVersions {
+        versions: page.versions,
+        has_more: page.has_more,
+    })
+}
+
+fn version(text: &str) -> Result<i32> {
+    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| {
+        Error::Invalid(vec![FieldError::parameter(
+            "before",
+            "must be the number of a version, from 1 on",
+        )])
+    })
+}

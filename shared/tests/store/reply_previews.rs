@@ -1,0 +1,102 @@
+//! What a message replies to, shown beside it as it is now.
+
+use shared::domain::chat::Kind;
+use shared::domain::ids::{ChatId, MessageId};
+use shared::domain::message::{Draft, EditHistory, Message, ReplyPreview};
+use shared::domain::person::Caller;
+use shared::store::messages::Range;
+use sqlx::PgPool;
+
+use crate::world::{World, draft, edit, page};
+
+async fn reply(world: &World, sender: &Caller, chat: ChatId, name: &str, to: MessageId) -> Message {
+    let draft = Draft {
+        reply_to: Some(to),
+        ..draft(name, "indeed")
+    };
+    world.send_as(sender, chat, &draft, None).await.message
+}
+
+fn preview(of: &Message, content: &str) -> ReplyPreview {
+    ReplyPreview {
+        id: of.id,
+        sender_id: of.sender_id.as_ref().map(ToString::to_string),
+        role: of.role.to_string(),
+        content: content.into(),
+        deleted_at: None,
+    }
+}
+
+/// The reply as each way of reading shows it.
+async fn everywhere(world: &World, reader: &Caller, chat: ChatId, reply: MessageId) -> Vec<Option<ReplyPreview>> {
+    let store = &world.people;
+    let mut seen = Vec::new();
+    for range in [Range::Newest, Range::ChangedAfter(crate::world::seq(0))] {
+        seen.extend(
+            store
+                .messages(&reader.id, chat, range, page(10))
+                .await
+                .unwrap()
+                .unwrap()
+                .messages,
+        );
+    }
+    seen.extend(store.newest(&reader.id, chat, page(10)).await.unwrap().0);
+    seen.extend(store.chat(&reader.id, chat).await.unwrap().unwrap().last_message);
+    let seen = seen.into_iter().filter(|message| message.id == reply);
+    let mut previews: Vec<_> = seen.map(|message| message.reply_preview).collect();
+    assert_eq!(previews.len(), 4);
+    let news = store.news(&reader.id, 0, Some(chat), 100).await.unwrap();
+    let events = news.events.iter().flat_map(|(_, events)| events);
+    let told = events.filter(|event| event.data["id"] == reply.to_string());
+    previews.extend(told.map(|event| {
+        let mut preview = event.data["replyPreview"].clone();
+        let id: MessageId = serde_json::from_value(preview["id"].take()).unwrap();
+        Some(ReplyPreview {
+            id,
+            sender_id: preview["senderId"].as_str().map(str::to_owned),
+            role: preview["role"].as_str().unwrap().to_owned(),
+            content: preview["content"].as_str().unwrap().to_owned(),
+            deleted_at: serde_json::from_value(preview["deletedAt"].take()).unwrap(),
+        })
+    }));
+    previews
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_reply_shows_what_it_replies_to_as_that_is_now(pool: PgPool) {
+    let world = World::on(pool).await;
+    let (anna, ben) = (world.person("anna").await, world.person("ben").await);
+    let chat = world.chat(Kind::Channel, &[&anna, &ben]).await;
+    // Characters of several bytes, which must not be cut apart.
+    let text = "ü🦀".repeat(150);
+    let original = world.send(&anna, chat, &text).await.message;
+    let first_200: String = text.chars().take(200).collect();
+
+    let answer = reply(&world, &ben, chat, "r-1", original.id).await;
+    let expected = preview(&original, &first_200);
+    assert_eq!(answer.reply_preview, Some(expected.clone()));
+    for seen in everywhere(&world, &anna, chat, answer.id).await {
+        assert_eq!(seen, Some(expected.clone()));
+    }
+    let again = reply(&world, &ben, chat, "r-1", original.id).await;
+    assert_eq!((again.id, again.reply_preview), (answer.id, Some(expected)));
+
+    let store = &world.people;
+    store
+        .edit_message(&anna.id, chat, original.id, &edit("short"), EditHistory::None)
+        .await
+        .unwrap();
+    for seen in everywhere(&world, &anna, chat, answer.id).await {
+        assert_eq!(seen, Some(preview(&original, "short")));
+    }
+    store.delete_message(&anna.id, chat, original.id).await.unwrap();
+    for seen in everywhere(&world, &anna, chat, answer.id).await {
+        let seen = seen.unwrap();
+        assert_eq!((seen.content.as_str(), seen.deleted_at.is_some()), ("", true));
+    }
+    let late = reply(&world, &ben, chat, "r-2", original.id).await;
+    assert!(late.reply_preview.unwrap().deleted_at.is_some());
+    let plain = world.send(&ben, chat, "plain").await.message;
+    assert_eq!((plain.reply_to, plain.reply_preview), (None, None));
+}
