@@ -8,6 +8,7 @@ use aws_config::BehaviorVersion;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 
+use crate::attachments::Attachments;
 use crate::auth::Authenticator;
 use crate::config::{Config, ConfigError};
 use crate::delivery::Delivery;
@@ -26,6 +27,7 @@ pub struct Parts {
     pub delivery: Delivery,
     pub model: Arc<dyn Model>,
     pub authenticator: Authenticator,
+    pub attachments: Attachments,
 }
 
 impl Deref for App {
@@ -71,6 +73,7 @@ impl App {
         let queue = Queue::new(aws_sdk_sqs::Client::new(&aws), config.queue_url.clone());
         let delivery = Delivery::new(config.pusher.clone(), http.clone());
         let model = models::from_settings(&config.model).map_err(|error| StartError::Model(error.to_string()))?;
+        let attachments = Attachments::new(&config.attachments, &aws, http.clone());
         let authenticator = Authenticator::new(&config.tokens, http);
         Ok(Self(Arc::new(Parts {
             config,
@@ -79,6 +82,7 @@ impl App {
             delivery,
             model,
             authenticator,
+            attachments,
         })))
     }
 }

@@ -1,5 +1,7 @@
 //! Configuration is read once, when a function starts; what is missing or odd is named in one sentence.
 
+mod attachments;
+
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -10,6 +12,8 @@ use crate::delivery::pusher::PusherSettings;
 use crate::domain::chat::Kind;
 use crate::domain::limits::Limits;
 use crate::models::{ApiKey, ModelSettings, Provider};
+
+pub use attachments::AttachmentConfig;
 
 /// Text that must never reach a log: `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
@@ -50,6 +54,7 @@ pub struct Config {
     pub model: ModelSettings,
     pub replies: ReplyConfig,
     pub limits: Limits,
+    pub attachments: AttachmentConfig,
     /// `STREAM_SECONDS`: how long a response streams before its reader is asked to come again; default 240. It must end
     /// before the function that gives it is ended.
     pub stream_for: Duration,
@@ -179,6 +184,7 @@ impl Config {
             model: model(env)?,
             replies: ReplyConfig::read(env)?,
             limits: limits(env)?,
+            attachments: AttachmentConfig::read(env)?,
             stream_for: env.seconds("STREAM_SECONDS", 240)?,
             cors_origins: env
                 .optional("CORS_ORIGINS")
@@ -402,6 +408,8 @@ mod tests {
             ("REPLY_ATTEMPTS", "0", "REPLY_ATTEMPTS is 0"),
             ("MODEL_CONTEXT_TOKENS", "100", "leaves no room"),
             ("DATABASE_SCHEMA", "a; drop", "DATABASE_SCHEMA"),
+            ("ATTACHMENT_TYPES", "image/png, jpeg", "ATTACHMENT_TYPES must be"),
+            ("MAX_ATTACHMENT_BYTES", "0", "MAX_ATTACHMENT_BYTES is 0"),
         ] {
             let error = read(&[(name, value)]).expect_err(name).to_string();
             assert!(error.contains(says), "{name}={value}: {error}");

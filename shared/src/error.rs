@@ -56,6 +56,8 @@ pub enum Error {
     NotFound(&'static str),
     #[error("this kind of chat does not allow it: {0}")]
     Conflict(&'static str),
+    #[error("not configured: {0}")]
+    NotConfigured(&'static str),
     #[error("a part we need does not answer: {0}")]
     Unavailable(#[source] anyhow::Error),
     #[error("internal: {0:#}")]
@@ -134,6 +136,12 @@ impl Error {
                 format!("There is no such {what}."),
             ),
             Self::Conflict(why) => ("conflict", "Not possible here", StatusCode::CONFLICT, (*why).to_owned()),
+            Self::NotConfigured(what) => (
+                "not-configured",
+                "Not set up here",
+                StatusCode::NOT_IMPLEMENTED,
+                (*what).to_owned(),
+            ),
             Self::Unavailable(_) => (
                 "unavailable",
                 "Not available right now",

@@ -2,6 +2,7 @@
 //! delivery that spreads them, the models that answer, and the thin layer that makes a Lambda function of a handler.
 
 pub mod app;
+pub mod attachments;
 pub mod auth;
 pub mod config;
 pub mod delivery;

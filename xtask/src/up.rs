@@ -166,10 +166,6 @@ pub(crate) async fn start(
         ("JWT_SECRET", &signer.secret),
         ("JWT_ISSUER", &signer.issuer),
         ("JWT_AUDIENCE", &signer.audience),
-        (
-            "ATTACHMENTS_BUCKET",
-            overrides.get("ATTACHMENTS_BUCKET").unwrap_or(queue::BUCKET),
-        ),
         ("LOG", overrides.get("LOG").unwrap_or("info")),
         ("LOG_FORMAT", overrides.get("LOG_FORMAT").unwrap_or("text")),
         ("NO_PROXY", overrides.get("NO_PROXY").unwrap_or("127.0.0.1,localhost")),
@@ -177,6 +173,7 @@ pub(crate) async fn start(
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into();
     settings.extend(queue.into_iter().chain(pusher).chain(model));
+    settings.extend(overrides.starting_with("ATTACHMENTS_BUCKET"));
 
     say("functions: starting");
     gateway.start(supervisor, &http).await?;

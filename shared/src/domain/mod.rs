@@ -1,5 +1,6 @@
 //! The words of DESIGN.md as types. Nothing here does I/O or knows of HTTP, SQL or AWS.
 
+pub mod attachment;
 pub mod chat;
 pub mod event;
 pub mod ids;

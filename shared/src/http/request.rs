@@ -72,6 +72,12 @@ impl Request {
         self.path_id("messageId", MessageId::parse)
     }
 
+    /// A place in a list, from the path: 0 is the first.
+    pub fn place(&self, name: &'static str) -> Result<i32> {
+        let place = self.path(name).parse().ok().filter(|place| *place >= 0);
+        place.ok_or_else(|| Error::Invalid(vec![FieldError::parameter(name, "must be a whole number of 0 or more")]))
+    }
+
     fn path_id<T>(&self, name: &'static str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T> {
         parse(&self.path(name)).ok_or_else(|| Error::Invalid(vec![FieldError::parameter(name, "must be a UUID")]))
     }
@@ -132,11 +138,21 @@ impl Request {
     /// Whether the client asked for an event stream in this response.
     #[must_use]
     pub fn accepts_event_stream(&self) -> bool {
+        self.accepts("text/event-stream")
+    }
+
+    /// Whether the client asked for JSON by name, where there is something else, too.
+    #[must_use]
+    pub fn accepts_json(&self) -> bool {
+        self.accepts("application/json")
+    }
+
+    fn accepts(&self, media_type: &str) -> bool {
         self.header(ACCEPT).is_some_and(|accept| {
             accept.split(',').any(|part| {
                 part.split(';')
                     .next()
-                    .is_some_and(|media| media.trim().eq_ignore_ascii_case("text/event-stream"))
+                    .is_some_and(|media| media.trim().eq_ignore_ascii_case(media_type))
             })
         })
     }
