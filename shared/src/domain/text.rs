@@ -88,7 +88,9 @@ impl AttachmentUrl {
     pub fn parse(text: &str) -> Result<Self, Refusal> {
         let text = short(text, Self::MAX_CHARS)?;
         let is_url = match text.split_once("://") {
-            Some(("s3", place)) => !place.is_empty() && !place.starts_with('/'),
+            Some(("s3", place)) => place
+                .split_once('/')
+                .is_some_and(|(bucket, key)| !bucket.is_empty() && !key.is_empty()),
             Some(("https", place)) => !place.starts_with('/') && is_on_the_web(&text),
             _ => false,
         };
@@ -259,6 +261,9 @@ mod tests {
             "http://host/a",
             "https://",
             "https:///a",
+            "s3://bucket",
+            "s3://bucket/",
+            "s3:///key",
             "javascript:alert(1)",
             "file:///etc",
             "https://h/a b",
