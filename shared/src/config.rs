@@ -1,6 +1,7 @@
 //! Configuration is read once, when a function starts; what is missing or odd is named in one sentence.
 
 mod attachments;
+mod rates;
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,6 +15,7 @@ use crate::domain::limits::Limits;
 use crate::models::{ApiKey, ModelSettings, Provider};
 
 pub use attachments::AttachmentConfig;
+pub use rates::RateConfig;
 
 /// Text that must never reach a log: `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
@@ -55,6 +57,7 @@ pub struct Config {
     pub replies: ReplyConfig,
     pub limits: Limits,
     pub attachments: AttachmentConfig,
+    pub rates: RateConfig,
     /// `STREAM_SECONDS`: how long a response streams before its reader is asked to come again; default 240. It must end
     /// before the function that gives it is ended.
     pub stream_for: Duration,
@@ -185,6 +188,7 @@ impl Config {
             replies: ReplyConfig::read(env)?,
             limits: limits(env)?,
             attachments: AttachmentConfig::read(env)?,
+            rates: RateConfig::read(env)?,
             stream_for: env.seconds("STREAM_SECONDS", 240)?,
             cors_origins: env
                 .optional("CORS_ORIGINS")
@@ -410,6 +414,7 @@ mod tests {
             ("DATABASE_SCHEMA", "a; drop", "DATABASE_SCHEMA"),
             ("ATTACHMENT_TYPES", "image/png, jpeg", "ATTACHMENT_TYPES must be"),
             ("MAX_ATTACHMENT_BYTES", "0", "MAX_ATTACHMENT_BYTES is 0"),
+            ("RATE_LIMIT_SEND", "many", "RATE_LIMIT_SEND is \"many\""),
         ] {
             let error = read(&[(name, value)]).expect_err(name).to_string();
             assert!(error.contains(says), "{name}={value}: {error}");

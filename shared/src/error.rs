@@ -4,6 +4,7 @@
 use http::StatusCode;
 use serde::Serialize;
 
+use crate::domain::rate::Spent;
 use crate::store;
 
 /// Where in the request something is wrong, and what.
@@ -50,6 +51,8 @@ pub enum Error {
     Unauthenticated(&'static str),
     #[error("at most {limit} active assistant chats")]
     TooManyChats { limit: i32 },
+    #[error("too fast: {0:?}")]
+    RateLimited(Spent),
     #[error("forbidden: {0}")]
     Forbidden(&'static str),
     #[error("not found: {0}")]
@@ -128,6 +131,15 @@ impl Error {
                 StatusCode::FORBIDDEN,
                 format!("You may have at most {limit} active assistant chats. Archive or delete one first."),
             ),
+            Self::RateLimited(spent) => (
+                "rate-limited",
+                "Too many requests",
+                StatusCode::TOO_MANY_REQUESTS,
+                format!(
+                    "At most {} requests of this kind in {} seconds. Try again in {} seconds.",
+                    spent.limit.quota, spent.limit.seconds, spent.retry_after_seconds
+                ),
+            ),
             Self::Forbidden(why) => ("forbidden", "Not allowed", StatusCode::FORBIDDEN, (*why).to_owned()),
             Self::NotFound(what) => (
                 "not-found",
@@ -166,7 +178,7 @@ impl Error {
             status: status.as_u16(),
             detail,
             request_id: request_id.to_owned(),
-            retryable: matches!(self, Self::Unavailable(_) | Self::Internal(_)),
+            retryable: matches!(self, Self::RateLimited(_) | Self::Unavailable(_) | Self::Internal(_)),
             errors,
         }
     }

@@ -54,6 +54,8 @@ pub(crate) struct Plan {
     pub(crate) pusher: bool,
     pub(crate) port: Option<u16>,
     pub(crate) counts: Counts,
+    /// What the functions are told beside what they need.
+    pub(crate) settings: BTreeMap<String, String>,
 }
 
 impl Up {
@@ -67,6 +69,7 @@ impl Up {
                 pusher: !self.no_pusher,
                 port: self.port,
                 counts: self.processes,
+                settings: BTreeMap::new(),
             };
             let exports = start(instance, supervisor, plan).await?;
             welcome(&exports, &instance.env_file(), started.elapsed());
@@ -174,6 +177,7 @@ pub(crate) async fn start(
     .into();
     settings.extend(queue.into_iter().chain(pusher).chain(model));
     settings.extend(overrides.starting_with("ATTACHMENTS_BUCKET"));
+    settings.extend(plan.settings);
 
     say("functions: starting");
     gateway.start(supervisor, &http).await?;

@@ -6,6 +6,7 @@ use shared::attachments::SignedUpload;
 use shared::domain::attachment::Upload;
 use shared::domain::ids::AttachmentId;
 use shared::domain::message::{Attachment, AttachmentType};
+use shared::domain::rate::RateClass;
 use shared::domain::text::{FileName, MimeType};
 use shared::http::{Fields, Request, Response, Result, created, parsed};
 
@@ -17,7 +18,7 @@ struct Announced {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app).await?;
+    let caller = request.caller(&app, RateClass::Upload).await?;
     let upload = upload(request.fields(&app)?, &app)?;
     let signed = app.attachments.signed_upload(&upload).await?;
     app.store.meet(&caller).await?;

@@ -2,12 +2,13 @@
 
 use shared::app::App;
 use shared::attachments::View;
+use shared::domain::rate::RateClass;
 use shared::domain::text::AttachmentUrl;
 use shared::error::Error;
 use shared::http::{Request, Response, Result, found, ok};
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app).await?;
+    let caller = request.caller(&app, RateClass::Read).await?;
     let (chat_id, message_id, place) = (request.chat_id()?, request.message_id()?, request.place("index")?);
     let shown = app
         .store

@@ -6,6 +6,7 @@ use shared::app::App;
 use shared::domain::event::{Event, Outgoing};
 use shared::domain::ids::MessageId;
 use shared::domain::message::{Attachment, AttachmentType, Draft, Message};
+use shared::domain::rate::RateClass;
 use shared::domain::reply::ReplyHandle;
 use shared::domain::text::{AttachmentUrl, ClientId, Content, FileName, Metadata, MimeType};
 use shared::error::{Error, FieldError};
@@ -25,7 +26,7 @@ struct MessageSent<'a> {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let sender = request.caller(&app).await?;
+    let sender = request.caller(&app, RateClass::Send).await?;
     let chat_id = request.chat_id()?;
     let draft = draft(request.fields(&app)?, &app)?;
     let draft = with_own_uploads(&app, &sender, chat_id, draft).await?;

@@ -7,6 +7,7 @@ pub mod ids;
 pub mod limits;
 pub mod message;
 pub mod person;
+pub mod rate;
 pub mod reply;
 pub mod text;
 pub mod ticket;

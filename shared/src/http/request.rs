@@ -1,21 +1,25 @@
 //! A request as handlers read it.
 
 use std::borrow::Cow;
+use std::sync::{Arc, OnceLock};
 
 use lambda_http::RequestExt;
 use lambda_http::http::header::{ACCEPT, AUTHORIZATION, HeaderName, IF_NONE_MATCH};
 
 use super::{Fields, Result};
 use crate::app::App;
-use crate::domain::ids::{ChatId, MessageId, Seq};
+use crate::domain::ids::{ChatId, MessageId, Seq, UserId};
 use crate::domain::limits::PageSize;
 use crate::domain::person::Caller;
+use crate::domain::rate::{RateClass, Spent};
 use crate::error::{Error, FieldError};
 
 #[derive(Debug)]
 pub struct Request {
     inner: lambda_http::Request,
     id: String,
+    /// What this request has spent of its caller's allowance, for the answer's headers.
+    spent: Arc<OnceLock<Spent>>,
 }
 
 impl Request {
@@ -26,7 +30,11 @@ impl Request {
             .map(|context| context.request_id.clone())
             .filter(|id| !id.is_empty())
             .unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
-        Self { inner, id }
+        Self {
+            inner,
+            id,
+            spent: Arc::default(),
+        }
     }
 
     /// What the logs and the answer's `requestId` call this request.
@@ -35,9 +43,25 @@ impl Request {
         &self.id
     }
 
-    /// Who calls, as the bearer token proves.
-    pub async fn caller(&self, app: &App) -> Result<Caller> {
-        app.authenticator.caller(self.header(AUTHORIZATION)).await
+    /// Who calls, as the bearer token proves, and may go ahead: it spends one request of `class`.
+    pub async fn caller(&self, app: &App, class: RateClass) -> Result<Caller> {
+        let caller = app.authenticator.caller(self.header(AUTHORIZATION)).await?;
+        self.spend(app, &caller.id, class).await?;
+        Ok(caller)
+    }
+
+    /// Spends one request of `class`, for whom another proof than a token names.
+    pub async fn spend(&self, app: &App, caller: &UserId, class: RateClass) -> Result<()> {
+        let Some(limit) = app.config.rates.limit(class) else {
+            return Ok(());
+        };
+        let spent = app.store.spend_rate(caller, class, limit).await?;
+        self.spent.get_or_init(|| spent);
+        if spent.is_allowed {
+            Ok(())
+        } else {
+            Err(Error::RateLimited(spent))
+        }
     }
 
     /// The JSON body, to be read field by field.
@@ -159,6 +183,11 @@ impl Request {
 
     pub fn header(&self, name: HeaderName) -> Option<&str> {
         self.inner.headers().get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// Where it will stand what this request has spent, once its handler has run.
+    pub(super) fn spent(&self) -> Arc<OnceLock<Spent>> {
+        Arc::clone(&self.spent)
     }
 
     pub(super) fn line(&self) -> (String, String) {

@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
 use futures_util::FutureExt;
-use lambda_http::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ORIGIN, VARY, WWW_AUTHENTICATE};
+use lambda_http::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ORIGIN, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
 use lambda_http::http::{HeaderName, HeaderValue, Method, StatusCode};
 use lambda_http::{Error as LambdaError, service_fn};
 use lambda_runtime::LambdaEvent;
@@ -16,6 +16,7 @@ use tracing::{error, info};
 use super::response::problem;
 use super::{Request, Response, Result, no_content};
 use crate::app::App;
+use crate::domain::rate::Spent;
 use crate::error::Error;
 use crate::store::Acting;
 
@@ -102,6 +103,7 @@ where
     let request = Request::new(request);
     let id = request.id().to_owned();
     let (method, path) = request.line();
+    let spent = request.spent();
     let mut response = if is_preflight {
         no_content()
     } else {
@@ -111,6 +113,9 @@ where
         let outcome = outcome.unwrap_or_else(|_| Err(Error::Internal(anyhow::anyhow!("the handler panicked"))));
         outcome.unwrap_or_else(|error| refuse(&error, &id))
     };
+    if let Some(spent) = spent.get() {
+        add_rate(&mut response, spent);
+    }
     add_cors(&mut response, origin);
     info!(
         request = id,
@@ -134,6 +139,30 @@ fn refuse(error: &Error, request_id: &str) -> Response {
             .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     response
+}
+
+/// As draft-ietf-httpapi-ratelimit-headers has it.
+fn add_rate(response: &mut Response, spent: &Spent) {
+    let (class, limit) = (spent.class, spent.limit);
+    let seconds = if spent.is_allowed {
+        spent.reset_after_seconds
+    } else {
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from(spent.retry_after_seconds));
+        spent.retry_after_seconds
+    };
+    for (name, value) in [
+        (
+            "ratelimit-policy",
+            format!(r#""{class}";q={};w={}"#, limit.quota, limit.seconds),
+        ),
+        ("ratelimit", format!(r#""{class}";r={};t={seconds}"#, spent.remaining)),
+    ] {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    }
 }
 
 fn allowed_origin(app: &App, origin: Option<&HeaderValue>) -> Option<HeaderValue> {

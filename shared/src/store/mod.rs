@@ -10,6 +10,7 @@ pub mod inbox;
 pub mod jobs;
 pub mod messages;
 pub mod people;
+pub mod rates;
 pub mod replies;
 pub mod tickets;
 pub mod unread;

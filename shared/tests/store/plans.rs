@@ -8,6 +8,7 @@ use shared::domain::ids::{AttachmentId, ChatId, MessageId};
 use shared::domain::limits::PageSize;
 use shared::domain::message::{Attachment, AttachmentType, Draft};
 use shared::domain::person::Caller;
+use shared::domain::rate::{RateClass, RateLimit};
 use shared::domain::text::AttachmentUrl;
 use shared::store::Store;
 use shared::store::messages::{Range, SendOutcome};
@@ -39,6 +40,8 @@ const MUCH: &str = "
         select c.owner_id, n, c.id, n, 'message.created' from chats c, generate_series(1, 10) n where c.kind = 'channel';
     insert into attachments (id, owner_id, object_key, mime_type, size, uses)
         select gen_random_uuid(), 'p' || n % 2000 + 1, 'key-' || n, 'image/png', 1, 1 from generate_series(1, 10000) n;
+    insert into rate_limits (user_id, class, tat, touched_on)
+        select id, class, now(), now() from people, unnest(array['send', 'write', 'stream']) as class;
     insert into reactions (message_id, emoji, user_id) select id, 'x', sender_id from messages where seq = 1;
     insert into reply_parts (reply_id, attempt, byte_offset, text) select id, 1, 0, 'x' from replies where prompt_seq = 1;
     analyze;";
@@ -209,6 +212,12 @@ async fn what_people_ask_is_answered_by_indexes(pool: PgPool) {
 
     let uploads = [AttachmentId::fresh(), AttachmentId::fresh()];
     let client_id = &draft("another", "x").client_id;
+    let limit = RateLimit { quota: 2, seconds: 60 };
+    watch!("counting a request", |store, _run| store.spend_rate(
+        me,
+        RateClass::Write,
+        limit
+    ));
     watch!("looking for uploads", |store, _run| store
         .attachable(me, channel, client_id, &uploads));
     watch!("an attachment", |store, _run| store.shown_attachment(
@@ -307,6 +316,7 @@ async fn what_workers_ask_is_answered_by_indexes(pool: PgPool) {
                     .trim_inboxes(Duration::from_secs(7 * 24 * 60 * 60), 1000)
                     .await
                     .unwrap();
+                store.forget_rates(1000).await.unwrap();
                 store.unused_uploads(1000).await.unwrap();
                 store.forget_uploads(&[AttachmentId::fresh()]).await.unwrap();
             }

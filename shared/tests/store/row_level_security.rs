@@ -32,6 +32,7 @@ async fn furnished(pool: PgPool) -> (World, ChatId) {
         "insert into budget_limits (subject, subject_id, tokens) values ('person', 'anna', 1)",
         "insert into holds (reply_id, person_id, period_start, tokens) select id, 'anna', now(), 1 from replies",
         "insert into stream_tickets (hash, user_id, expires_at) values (sha256('ticket'), 'anna', now() + interval '1 h')",
+        "select spend_rate('anna', 'send', 1, interval '1 h')",
     ] {
         sqlx::query(sql).execute(&world.rows).await.unwrap();
     }
@@ -150,9 +151,10 @@ async fn ones_own_rows_are_within_reach(pool: PgPool) {
     };
     let unread = untouched(rows_touched(&world, Some("anna"), reading).await);
     // What people may use is for the system to know.
-    assert_eq!(unread, ["budget_limits", "budgets", "holds"]);
+    assert_eq!(unread, ["budget_limits", "budgets", "holds", "rate_limits"]);
     let unwritten = untouched(rows_touched(&world, Some("anna"), writing).await);
-    // Inboxes are written by `tell` alone, uploads are counted by triggers, tickets never change.
+    // Inboxes are written by `tell` alone, uploads are counted by triggers and rates by `spend_rate`, tickets never
+    // change.
     assert_eq!(
         unwritten,
         [
@@ -161,6 +163,7 @@ async fn ones_own_rows_are_within_reach(pool: PgPool) {
             "budgets",
             "holds",
             "inbox",
+            "rate_limits",
             "stream_tickets"
         ]
     );
@@ -216,6 +219,7 @@ async fn another_person_adds_nothing_to_a_foreign_chat(pool: PgPool) {
         format!("insert into inbox (user_id, version, chat_id, event) values ('ben', 99, '{chat}', 'x')"),
         "insert into people (id, name) values ('zoe', 'Zoe')".to_owned(),
         "insert into inbox_heads (user_id) values ('zoe')".to_owned(),
+        "insert into rate_limits (user_id, class, tat, touched_on) values ('ben', 'read', now(), now())".to_owned(),
         "insert into stream_tickets (hash, user_id, expires_at) values (sha256('x'), 'anna', now())".to_owned(),
     ] {
         for person in [None, Some("ben")] {

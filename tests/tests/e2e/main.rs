@@ -11,6 +11,7 @@ mod crashes;
 mod model_faults;
 mod paging;
 mod queue;
+mod rate_limits;
 mod retries;
 mod strangers;
 mod tokens;
