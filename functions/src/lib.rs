@@ -1,5 +1,6 @@
 //! The handlers of Backtalk, one file a route beside its kin; `src/bin` has one binary for each.
 
+pub mod attachments;
 pub mod chats;
 mod cursor;
 pub mod events;

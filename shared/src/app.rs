@@ -10,6 +10,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 
 use crate::assistants::Assistants;
+use crate::attachments::Attachments;
 use crate::auth::Authenticator;
 use crate::config::{Config, ConfigError};
 use crate::delivery::Delivery;
@@ -31,6 +32,7 @@ pub struct Parts {
     pub assistants: Assistants,
     pub moderation: Option<Moderation>,
     pub authenticator: Authenticator,
+    pub attachments: Attachments,
 }
 
 impl Deref for App {
@@ -82,6 +84,7 @@ impl App {
             .moderation
             .clone()
             .map(|settings| Moderation::new(settings, http.clone()));
+        let attachments = Attachments::new(&config.attachments, &aws, http.clone());
         let authenticator = Authenticator::new(&config.tokens, http);
         Ok(Self(Arc::new(Parts {
             config,
@@ -91,6 +94,7 @@ impl App {
             assistants,
             moderation,
             authenticator,
+            attachments,
         })))
     }
 }

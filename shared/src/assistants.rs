@@ -23,6 +23,7 @@ pub struct Answering {
     pub context_tokens: u32,
     /// Left to the provider when `None`.
     pub temperature: Option<f32>,
+    pub sees_images: bool,
 }
 
 #[derive(Debug)]
@@ -85,6 +86,7 @@ impl Workshop<'_> {
             max_output_tokens: choice.max_output_tokens,
             context_tokens: choice.context_tokens,
             temperature: choice.temperature,
+            sees_images: choice.settings.vision,
         })
     }
 

@@ -1,5 +1,8 @@
 //! Configuration is read once, when a function starts; what is missing or odd is named in one sentence.
 
+mod attachments;
+mod rates;
+
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -15,6 +18,9 @@ use crate::domain::limits::Limits;
 use crate::domain::message::EditHistory;
 use crate::domain::reply::WhenBusy;
 use crate::moderation::{ModerationSettings, OnFailure, SigningSecret};
+
+pub use attachments::AttachmentConfig;
+pub use rates::RateConfig;
 
 /// Text that must never reach a log: `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
@@ -67,6 +73,8 @@ pub struct Config {
     pub moderation: Option<ModerationSettings>,
     /// `EDIT_HISTORY`: `kept`, or by default `none`.
     pub edit_history: EditHistory,
+    pub attachments: AttachmentConfig,
+    pub rates: RateConfig,
     /// `STREAM_SECONDS`: how long a response streams before its reader is asked to come again; default 240. It must end
     /// before the function that gives it is ended.
     pub stream_for: Duration,
@@ -211,6 +219,8 @@ impl Config {
             limits: limits(env)?,
             moderation: moderation(env)?,
             edit_history: edit_history(env)?,
+            attachments: AttachmentConfig::read(env)?,
+            rates: RateConfig::read(env)?,
             stream_for: env.seconds("STREAM_SECONDS", 240)?,
             cors_origins: env
                 .optional("CORS_ORIGINS")
@@ -456,6 +466,9 @@ mod tests {
             ("MODEL_CONTEXT_TOKENS", "100", "leaves no room"),
             ("DATABASE_SCHEMA", "a; drop", "DATABASE_SCHEMA"),
             ("EDIT_HISTORY", "yes", "EDIT_HISTORY is \"yes\""),
+            ("ATTACHMENT_TYPES", "image/png, jpeg", "ATTACHMENT_TYPES must be"),
+            ("MAX_ATTACHMENT_BYTES", "0", "MAX_ATTACHMENT_BYTES is 0"),
+            ("RATE_LIMIT_SEND", "many", "RATE_LIMIT_SEND is \"many\""),
         ] {
             let error = read(&[(name, value)]).expect_err(name).to_string();
             assert!(error.contains(says), "{name}={value}: {error}");

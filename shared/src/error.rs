@@ -6,6 +6,7 @@ use http::StatusCode;
 use serde::Serialize;
 
 use crate::domain::budget::{Exhausted, Subject};
+use crate::domain::rate::Spent;
 use crate::moderation::Refused;
 use crate::store;
 
@@ -61,6 +62,8 @@ pub enum Error {
     ModerationUnavailable,
     #[error("one of the two has blocked the other")]
     Blocked,
+    #[error("too fast: {0:?}")]
+    RateLimited(Spent),
     #[error("forbidden: {0}")]
     Forbidden(&'static str),
     #[error("not found: {0}")]
@@ -72,6 +75,8 @@ pub enum Error {
     ReplyRunning,
     #[error("no budget: {0:?}")]
     QuotaExceeded(Exhausted),
+    #[error("not configured: {0}")]
+    NotConfigured(&'static str),
     #[error("a part we need does not answer: {0}")]
     Unavailable(#[source] anyhow::Error),
     #[error("internal: {0:#}")]
@@ -184,6 +189,15 @@ impl Error {
                 // Not who has blocked whom: that is nobody's business but theirs.
                 "You can't message this person.".to_owned(),
             ),
+            Self::RateLimited(spent) => (
+                "rate-limited",
+                "Too many requests",
+                StatusCode::TOO_MANY_REQUESTS,
+                format!(
+                    "At most {} requests of this kind in {} seconds. Try again in {} seconds.",
+                    spent.limit.quota, spent.limit.seconds, spent.retry_after_seconds
+                ),
+            ),
             Self::Forbidden(why) => ("forbidden", "Not allowed", StatusCode::FORBIDDEN, (*why).to_owned()),
             Self::NotFound(what) => (
                 "not-found",
@@ -206,6 +220,12 @@ impl Error {
                     "The {}'s budget of {} tokens a {} has no room for another answer.",
                     exhausted.subject, exhausted.limit, exhausted.period
                 ),
+            ),
+            Self::NotConfigured(what) => (
+                "not-configured",
+                "Not set up here",
+                StatusCode::NOT_IMPLEMENTED,
+                (*what).to_owned(),
             ),
             Self::Unavailable(_) => (
                 "unavailable",
@@ -233,7 +253,8 @@ impl Error {
             request_id: request_id.to_owned(),
             retryable: matches!(
                 self,
-                Self::Unavailable(_)
+                Self::RateLimited(_)
+                    | Self::Unavailable(_)
                     | Self::Internal(_)
                     | Self::ModerationUnavailable
                     | Self::ReplyRunning

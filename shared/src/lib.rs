@@ -3,6 +3,7 @@
 
 pub mod app;
 pub mod assistants;
+pub mod attachments;
 pub mod auth;
 pub mod config;
 pub mod delivery;

@@ -7,6 +7,7 @@ use shared::domain::chat::{Chat, Kind};
 use shared::domain::event::{Event, Outgoing};
 use shared::domain::ids::{ChatId, UserId};
 use shared::domain::person::Caller;
+use shared::domain::rate::RateClass;
 use shared::domain::text::Title;
 use shared::error::{Error, FieldError};
 use shared::http::{Request, Response, Result, created, ok, parsed};
@@ -18,7 +19,7 @@ struct ChatOpened {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app).await?;
+    let caller = request.caller(&app, RateClass::Write).await?;
     let mut fields = request.fields(&app)?;
     let kind = fields.required("kind", |text: String| match Kind::parse(&text) {
         Some(kind @ (Kind::Direct | Kind::Assistant)) => Ok(kind),

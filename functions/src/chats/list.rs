@@ -7,6 +7,7 @@ use serde::Serialize;
 use shared::app::App;
 use shared::domain::chat::{Chat, Kind};
 use shared::domain::ids::ChatId;
+use shared::domain::rate::RateClass;
 use shared::error::{Error, FieldError};
 use shared::http::{Request, Response, Result, not_modified, ok, tagged};
 use shared::store::chats::ListCursor;
@@ -20,7 +21,7 @@ struct ChatList {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app).await?;
+    let caller = request.caller(&app, RateClass::Read).await?;
     let size = request.page_size()?;
     let kind = request.query("kind").map(parse_kind).transpose()?;
     let cursor = request.query("cursor").map(parse_cursor).transpose()?;

@@ -12,6 +12,7 @@ use serde_json::json;
 use shared::app::App;
 use shared::domain::event::Event;
 use shared::domain::ids::{ChatId, MessageId, UserId};
+use shared::domain::rate::RateClass;
 use shared::domain::reply::RunningReply;
 use shared::domain::ticket::Ticket;
 use shared::error::{Error, FieldError};
@@ -63,13 +64,16 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
 /// By bearer token, or by the `ticket` that one was changed for.
 async fn listener(app: &App, request: &Request) -> Result<UserId> {
     let Some(text) = request.query("ticket") else {
-        return Ok(request.caller(app).await?.id);
+        return Ok(request.caller(app, RateClass::Stream).await?.id);
     };
     let ticket = Ticket::parse(text).ok_or(Error::Unauthenticated("is not a ticket"))?;
-    app.store
+    let holder = app
+        .store
         .ticket_holder(&ticket)
         .await?
-        .ok_or(Error::Unauthenticated("is a ticket that is unknown or has expired"))
+        .ok_or(Error::Unauthenticated("is a ticket that is unknown or has expired"))?;
+    request.spend(app, &holder, RateClass::Stream).await?;
+    Ok(holder)
 }
 
 fn chat_id(text: &str) -> Result<ChatId> {

@@ -1,5 +1,6 @@
 //! Messages of a chat: `/api/chat/{chatId}/messages`.
 
+mod attachments;
 mod change;
 pub mod delete;
 pub mod edit;

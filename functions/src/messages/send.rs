@@ -6,13 +6,15 @@ use shared::app::App;
 use shared::domain::event::{Event, Outgoing};
 use shared::domain::ids::MessageId;
 use shared::domain::message::{Attachment, AttachmentType, Draft, Message};
+use shared::domain::rate::RateClass;
 use shared::domain::reply::{ReplyHandle, ReplyState};
-use shared::domain::text::{AttachmentUrl, ClientId, Content, Metadata, MimeType};
+use shared::domain::text::{AttachmentUrl, ClientId, Content, FileName, Metadata, MimeType};
 use shared::error::{Error, FieldError};
 use shared::faults;
 use shared::http::{Fields, Request, Response, Result, created, event_stream, ok, parsed};
 use shared::store::messages::{SendOutcome, Sent};
 
+use super::attachments::with_own_uploads;
 use super::mentions::{named, not_members};
 use super::moderated::{Saying, moderated};
 use crate::replies::stream::{Streamed, stream};
@@ -28,9 +30,10 @@ struct MessageSent<'a> {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let sender = request.caller(&app).await?;
+    let sender = request.caller(&app, RateClass::Send).await?;
     let chat_id = request.chat_id()?;
     let draft = draft(request.fields(&app)?, &app)?;
+    let draft = with_own_uploads(&app, &sender, chat_id, draft).await?;
     let wants_stream = request.accepts_event_stream();
     let claim_for = wants_stream.then_some(app.config.replies.lease);
 
@@ -134,10 +137,12 @@ fn attachment(fields: &mut Fields) -> Option<Attachment> {
             Err("must be 0 or more bytes".to_owned())
         }
     });
+    let file_name = fields.optional("fileName", |text: String| FileName::parse(&text));
     Some(Attachment {
         attachment_type: attachment_type?,
         url: url?,
         mime_type,
         size,
+        file_name,
     })
 }

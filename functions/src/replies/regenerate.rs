@@ -3,6 +3,7 @@
 use serde::Serialize;
 use shared::app::App;
 use shared::domain::ids::MessageId;
+use shared::domain::rate::RateClass;
 use shared::domain::reply::ReplyHandle;
 use shared::domain::text::ClientId;
 use shared::error::Error;
@@ -18,7 +19,7 @@ struct ReplyRegenerated {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app).await?;
+    let caller = request.caller(&app, RateClass::Send).await?;
     let chat_id = request.chat_id()?;
     let mut fields = request.fields_or_none(&app)?;
     let message = fields.optional("messageId", |text: String| {

@@ -232,11 +232,12 @@ impl<'a> Writer<'a> {
             .assistants
             .answering(self.claim.kind, self.claim.organisation.as_deref());
         let model = answering.model.as_ref();
-        let Some(prompt) = prompt::fitting(context, answering) else {
+        let Some(fitting) = prompt::fitting(context, answering) else {
             let usage = nothing(model.name());
             let failure = Failure::BudgetExhausted;
             return end(self.app, self.claim, &Ending::Failed { failure, usage }, audience).await;
         };
+        let prompt = fitting.with_images(&self.app.attachments, answering).await;
         faults::point("prompted", self.claim.chat_id);
         let came = self.take_down(model, &prompt, audience).await;
         // One statement at a time: what is under way has the connection that the end needs.

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod arithmetic;
+mod attachments;
 mod blocks;
 mod budgets;
 mod changing;
@@ -17,6 +18,7 @@ mod people;
 mod plans;
 mod poll_plans;
 mod races;
+mod rates;
 mod reactions;
 mod regenerating;
 mod replies;

@@ -4,11 +4,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use shared::domain::ids::ChatId;
+use shared::domain::ids::{AttachmentId, ChatId, MessageId};
 use shared::domain::limits::PageSize;
+use shared::domain::message::{Attachment, AttachmentType, Draft};
 use shared::domain::person::Caller;
+use shared::domain::rate::{RateClass, RateLimit};
+use shared::domain::text::AttachmentUrl;
 use shared::store::Store;
-use shared::store::messages::Range;
+use shared::store::messages::{Range, SendOutcome};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Executor, PgPool, Row};
 
@@ -36,6 +39,10 @@ const MUCH: &str = "
     insert into inbox (user_id, version, chat_id, seq, event)
         select c.owner_id, n, c.id, n, 'message.created' from chats c, generate_series(1, 10) n where c.kind = 'channel';
     insert into mentions (chat_id, user_id, seq) select chat_id, sender_id, seq from messages where seq <= 3;
+    insert into attachments (id, owner_id, object_key, mime_type, size, uses)
+        select gen_random_uuid(), 'p' || n % 2000 + 1, 'key-' || n, 'image/png', 1, 1 from generate_series(1, 10000) n;
+    insert into rate_limits (user_id, class, tat, touched_on)
+        select id, class, now(), now() from people, unnest(array['send', 'write', 'stream']) as class;
     insert into reactions (message_id, emoji, user_id) select id, 'x', sender_id from messages where seq = 1;
     insert into reply_parts (reply_id, attempt, byte_offset, text) select id, 1, 0, 'x' from replies where prompt_seq = 1;
     insert into budgets (subject, subject_id, period_start)
@@ -215,6 +222,39 @@ async fn what_people_ask_is_answered_by_indexes(pool: PgPool) {
         store.mark_messages_read(me, &ids[from..from + 10])
     });
 
+    let uploads = [AttachmentId::fresh(), AttachmentId::fresh()];
+    let client_id = &draft("another", "x").client_id;
+    let limit = RateLimit { quota: 2, seconds: 60 };
+    watch!("counting a request", |store, _run| store.spend_rate(
+        me,
+        RateClass::Write,
+        limit
+    ));
+    watch!("looking for uploads", |store, _run| store
+        .attachable(me, channel, client_id, &uploads));
+    watch!("an attachment", |store, _run| store.shown_attachment(
+        me,
+        chat,
+        MessageId::fresh(),
+        0
+    ));
+    watch!("showing and withdrawing an image", |store, run| async move {
+        let draft = Draft {
+            attachments: vec![Attachment {
+                attachment_type: AttachmentType::Image,
+                url: AttachmentUrl::of_object("bucket", "attachments/unknown"),
+                mime_type: None,
+                size: None,
+                file_name: None,
+            }],
+            ..draft(&format!("image {run}"), "look")
+        };
+        let SendOutcome::Sent(sent) = store.send_message(anna, channel, &draft, None, &FREE).await? else {
+            panic!("not sent");
+        };
+        store.delete_message(me, channel, sent.message.id).await.map(drop)
+    });
+
     for (what, asked) in &plans {
         assert_no_whole_scan(what, asked);
     }
@@ -288,6 +328,9 @@ async fn what_workers_ask_is_answered_by_indexes(pool: PgPool) {
                     .trim_inboxes(Duration::from_secs(7 * 24 * 60 * 60), 1000)
                     .await
                     .unwrap();
+                store.forget_rates(1000).await.unwrap();
+                store.unused_uploads(1000).await.unwrap();
+                store.forget_uploads(&[AttachmentId::fresh()]).await.unwrap();
             }
         })
         .await;
