@@ -2,6 +2,7 @@
 
 pub mod chats;
 pub mod events;
+pub mod members;
 pub mod messages;
 pub mod migrate;
 pub mod people;

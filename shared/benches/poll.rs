@@ -13,6 +13,7 @@ use anyhow::{Context, Result, ensure};
 use shared::config::{DatabaseConfig, Secret};
 use shared::domain::ids::UserId;
 use shared::domain::limits::PageSize;
+use shared::store::chats::ListFilter;
 use shared::store::{Acting, Store, migrate};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
@@ -114,7 +115,9 @@ impl Poll {
                 ensure!(unread.total == UNREAD && unread.messages.len() == 50, "{unread:?}");
             }
             Self::Chats => {
-                let page = store.chats(&anna, None, None, PageSize::DEFAULT).await?;
+                let page = store
+                    .chats(&anna, ListFilter::default(), None, PageSize::DEFAULT)
+                    .await?;
                 ensure!(page.chats.len() == 20, "{} chats", page.chats.len());
             }
         }

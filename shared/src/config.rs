@@ -7,7 +7,7 @@ use std::time::Duration;
 use jsonwebtoken::Algorithm;
 
 use crate::delivery::pusher::PusherSettings;
-use crate::domain::chat::Kind;
+use crate::domain::chat::{History, Kind};
 use crate::domain::limits::Limits;
 use crate::models::{ApiKey, ModelSettings, Provider};
 
@@ -50,6 +50,7 @@ pub struct Config {
     pub model: ModelSettings,
     pub replies: ReplyConfig,
     pub limits: Limits,
+    pub people: PeopleConfig,
     /// `STREAM_SECONDS`: how long a response streams before its reader is asked to come again; default 240. It must end
     /// before the function that gives it is ended.
     pub stream_for: Duration,
@@ -124,6 +125,45 @@ impl ReplyConfig {
     }
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeopleConfig {
+    /// `UNKNOWN_PEOPLE`: what naming somebody does who never signed in: `refuse`, the default, or `create`.
+    pub unknown: UnknownPeople,
+    /// `CHANNEL_HISTORY`: what those see who join a channel: `all`, the default, or what is said `since_join`.
+    pub history: History,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownPeople {
+    Refuse,
+    Create,
+}
+
+impl PeopleConfig {
+    fn read(env: &Environment<'_>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            unknown: match env.optional("UNKNOWN_PEOPLE").as_deref() {
+                None | Some("refuse") => UnknownPeople::Refuse,
+                Some("create") => UnknownPeople::Create,
+                Some(other) => {
+                    return Err(ConfigError(format!(
+                        "UNKNOWN_PEOPLE is {other:?}: use refuse or create."
+                    )));
+                }
+            },
+            history: match env.optional("CHANNEL_HISTORY").as_deref() {
+                None | Some("all") => History::All,
+                Some("since_join") => History::SinceJoin,
+                Some(other) => {
+                    return Err(ConfigError(format!(
+                        "CHANNEL_HISTORY is {other:?}: use all or since_join."
+                    )));
+                }
+            },
+        })
+    }
+}
+
 const DEFAULT_SYSTEM_PROMPT: &str = "You are a helpful assistant in a chat. Answer briefly and to the point.";
 
 /// Where settings come from: the process environment, or a table in tests.
@@ -179,6 +219,7 @@ impl Config {
             model: model(env)?,
             replies: ReplyConfig::read(env)?,
             limits: limits(env)?,
+            people: PeopleConfig::read(env)?,
             stream_for: env.seconds("STREAM_SECONDS", 240)?,
             cors_origins: env
                 .optional("CORS_ORIGINS")
@@ -402,6 +443,8 @@ mod tests {
             ("REPLY_ATTEMPTS", "0", "REPLY_ATTEMPTS is 0"),
             ("MODEL_CONTEXT_TOKENS", "100", "leaves no room"),
             ("DATABASE_SCHEMA", "a; drop", "DATABASE_SCHEMA"),
+            ("UNKNOWN_PEOPLE", "maybe", "UNKNOWN_PEOPLE is \"maybe\""),
+            ("CHANNEL_HISTORY", "some", "CHANNEL_HISTORY is \"some\""),
         ] {
             let error = read(&[(name, value)]).expect_err(name).to_string();
             assert!(error.contains(says), "{name}={value}: {error}");

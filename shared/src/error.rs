@@ -50,6 +50,10 @@ pub enum Error {
     Unauthenticated(&'static str),
     #[error("at most {limit} active assistant chats")]
     TooManyChats { limit: i32 },
+    #[error("at most {limit} members")]
+    TooManyMembers { limit: usize },
+    #[error("people who are not known: {0:?}")]
+    NoSuchPeople(Vec<FieldError>),
     #[error("forbidden: {0}")]
     Forbidden(&'static str),
     #[error("not found: {0}")]
@@ -126,6 +130,18 @@ impl Error {
                 StatusCode::FORBIDDEN,
                 format!("You may have at most {limit} active assistant chats. Archive or delete one first."),
             ),
+            Self::TooManyMembers { limit } => (
+                "too-many-members",
+                "Too many members",
+                StatusCode::FORBIDDEN,
+                format!("A channel may have at most {limit} members."),
+            ),
+            Self::NoSuchPeople(_) => (
+                "not-found",
+                "Not found",
+                StatusCode::NOT_FOUND,
+                "There is no such person.".to_owned(),
+            ),
             Self::Forbidden(why) => ("forbidden", "Not allowed", StatusCode::FORBIDDEN, (*why).to_owned()),
             Self::NotFound(what) => (
                 "not-found",
@@ -149,7 +165,7 @@ impl Error {
         };
         let errors = match self {
             Self::Malformed(error) if error.pointer.is_some() => vec![error.clone()],
-            Self::Invalid(errors) => errors.clone(),
+            Self::Invalid(errors) | Self::NoSuchPeople(errors) => errors.clone(),
             _ => Vec::new(),
         };
         Problem {

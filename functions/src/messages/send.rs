@@ -38,6 +38,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
                 "replyTo must be a message of this chat",
             )]));
         }
+        SendOutcome::ClientIdTaken => return Err(Error::Conflict("This clientId was used before you joined anew.")),
         SendOutcome::NoSuchChat => return Err(Error::NotFound("chat")),
     };
     if wants_stream && sent.reply.is_some() {

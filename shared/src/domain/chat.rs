@@ -41,6 +41,13 @@ pub enum MemberRole {
 }
 words!(MemberRole { Owner = "owner", Admin = "admin", Member = "member" });
 
+/// How much of what was said before is seen by those who join a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum History {
+    All,
+    SinceJoin,
+}
+
 /// A chat as one of its members sees it: unread, read position, muted and archived are theirs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -7,7 +7,7 @@ use lambda_http::http::header::{ACCEPT, AUTHORIZATION, HeaderName, IF_NONE_MATCH
 
 use super::{Fields, Result};
 use crate::app::App;
-use crate::domain::ids::{ChatId, MessageId, Seq};
+use crate::domain::ids::{ChatId, MessageId, Seq, UserId};
 use crate::domain::limits::PageSize;
 use crate::domain::person::Caller;
 use crate::error::{Error, FieldError};
@@ -72,6 +72,11 @@ impl Request {
         self.path_id("messageId", MessageId::parse)
     }
 
+    pub fn user_id(&self) -> Result<UserId> {
+        UserId::parse(&self.path("userId"))
+            .ok_or_else(|| Error::Invalid(vec![FieldError::parameter("userId", "must be the id of a person")]))
+    }
+
     fn path_id<T>(&self, name: &'static str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T> {
         parse(&self.path(name)).ok_or_else(|| Error::Invalid(vec![FieldError::parameter(name, "must be a UUID")]))
     }
@@ -89,6 +94,18 @@ impl Request {
         self.inner
             .query_string_parameters_ref()
             .and_then(|parameters| parameters.first(name))
+    }
+
+    /// A switch in the query; absent is off.
+    pub fn flag(&self, name: &'static str) -> Result<bool> {
+        match self.query(name) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(Error::Invalid(vec![FieldError::parameter(
+                name,
+                "must be true or false",
+            )])),
+        }
     }
 
     /// `limit`: 1 to 100, by default 50.

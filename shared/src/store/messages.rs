@@ -23,6 +23,8 @@ pub enum SendOutcome {
     Sent(Box<Sent>),
     /// `replyTo` names no message of this chat.
     NothingToReplyTo,
+    /// The sender has used the `clientId` for a message from before they joined anew, which is not theirs to see.
+    ClientIdTaken,
     NoSuchChat,
 }
 
@@ -93,9 +95,10 @@ impl Store {
                 outcome => return outcome.doing("sending a message")?,
             }
         }
-        self.try_to_send(sender, chat, draft, claim_for)
-            .await
-            .doing("sending a message")?
+        match self.try_to_send(sender, chat, draft, claim_for).await {
+            Err(error) if lost_a_race(&error, &["messages_client_id"]) => Ok(SendOutcome::ClientIdTaken),
+            outcome => outcome.doing("sending a message")?,
+        }
     }
 
     async fn try_to_send(
@@ -117,7 +120,10 @@ impl Store {
             with member as (
                 select
                     c.id, c.kind,
-                    $8::uuid is null or exists (select 1 from messages where chat_id = $2 and id = $8) as may_reply_to
+                    c.last_seq,
+                    $8::uuid is null or exists (
+                        select 1 from messages where chat_id = $2 and id = $8 and seq > m.visible_after
+                    ) as may_reply_to
                 from members m
                 join chats c on c.id = m.chat_id
                 where m.chat_id = $2 and m.user_id = $1 and (select acting_as($1))
@@ -133,6 +139,8 @@ impl Store {
                 from member
                 where c.id = member.id and member.may_reply_to and not exists (select 1 from known)
                     and (select acting_as($1))
+                    -- Whoever had to wait for the chat's row may have been removed by what was waited for.
+                    and (c.last_seq = member.last_seq or is_in_now(c.id, $1))
                 returning c.id, c.kind, c.last_seq, c.last_number
             ),
             stored as (
@@ -337,6 +345,12 @@ impl Store {
                 from messages m
                 join place on place.id = m.chat_id
                 where m.id = $3 and (select acting_as($1))
+                    -- As of now: the chat's row may have been waited for.
+                    and exists (
+                        select 1 from members me
+                        where me.chat_id = m.chat_id and me.user_id = $1 and m.seq > me.visible_after
+                    )
+                    and is_in_now(place.id, $1)
                 for update of m
             ),
             taken as (
@@ -485,14 +499,28 @@ impl Store {
                 .await
             };
         }
-        // messages_pkey serves the first three, messages_changed the last: each is one range of at most a page.
+        // messages_pkey serves the first three, messages_changed the last: each is one range of at most a page. Both ends of
+        // it are named, for without them the planner reads a chat whole and sorts it.
         let row = match range {
-            Range::Newest => page!("m.seq <= $3 order by m.seq desc limit $4", "m.seq", i64::MAX),
-            Range::Before(before) => page!("m.seq < $3 order by m.seq desc limit $4", "m.seq", before.value()),
-            Range::After(after) => page!("m.seq > $3 order by m.seq limit $4", "m.seq", after.value()),
+            Range::Newest => page!(
+                "m.seq <= $3 and m.seq > me.visible_after order by m.seq desc limit $4",
+                "m.seq",
+                i64::MAX
+            ),
+            Range::Before(before) => page!(
+                "m.seq < $3 and m.seq > me.visible_after order by m.seq desc limit $4",
+                "m.seq",
+                before.value()
+            ),
+            Range::After(after) => page!(
+                "m.seq > greatest($3, me.visible_after) and m.seq <= c.last_seq order by m.seq limit $4",
+                "m.seq",
+                after.value()
+            ),
             Range::ChangedAfter(after) => {
                 page!(
-                    "m.changed_seq > $3 order by m.changed_seq limit $4",
+                    "m.changed_seq > $3 and m.changed_seq <= c.last_seq and m.seq - me.visible_after > 0
+                        order by m.changed_seq limit $4",
                     "m.changed_seq",
                     after.value()
                 )

@@ -4,11 +4,13 @@
 //! which the row-level policies go by, the second. `(select acting_as($1))` in a `where` becomes a one-time filter above
 //! the scan, so the policies find the caller set without a round trip of its own.
 
+pub mod channels;
 pub mod chats;
 pub mod inbox;
 pub mod jobs;
 pub mod messages;
 pub mod people;
+pub mod reading;
 pub mod replies;
 pub mod tickets;
 pub mod unread;

@@ -5,6 +5,7 @@
 
 mod arithmetic;
 mod changing;
+mod channels;
 mod deletion;
 mod inbox;
 mod jobs;

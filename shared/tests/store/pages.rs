@@ -6,6 +6,7 @@ use shared::domain::chat::Kind;
 use shared::domain::ids::ChatId;
 use shared::domain::limits::PageSize;
 use shared::domain::person::Caller;
+use shared::store::chats::ListFilter;
 use shared::store::messages::{MessagePage, Range};
 use sqlx::PgPool;
 
@@ -123,7 +124,7 @@ async fn a_stranger_reads_nothing(pool: PgPool) {
     assert_eq!(
         world
             .people
-            .chats(&ben.id, None, None, PageSize::DEFAULT)
+            .chats(&ben.id, ListFilter::default(), None, PageSize::DEFAULT)
             .await
             .unwrap()
             .total,
@@ -178,18 +179,27 @@ async fn the_list_of_chats_is_by_activity_and_skips_and_repeats_nothing(pool: Pg
     }
     world.chat(Kind::Channel, &[&ben]).await;
     // Several in one microsecond, told apart by their ids.
-    sqlx::query("update chats set active_at = '2026-01-01' where id = any($1)")
-        .bind(chats[3..9].iter().map(|chat| chat.uuid()).collect::<Vec<_>>())
-        .execute(&world.rows)
-        .await
-        .unwrap();
+    for sql in [
+        "update chats set active_at = '2026-01-01' where id = any($1)",
+        "update members set joined_at = '2026-01-01' where chat_id = any($1)",
+    ] {
+        sqlx::query(sql)
+            .bind(chats[3..9].iter().map(|chat| chat.uuid()).collect::<Vec<_>>())
+            .execute(&world.rows)
+            .await
+            .unwrap();
+    }
     world.send(&anna, chats[5], "to the top").await;
 
     for size in [1, 4, 23, 50] {
         let mut seen = Vec::new();
         let mut after = None;
         loop {
-            let list = world.people.chats(&anna.id, None, after, page(size)).await.unwrap();
+            let list = world
+                .people
+                .chats(&anna.id, ListFilter::default(), after, page(size))
+                .await
+                .unwrap();
             assert_eq!(list.total, 23);
             seen.extend(list.chats.into_iter().map(|chat| chat.id));
             after = list.next;
@@ -207,7 +217,7 @@ async fn the_list_of_chats_is_by_activity_and_skips_and_repeats_nothing(pool: Pg
     }
     let channels = world
         .people
-        .chats(&anna.id, Some(Kind::Channel), None, PageSize::DEFAULT)
+        .chats(&anna.id, of_kind(Kind::Channel), None, PageSize::DEFAULT)
         .await
         .unwrap();
     assert_eq!(channels.total, 8);
@@ -217,10 +227,17 @@ async fn the_list_of_chats_is_by_activity_and_skips_and_repeats_nothing(pool: Pg
     assert_eq!(
         world
             .people
-            .chats(&anna.id, Some(Kind::Task), None, PageSize::DEFAULT)
+            .chats(&anna.id, of_kind(Kind::Task), None, PageSize::DEFAULT)
             .await
             .unwrap()
             .total,
         0
     );
+}
+
+fn of_kind(kind: Kind) -> ListFilter {
+    ListFilter {
+        kind: Some(kind),
+        archived: false,
+    }
 }

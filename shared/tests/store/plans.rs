@@ -8,6 +8,7 @@ use shared::domain::ids::ChatId;
 use shared::domain::limits::PageSize;
 use shared::domain::person::Caller;
 use shared::store::Store;
+use shared::store::chats::ListFilter;
 use shared::store::messages::Range;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Executor, PgPool, Row};
@@ -164,7 +165,7 @@ async fn what_people_ask_is_answered_by_indexes(pool: PgPool) {
     watch!("me", |store, _run| store.me(me));
     watch!("the list of chats", |store, _run| store.chats(
         me,
-        None,
+        ListFilter::default(),
         None,
         PageSize::DEFAULT
     ));

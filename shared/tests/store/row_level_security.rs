@@ -262,7 +262,7 @@ async fn nobody_speaks_in_anothers_name(pool: PgPool) {
         ),
         (
             format!("insert into members (chat_id, user_id) values ('{channel}', 'cleo')"),
-            false,
+            true,
         ),
         (
             "update members set muted = true where user_id = 'ben'".to_owned(),

@@ -5,7 +5,7 @@ use shared::domain::chat::Kind;
 use shared::domain::limits::PageSize;
 use shared::domain::text::Content;
 use shared::store::Store;
-use shared::store::chats::Deleted;
+use shared::store::chats::{Deleted, ListFilter};
 use shared::store::messages::{Change, Range, SendOutcome};
 use sqlx::PgPool;
 
@@ -94,7 +94,10 @@ async fn each_statement_keeps_strangers_out_by_itself(pool: PgPool) {
             let reply = asked.reply.unwrap().id;
             assert!(store.reply_progress(me, chat, reply, 0, 0).await.unwrap().is_none());
         }
-        let list = store.chats(me, None, None, PageSize::DEFAULT).await.unwrap();
+        let list = store
+            .chats(me, ListFilter::default(), None, PageSize::DEFAULT)
+            .await
+            .unwrap();
         assert_eq!(
             (list.total, list.chats.iter().map(|chat| chat.id).collect::<Vec<_>>()),
             (1, vec![his])
