@@ -131,6 +131,8 @@ pub struct PeopleConfig {
     pub unknown: UnknownPeople,
     /// `CHANNEL_HISTORY`: what those see who join a channel: `all`, the default, or what is said `since_join`.
     pub history: History,
+    /// `ONLINE_SECONDS`: how long a heartbeat keeps somebody online; default 60. Clients send one twice in that while.
+    pub online_for: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,6 +144,7 @@ pub enum UnknownPeople {
 impl PeopleConfig {
     fn read(env: &Environment<'_>) -> Result<Self, ConfigError> {
         Ok(Self {
+            online_for: env.seconds("ONLINE_SECONDS", 60)?,
             unknown: match env.optional("UNKNOWN_PEOPLE").as_deref() {
                 None | Some("refuse") => UnknownPeople::Refuse,
                 Some("create") => UnknownPeople::Create,

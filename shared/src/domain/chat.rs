@@ -86,4 +86,6 @@ pub struct Member {
     pub read_at: Option<DateTime<Utc>>,
     pub delivered_seq: Seq,
     pub last_seen_at: Option<DateTime<Utc>>,
+    /// Connected to Pusher, or heard of within the last minute.
+    pub online: bool,
 }

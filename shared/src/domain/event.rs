@@ -2,6 +2,7 @@
 //! from here.
 
 use std::fmt;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -11,6 +12,9 @@ use super::ids::{ChatId, MessageId, Seq, UserId};
 use super::message::{Message, words};
 use super::reply::{Failure, ReplyState};
 use super::unread::Receipt;
+
+/// How long somebody is taken to be typing; clients that type on say so again before.
+const TYPING_FOR: Duration = Duration::from_secs(6);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventType {
@@ -179,14 +183,22 @@ impl Event {
         }
     }
 
-    /// Somebody types, or has stopped.
+    /// Somebody types, or has stopped. Who says neither again within `expiresInSeconds` has stopped as well.
     #[must_use]
     pub fn typing(chat_id: ChatId, person: &UserId, is_typing: bool) -> Self {
-        Self::passing(
-            EventType::Typing,
-            chat_id,
-            json!({"userId": person, "isTyping": is_typing}),
-        )
+        let data = if is_typing {
+            json!({"userId": person, "isTyping": true, "expiresInSeconds": TYPING_FOR.as_secs()})
+        } else {
+            json!({"userId": person, "isTyping": false})
+        };
+        Self::passing(EventType::Typing, chat_id, data)
+    }
+
+    /// The other one of a direct chat came online, or went.
+    #[must_use]
+    pub fn presence(chat_id: ChatId, person: &UserId, is_online: bool, at: DateTime<Utc>) -> Self {
+        let data = json!({"userId": person, "online": is_online, "lastSeenAt": at});
+        Self::passing(EventType::Presence, chat_id, data).at(at)
     }
 
     /// A chat is gone with all that was in it.

@@ -120,7 +120,8 @@ macro_rules! chats_of_member {
                     select jsonb_agg(jsonb_build_object(
                         'user_id', everyone.user_id, 'name', people.name, 'image', people.image, 'role', everyone.role,
                         'read_seq', everyone.read_seq, 'read_at', everyone.read_at,
-                        'delivered_seq', everyone.delivered_seq, 'last_seen_at', people.last_seen_at
+                        'delivered_seq', everyone.delivered_seq, 'last_seen_at', people.last_seen_at,
+                        'online', coalesce(people.online_until > now(), false)
                     ) order by everyone.joined_at, everyone.user_id)
                     from members everyone
                     join people on people.id = everyone.user_id

@@ -388,12 +388,21 @@ impl Store {
                 delete from jobs using halted
                 where jobs.reply_id = halted.id and halted.state = 'stopped' and (select acting_as($1))
             ),
+            readers as materialized (
+                -- Locked, they are read as they are now: somebody may just have marked it as unread again.
+                select r.user_id, r.read_seq
+                from members r
+                join changed on changed.chat_id = r.chat_id
+                where $4::text is null and r.user_id <> $1 and (select acting_as($1))
+                order by r.user_id
+                for update of r
+            ),
             uncounted as (
                 update members r
                 set uncounted = r.uncounted + 1
                 from changed
-                where $4::text is null and r.chat_id = changed.chat_id and r.read_seq < changed.seq and r.user_id <> $1
-                    and (select acting_as($1))
+                join readers on readers.read_seq < changed.seq
+                where r.chat_id = changed.chat_id and r.user_id = readers.user_id and (select acting_as($1))
                 returning r.user_id
             ),
             told as materialized (

@@ -48,7 +48,8 @@ impl Store {
             aim as materialized (
                 -- A position that was waited for may be beyond what this statement sees of its chat.
                 select
-                    place.*, c.kind = 'task' as is_task, least($5, c.last_seq) as told_delivered,
+                    place.*, c.kind = 'task' as is_task,
+                    case when $5::bigint is not null then least($5, c.last_seq) end as told_delivered,
                     case $3
                         when 'on' then greatest(place.read_seq, least($4, c.last_seq))
                         when 'back' then least(place.read_seq, greatest($4 - 1, place.visible_after))

@@ -14,6 +14,7 @@ mod people;
 mod plans;
 mod poll_plans;
 mod races;
+mod reading;
 mod replies;
 mod row_level_security;
 mod sending;

@@ -31,6 +31,7 @@ async fn furnished(pool: PgPool) -> (World, ChatId) {
         "insert into budgets (subject, subject_id, period_start) values ('person', 'anna', now())",
         "insert into budget_limits (subject, subject_id, tokens) values ('person', 'anna', 1)",
         "insert into holds (reply_id, person_id, period_start, tokens) select id, 'anna', now(), 1 from replies",
+        "insert into presences (user_id, channel) values ('anna', 'presence-1')",
         "insert into stream_tickets (hash, user_id, expires_at) values (sha256('ticket'), 'anna', now() + interval '1 h')",
     ] {
         sqlx::query(sql).execute(&world.rows).await.unwrap();
@@ -209,6 +210,7 @@ async fn another_person_adds_nothing_to_a_foreign_chat(pool: PgPool) {
         format!("insert into inbox (user_id, version, chat_id, event) values ('ben', 99, '{chat}', 'x')"),
         "insert into people (id, name) values ('zoe', 'Zoe')".to_owned(),
         "insert into inbox_heads (user_id) values ('zoe')".to_owned(),
+        "insert into presences (user_id, channel) values ('anna', 'presence-2')".to_owned(),
         "insert into stream_tickets (hash, user_id, expires_at) values (sha256('x'), 'anna', now())".to_owned(),
     ] {
         for person in [None, Some("ben")] {
