@@ -64,11 +64,11 @@ const OPERATIONS_BY_WEIGHT: [(Operation, usize); 12] = [
     (Operation::ReadUpTo, 7),
     (Operation::MarkUnread, 5),
     (Operation::Acknowledge, 5),
-    (Operation::MarkById, 6),
+    (Operation::MarkById, 4),
     (Operation::Keep, 5),
-    (Operation::ComeOrGo, 5),
+    (Operation::ComeOrGo, 8),
     (Operation::Rename, 3),
-    (Operation::TouchForeign, 3),
+    (Operation::TouchForeign, 2),
 ];
 
 #[derive(Clone, Copy, Debug)]
