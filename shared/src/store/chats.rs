@@ -315,10 +315,11 @@ impl Store {
         .doing("listing chats")?;
         let total = sqlx::query_scalar!(
             r#"
+            -- Without a kind, memberships alone are counted.
             select count(*) as "total!"
             from members m
-            join chats c on c.id = m.chat_id
-            where m.user_id = $1 and m.archived = $3 and ($2::text is null or c.kind = $2) and (select acting_as($1))
+            where m.user_id = $1 and m.archived = $3 and (select acting_as($1))
+                and ($2::text is null or (select c.kind from chats c where c.id = m.chat_id) = $2)
             "#,
             me.as_str(),
             kind,
