@@ -4,6 +4,7 @@ pub mod attachments;
 pub mod chats;
 mod cursor;
 pub mod events;
+pub mod members;
 pub mod messages;
 pub mod migrate;
 pub mod people;

@@ -13,7 +13,7 @@ use reqwest::Url;
 use crate::assistants::config::AssistantsConfig;
 use crate::delivery::pusher::PusherSettings;
 use crate::domain::budget::{BudgetPolicy, Period};
-use crate::domain::chat::Kind;
+use crate::domain::chat::{History, Kind};
 use crate::domain::limits::Limits;
 use crate::domain::message::EditHistory;
 use crate::domain::reply::WhenBusy;
@@ -75,6 +75,7 @@ pub struct Config {
     pub edit_history: EditHistory,
     pub attachments: AttachmentConfig,
     pub rates: RateConfig,
+    pub people: PeopleConfig,
     /// `STREAM_SECONDS`: how long a response streams before its reader is asked to come again; default 240. It must end
     /// before the function that gives it is ended.
     pub stream_for: Duration,
@@ -129,6 +130,48 @@ impl ReplyConfig {
     #[must_use]
     pub fn retry_after_attempt(&self, attempt: i32) -> Duration {
         self.retry_after * 2_u32.saturating_pow(u32::try_from(attempt.max(1) - 1).unwrap_or(0))
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeopleConfig {
+    /// `UNKNOWN_PEOPLE`: what naming somebody does who never signed in: `refuse`, the default, or `create`.
+    pub unknown: UnknownPeople,
+    /// `CHANNEL_HISTORY`: what those see who join a channel: `all`, the default, or what is said `since_join`.
+    pub history: History,
+    /// `ONLINE_SECONDS`: how long a heartbeat keeps somebody online; default 60. Clients send one twice in that while.
+    pub online_for: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownPeople {
+    Refuse,
+    Create,
+}
+
+impl PeopleConfig {
+    fn read(env: &Environment<'_>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            online_for: env.seconds("ONLINE_SECONDS", 60)?,
+            unknown: match env.optional("UNKNOWN_PEOPLE").as_deref() {
+                None | Some("refuse") => UnknownPeople::Refuse,
+                Some("create") => UnknownPeople::Create,
+                Some(other) => {
+                    return Err(ConfigError(format!(
+                        "UNKNOWN_PEOPLE is {other:?}: use refuse or create."
+                    )));
+                }
+            },
+            history: match env.optional("CHANNEL_HISTORY").as_deref() {
+                None | Some("all") => History::All,
+                Some("since_join") => History::SinceJoin,
+                Some(other) => {
+                    return Err(ConfigError(format!(
+                        "CHANNEL_HISTORY is {other:?}: use all or since_join."
+                    )));
+                }
+            },
+        })
     }
 }
 
@@ -221,6 +264,7 @@ impl Config {
             edit_history: edit_history(env)?,
             attachments: AttachmentConfig::read(env)?,
             rates: RateConfig::read(env)?,
+            people: PeopleConfig::read(env)?,
             stream_for: env.seconds("STREAM_SECONDS", 240)?,
             cors_origins: env
                 .optional("CORS_ORIGINS")
@@ -469,6 +513,8 @@ mod tests {
             ("ATTACHMENT_TYPES", "image/png, jpeg", "ATTACHMENT_TYPES must be"),
             ("MAX_ATTACHMENT_BYTES", "0", "MAX_ATTACHMENT_BYTES is 0"),
             ("RATE_LIMIT_SEND", "many", "RATE_LIMIT_SEND is \"many\""),
+            ("UNKNOWN_PEOPLE", "maybe", "UNKNOWN_PEOPLE is \"maybe\""),
+            ("CHANNEL_HISTORY", "some", "CHANNEL_HISTORY is \"some\""),
         ] {
             let error = read(&[(name, value)]).expect_err(name).to_string();
             assert!(error.contains(says), "{name}={value}: {error}");

@@ -64,6 +64,10 @@ pub enum Error {
     Blocked,
     #[error("too fast: {0:?}")]
     RateLimited(Spent),
+    #[error("at most {limit} members")]
+    TooManyMembers { limit: usize },
+    #[error("people who are not known: {0:?}")]
+    NoSuchPeople(Vec<FieldError>),
     #[error("forbidden: {0}")]
     Forbidden(&'static str),
     #[error("not found: {0}")]
@@ -198,6 +202,18 @@ impl Error {
                     spent.limit.quota, spent.limit.seconds, spent.retry_after_seconds
                 ),
             ),
+            Self::TooManyMembers { limit } => (
+                "too-many-members",
+                "Too many members",
+                StatusCode::FORBIDDEN,
+                format!("A channel may have at most {limit} members."),
+            ),
+            Self::NoSuchPeople(_) => (
+                "not-found",
+                "Not found",
+                StatusCode::NOT_FOUND,
+                "There is no such person.".to_owned(),
+            ),
             Self::Forbidden(why) => ("forbidden", "Not allowed", StatusCode::FORBIDDEN, (*why).to_owned()),
             Self::NotFound(what) => (
                 "not-found",
@@ -242,7 +258,7 @@ impl Error {
         };
         let errors = match self {
             Self::Malformed(error) if error.pointer.is_some() => vec![error.clone()],
-            Self::Invalid(errors) => errors.clone(),
+            Self::Invalid(errors) | Self::NoSuchPeople(errors) => errors.clone(),
             _ => Vec::new(),
         };
         Problem {

@@ -55,6 +55,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
         SendOutcome::Blocked => return Err(Error::Blocked),
         SendOutcome::Busy => return Err(Error::ReplyRunning),
         SendOutcome::Exhausted(exhausted) => return Err(Error::QuotaExceeded(exhausted)),
+        SendOutcome::ClientIdTaken => return Err(Error::Conflict("This clientId was used before you joined anew.")),
         SendOutcome::NoSuchChat => return Err(Error::NotFound("chat")),
     };
     faults::point("sent", chat_id);

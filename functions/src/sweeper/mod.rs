@@ -19,6 +19,7 @@ const LATELY: Duration = Duration::from_secs(120);
 const CHATS_A_RUN: i64 = 200;
 const TICKETS_A_RUN: i64 = 1_000;
 const RATES_A_RUN: i64 = 10_000;
+const PRESENCES_A_RUN: i64 = 1_000;
 /// How long an inbox keeps what happened.
 const INBOX_KEEPS: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const JOBS_A_RUN: i64 = 500;
@@ -62,6 +63,7 @@ pub async fn handle(app: App, _tick: Value) -> Result<Swept> {
     let inbox_rows_forgotten = app.store.trim_inboxes(INBOX_KEEPS, INBOX_ROWS_A_RUN).await?;
     app.store.forget_tickets(TICKETS_A_RUN).await?;
     app.store.forget_rates(RATES_A_RUN).await?;
+    app.store.forget_presences(PRESENCES_A_RUN).await?;
     let repaired = app.store.repair_unread(LATELY, CHATS_A_RUN).await?;
     for wrong in &repaired {
         warn!(chat = %wrong.chat_id, was = wrong.was, is = wrong.is, "an unread count was wrong");

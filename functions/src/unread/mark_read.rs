@@ -31,7 +31,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
         .reads
         .into_iter()
         .map(|read| Outgoing {
-            event: Event::read(read.chat_id, &caller.id, read.read_seq, read.read_at),
+            event: Event::read(read.chat_id, &read.receipt, read.at),
             audience: read.audience,
         })
         .collect();

@@ -139,6 +139,18 @@ impl Request {
             .and_then(|parameters| parameters.first(name))
     }
 
+    /// A switch in the query; absent is off.
+    pub fn flag(&self, name: &'static str) -> Result<bool> {
+        match self.query(name) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(Error::Invalid(vec![FieldError::parameter(
+                name,
+                "must be true or false",
+            )])),
+        }
+    }
+
     /// `limit`: 1 to 100, by default 50.
     pub fn page_size(&self) -> Result<PageSize> {
         match self.query("limit") {

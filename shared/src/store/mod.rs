@@ -7,6 +7,7 @@
 pub mod attachments;
 pub mod blocks;
 pub mod budgets;
+pub mod channels;
 pub mod chats;
 pub mod inbox;
 pub mod jobs;
@@ -15,6 +16,7 @@ pub mod moderation;
 pub mod people;
 pub mod rates;
 pub mod reactions;
+pub mod reading;
 pub mod replies;
 pub mod tickets;
 pub mod unread;

@@ -11,6 +11,7 @@ use shared::domain::person::Caller;
 use shared::domain::rate::{RateClass, RateLimit};
 use shared::domain::text::AttachmentUrl;
 use shared::store::Store;
+use shared::store::chats::ListFilter;
 use shared::store::messages::{Range, SendOutcome};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Executor, PgPool, Row};
@@ -183,7 +184,7 @@ async fn what_people_ask_is_answered_by_indexes(pool: PgPool) {
     watch!("me", |store, _run| store.me(me));
     watch!("the list of chats", |store, _run| store.chats(
         me,
-        None,
+        ListFilter::default(),
         None,
         PageSize::DEFAULT
     ));
