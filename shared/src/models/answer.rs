@@ -105,11 +105,22 @@ impl<D: Dialect> Answer<D> {
             }
             match self.event().await {
                 Ok(Some(heard)) => self.take_in(heard),
-                Ok(None) => self.is_over = true,
                 // No cut, silence or nonsense unmakes an answer that is whole.
-                Err(_) if self.ending.is_some() => self.is_over = true,
-                Err(error) => return Err(error),
+                Ok(None) | Err(_) if self.ending.is_some() => self.is_over = true,
+                Ok(None) => return Err(self.last_words().unwrap_or(ModelError::Truncated)),
+                Err(error) => return Err(self.last_words().unwrap_or(error)),
             }
+        }
+    }
+
+    /// The error that Google may write into a stream as no event, in an array of one at times.
+    fn last_words(&mut self) -> Option<ModelError> {
+        let stray = self.events.stray().trim();
+        let stray = stray.strip_prefix('[').unwrap_or(stray);
+        let stray = stray.strip_suffix(']').unwrap_or(stray);
+        match self.dialect.read(stray, &self.key).ok()?.end? {
+            Ok(_) => None,
+            Err(error) => Some(error),
         }
     }
 

@@ -189,11 +189,14 @@ async fn each_case_is_heard_for_what_it_is(provider: Provider, name: &str) {
     assert!(kinds.len() >= 8, "only {kinds:?}");
 }
 
-async fn the_request_is_what_the_sdk_sends(provider: Provider, name: &str, line: &str, headers: &[&str]) {
+async fn the_request_is_what_the_sdk_sends(provider: Provider, name: &str, version: &str, headers: &[&str]) {
     let fake = Fake::always(cases(name)[0].answer(name));
-    hear(model(provider, fake.url()).stream(&prompt()).await).await;
+    let url = fake.url().replace("/v1", version);
+    hear(model(provider, url).stream(&prompt()).await).await;
     let seen = fake.seen().remove(0);
-    assert_eq!(seen.head.lines().next(), Some(line));
+    let expected: Value = json_of(home(name).join("request.json"));
+    let line = format!("POST {} HTTP/1.1", expected["path"].as_str().unwrap());
+    assert_eq!(seen.head.lines().next(), Some(line.to_lowercase().as_str()));
     for header in headers {
         assert!(
             seen.head.contains(&format!("\r\n{header}\r\n")),
@@ -202,8 +205,7 @@ async fn the_request_is_what_the_sdk_sends(provider: Provider, name: &str, line:
         );
     }
     assert_eq!(seen.head.matches("golden-key").count(), 1, "{}", seen.head);
-    let expected: Value = json_of(home(name).join("request.json"));
-    assert_eq!(seen.body, expected, "{name}");
+    assert_eq!(seen.body, expected["body"], "{name}");
 }
 
 /// Where events end in a stream.
@@ -234,14 +236,14 @@ async fn no_cut_makes_a_whole_answer_of_half_a_one<D: Dialect>(name: &str, diale
                 LONG,
             );
             let heard = hear(Ok(answer.chunks())).await;
-            // A carriage return ends a line, whether or not its line feed has come.
-            let whole = ends
-                .iter()
-                .filter(|end| {
-                    **end <= length
-                        || (bytes[length..].starts_with(b"\n") && **end == length + 1 && bytes[**end - 2] == b'\r')
-                })
-                .count();
+            // A carriage return ends a line, whether or not its line feed has come; and what is no event needs no blank
+            // line to end it.
+            let has_come = |end: &usize| match end.checked_sub(length) {
+                None | Some(0) => true,
+                Some(1) => bytes[..length].ends_with(b"\r"),
+                Some(rest) => case.name.starts_with("bare") && *end == bytes.len() && rest <= 3,
+            };
+            let whole = ends.iter().filter(|end| has_come(end)).count();
             let place = format!("{name}: {} cut at {length} of {}", case.name, bytes.len());
             assert_eq!(heard.text, texts[..whole].concat(), "{place}");
             if case.ends_with.is_some_and(|event| whole >= event) {
@@ -274,9 +276,8 @@ mod openai {
 
     #[tokio::test]
     async fn golden_request() {
-        let line = "post /v1/chat/completions http/1.1";
-        the_request_is_what_the_sdk_sends(Provider::OpenAi, "openai", line, &["authorization: bearer golden-key"])
-            .await;
+        let headers = ["authorization: bearer golden-key"];
+        the_request_is_what_the_sdk_sends(Provider::OpenAi, "openai", "/v1", &headers).await;
     }
 }
 
@@ -296,8 +297,8 @@ mod gemini {
 
     #[tokio::test]
     async fn golden_request() {
-        let line = "post /v1/models/golden-model:streamgeneratecontent?alt=sse http/1.1";
-        the_request_is_what_the_sdk_sends(Provider::Gemini, "gemini", line, &["x-goog-api-key: golden-key"]).await;
+        let headers = ["x-goog-api-key: golden-key"];
+        the_request_is_what_the_sdk_sends(Provider::Gemini, "gemini", "/v1beta", &headers).await;
     }
 }
 
@@ -318,7 +319,6 @@ mod anthropic {
     #[tokio::test]
     async fn golden_request() {
         let headers = ["x-api-key: golden-key", "anthropic-version: 2023-06-01"];
-        the_request_is_what_the_sdk_sends(Provider::Anthropic, "anthropic", "post /v1/messages http/1.1", &headers)
-            .await;
+        the_request_is_what_the_sdk_sends(Provider::Anthropic, "anthropic", "", &headers).await;
     }
 }
