@@ -78,6 +78,7 @@ impl Test {
         report
             .step("golden answers against the providers' SDKs", golden_answers())
             .await?;
+        report.step("tests of Amazon Bedrock", bedrock()).await?;
         let started = Instant::now();
         let mut instance = Instance::take("test")?;
         let outcome = supervise(&mut instance, true, async |instance, supervisor| -> Result<()> {
@@ -145,6 +146,23 @@ async fn golden_answers() -> Result<()> {
         .arg("shared/src/models/golden/prove.py")
         .env("PYTHONDONTWRITEBYTECODE", "1");
     program::run(prove).await
+}
+
+/// Apart from the others: the SDK is no part of the usual build.
+async fn bedrock() -> Result<()> {
+    let mut tests = cargo();
+    tests.args([
+        "test",
+        "--quiet",
+        "--package",
+        "shared",
+        "--features",
+        "bedrock",
+        "--lib",
+        "--",
+        "bedrock",
+    ]);
+    program::run(tests).await
 }
 
 async fn advisories() -> Result<()> {

@@ -10,7 +10,8 @@ use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::answer::{Answer, Dialect};
+use super::answer::{Answer, Dialect, ServerSent};
+use super::events::Events;
 use super::fake::{Fake, response, stream_of};
 use super::{
     ApiKey, Chunk, Chunks, Finish, Image, Model, ModelError, ModelSettings, Prompt, Provider, TokenUsage, Turn,
@@ -18,34 +19,34 @@ use super::{
 };
 
 /// For what must come: none waits as long as this, however slow the machine.
-const LONG: Duration = Duration::from_secs(20);
+pub(super) const LONG: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Case {
+pub(super) struct Case {
     /// Of its file.
-    name: String,
+    pub(super) name: String,
     /// What each event says, for streams.
-    texts: Option<Vec<String>>,
+    pub(super) texts: Option<Vec<String>>,
     /// Which event, counted from 1, makes the answer whole or ends it with an error.
-    ends_with: Option<usize>,
-    end: Value,
+    pub(super) ends_with: Option<usize>,
+    pub(super) end: Value,
     /// The last count before the end.
     counted: Option<Value>,
 }
 
-fn home(provider: &str) -> PathBuf {
+pub(super) fn home(provider: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "src/models/golden", provider]
         .iter()
         .collect()
 }
 
-fn json_of<T: serde::de::DeserializeOwned>(path: PathBuf) -> T {
+pub(super) fn json_of<T: serde::de::DeserializeOwned>(path: PathBuf) -> T {
     let bytes = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-fn cases(provider: &str) -> Vec<Case> {
+pub(super) fn cases(provider: &str) -> Vec<Case> {
     json_of(home(provider).join("cases.json"))
 }
 
@@ -58,6 +59,10 @@ impl Case {
         if self.texts.is_some() {
             return stream_of([self.stream(provider)]);
         }
+        self.refusal(provider)
+    }
+
+    pub(super) fn refusal(&self, provider: &str) -> super::fake::Answer {
         let refusal: Value = json_of(home(provider).join(format!("{}.json", self.name)));
         let mut headers = vec!["content-type: application/json".to_owned()];
         for (name, value) in refusal["headers"].as_object().into_iter().flatten() {
@@ -71,20 +76,29 @@ impl Case {
         )
     }
 
-    fn text(&self) -> String {
+    /// What is to be heard of it.
+    pub(super) fn expected(&self) -> Heard {
+        Heard {
+            text: self.text(),
+            counted: self.counted.clone(),
+            end: self.end.clone(),
+        }
+    }
+
+    pub(super) fn text(&self) -> String {
         self.texts.iter().flatten().map(String::as_str).collect()
     }
 }
 
 /// What was heard, as `cases.json` writes it.
 #[derive(Debug, PartialEq)]
-struct Heard {
-    text: String,
+pub(super) struct Heard {
+    pub(super) text: String,
     counted: Option<Value>,
-    end: Value,
+    pub(super) end: Value,
 }
 
-async fn hear(chunks: Result<Chunks, ModelError>) -> Heard {
+pub(super) async fn hear(chunks: Result<Chunks, ModelError>) -> Heard {
     let (mut text, mut counted) = (String::new(), None);
     let mut chunks = match chunks {
         Ok(chunks) => chunks,
@@ -152,7 +166,7 @@ fn model(provider: Provider, url: String) -> std::sync::Arc<dyn Model> {
 }
 
 /// What `prove.py` asks, too.
-fn prompt() -> Prompt {
+pub(super) fn prompt() -> Prompt {
     let prompt: Value = json_of(home("prompt.json"));
     let turns = prompt["turns"].as_array().unwrap().iter().map(|turn| {
         let images = turn["images"].as_array().into_iter().flatten().map(|image| Image {
@@ -178,12 +192,7 @@ async fn each_case_is_heard_for_what_it_is(provider: Provider, name: &str) {
     for case in cases(name) {
         let fake = Fake::always(case.answer(name));
         let heard = hear(model(provider, fake.url()).stream(&prompt()).await).await;
-        let expected = Heard {
-            text: case.text(),
-            counted: case.counted.clone(),
-            end: case.end.clone(),
-        };
-        assert_eq!(heard, expected, "{name}: {}", case.name);
+        assert_eq!(heard, case.expected(), "{name}: {}", case.name);
         kinds.insert(case.end["done"].to_string() + &case.end["failed"].to_string());
     }
     assert!(kinds.len() >= 8, "only {kinds:?}");
@@ -228,14 +237,15 @@ async fn no_cut_makes_a_whole_answer_of_half_a_one<D: Dialect>(name: &str, diale
             let lost = breaks.then(|| Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset)));
             let pieces = [Ok(bytes[..length].to_vec())].into_iter().chain(lost);
             let body = reqwest::Body::wrap_stream(futures_util::stream::iter(pieces));
-            let answer = Answer::new(
-                http::Response::new(body).into(),
-                dialect(),
-                ApiKey::default(),
-                LONG,
-                LONG,
-            );
-            let heard = hear(Ok(answer.chunks())).await;
+            let answer = Answer::of(ServerSent {
+                response: http::Response::new(body).into(),
+                events: Events::default(),
+                dialect: dialect(),
+                key: ApiKey::default(),
+                wait: LONG,
+                silence_timeout: LONG,
+            });
+            let heard = hear(Ok(answer)).await;
             // A carriage return ends a line, whether or not its line feed has come; and what is no event needs no blank
             // line to end it.
             let has_come = |end: &usize| match end.checked_sub(length) {

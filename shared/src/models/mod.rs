@@ -17,6 +17,8 @@ use serde_json::Value;
 
 mod answer;
 mod anthropic;
+#[cfg(feature = "bedrock")]
+mod bedrock;
 mod events;
 #[cfg(test)]
 pub(crate) mod fake;

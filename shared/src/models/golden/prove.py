@@ -6,7 +6,9 @@ error. Texts and tokens are those that our own tests expect.
 """
 
 import base64
+import binascii
 import json
+import struct
 import sys
 import threading
 import typing
@@ -15,6 +17,9 @@ from pathlib import Path
 
 import anthropic
 import anthropic.types.message_create_params
+import botocore.config
+import botocore.exceptions
+import botocore.session
 import openai
 import openai.types.chat.completion_create_params
 import pydantic
@@ -39,13 +44,17 @@ class Golden(BaseHTTPRequestHandler):
         Golden.path_seen, Golden.body_seen = "/" + rest, json.loads(body)
         stream = HOME / provider / f"{case}.sse"
         if stream.exists():
-            self.stream(stream.read_bytes())
+            self.stream("text/event-stream", stream.read_bytes())
+            return
+        answer = json.loads((HOME / provider / f"{case}.json").read_text())
+        if "events" in answer:
+            self.stream("application/vnd.amazon.eventstream", b"".join(frame(*event) for event in answer["events"]))
         else:
-            self.refuse(json.loads((HOME / provider / f"{case}.json").read_text()))
+            self.refuse(answer)
 
-    def stream(self, data):
+    def stream(self, content_type, data):
         self.send_response(200)
-        self.send_header("content-type", "text/event-stream")
+        self.send_header("content-type", content_type)
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()
         # Pieces that respect neither events nor characters.
@@ -66,6 +75,19 @@ class Golden(BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
+
+
+def frame(name, payload):
+    """A frame of an AWS event stream; the name of an exception begins with `!`."""
+    kind, of = ("exception", ":exception-type") if name.startswith("!") else ("event", ":event-type")
+    headers = b""
+    for key, value in ((":message-type", kind), (of, name.lstrip("!")), (":content-type", "application/json")):
+        key, value = key.encode(), value.encode()
+        headers += struct.pack("!B", len(key)) + key + struct.pack("!BH", 7, len(value)) + value
+    payload = json.dumps(payload).encode()
+    prelude = struct.pack("!II", 16 + len(headers) + len(payload), len(headers))
+    message = prelude + struct.pack("!I", binascii.crc32(prelude)) + headers + payload
+    return message + struct.pack("!I", binascii.crc32(message))
 
 
 def load(name):
@@ -178,6 +200,41 @@ def hear_anthropic(base, heard):
             ]
 
 
+def hear_bedrock(base, heard):
+    client = botocore.session.Session().create_client(
+        "bedrock-runtime",
+        region_name="eu-central-1",
+        endpoint_url=base,
+        aws_access_key_id="AKID",
+        aws_secret_access_key=KEY,
+        config=botocore.config.Config(retries={"total_max_attempts": 1}),
+    )
+    messages = []
+    for turn in PROMPT["turns"]:
+        role = "user" if turn["speaker"] == "person" else "assistant"
+        images = [
+            {"image": {"format": image["mimeType"].removeprefix("image/"), "source": {"bytes": bytes.fromhex(image["hex"])}}}
+            for image in turn.get("images", [])
+        ]
+        messages.append({"role": role, "content": [*images, {"text": turn["text"]}]})
+    answer = client.converse_stream(
+        modelId=MODEL,
+        messages=messages,
+        system=[{"text": PROMPT["system"]}],
+        inferenceConfig={"maxTokens": 512, "temperature": 0.5},
+    )
+    for event in answer["stream"]:
+        if delta := event.get("contentBlockDelta"):
+            heard.text += delta["delta"].get("text", "")
+        if stop := event.get("messageStop"):
+            heard.finish = stop["stopReason"]
+        if metadata := event.get("metadata"):
+            usage = metadata["usage"]
+            cached = usage.get("cacheReadInputTokens", 0)
+            total = usage["inputTokens"] + usage.get("cacheWriteInputTokens", 0) + cached
+            heard.tokens = [total, usage["outputTokens"], cached]
+
+
 def base64_of(image):
     return base64.b64encode(bytes.fromhex(image["hex"])).decode()
 
@@ -193,6 +250,11 @@ def hear(ask, base):
     except (genai.errors.APIError, openai.APIError, anthropic.APIError) as error:
         heard.error = type(error).__name__
         heard.status = getattr(error, "status_code", None) or getattr(error, "code", None)
+    except botocore.exceptions.EventStreamError as error:
+        heard.error, heard.status = type(error).__name__, error.response["Error"]["Code"]
+    except botocore.exceptions.ClientError as error:
+        heard.error = error.response["Error"]["Code"]
+        heard.status = error.response["ResponseMetadata"]["HTTPStatusCode"]
     return heard
 
 
@@ -243,6 +305,7 @@ def unknown(request, shape):
 PROVIDERS = {
     "gemini": (hear_gemini, None),
     "openai": (hear_openai, openai.types.chat.completion_create_params.CompletionCreateParamsStreaming),
+    "bedrock": (hear_bedrock, None),
     "anthropic": (hear_anthropic, anthropic.types.message_create_params.MessageCreateParamsStreaming),
 }
 
