@@ -4,7 +4,6 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use futures_util::StreamExt;
 use serde::Deserialize;
@@ -12,14 +11,11 @@ use serde_json::{Value, json};
 
 use super::answer::{Answer, Dialect, ServerSent};
 use super::events::Events;
-use super::fake::{Fake, response, stream_of};
+use super::fake::{Fake, LONG, response, stream_of};
 use super::{
     ApiKey, Chunk, Chunks, Finish, Image, Model, ModelError, ModelSettings, Prompt, Provider, TokenUsage, Turn,
     from_settings,
 };
-
-/// For what must come: none waits as long as this, however slow the machine.
-pub(super) const LONG: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -26,6 +26,8 @@ mod gemini;
 #[cfg(test)]
 mod golden;
 mod openai;
+#[cfg(test)]
+mod peers;
 mod refusal;
 mod retry;
 mod scripted;

@@ -7,8 +7,8 @@ use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::models::fake::{self, Act, Fake, nobody, response};
-use crate::models::golden::{Case, LONG, cases, hear, home, json_of, prompt};
+use crate::models::fake::{self, Act, Fake, LONG, nobody, response};
+use crate::models::golden::{Case, cases, hear, home, json_of, prompt};
 use crate::models::{Image, Provider, Turn};
 
 const SHORT: Duration = Duration::from_millis(100);
