@@ -217,3 +217,6 @@ pub(super) fn event<'a, T: serde::Deserialize<'a>>(data: &'a str) -> Result<T, M
         ),
     })
 }
+
+#[cfg(test)]
+mod tests;

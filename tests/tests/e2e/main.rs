@@ -9,6 +9,7 @@ mod chats;
 mod crashes;
 mod model_faults;
 mod paging;
+mod providers;
 mod queue;
 mod retries;
 mod strangers;
