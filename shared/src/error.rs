@@ -10,6 +10,17 @@ use crate::domain::rate::Spent;
 use crate::moderation::Refused;
 use crate::store;
 
+/// An error and what caused it, in one line for the log.
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
 /// Where in the request something is wrong, and what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FieldError {

@@ -2,7 +2,6 @@
 //! never again in that process.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::error::Error as _;
 use std::time::Duration;
 
 use aws_sdk_ssm::Client;
@@ -10,6 +9,7 @@ use aws_sdk_ssm::error::ProvideErrorMetadata;
 use tokio::time::timeout;
 
 use crate::config::Secret;
+use crate::error::causes;
 
 /// How long a start waits for one call.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -74,16 +74,7 @@ async fn read_within(
 fn reason<E: ProvideErrorMetadata + std::error::Error + 'static, R: std::fmt::Debug>(
     error: &aws_sdk_ssm::error::SdkError<E, R>,
 ) -> String {
-    if let Some(code) = error.code() {
-        return code.to_owned();
-    }
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
+    error.code().map_or_else(|| causes(error), str::to_owned)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! llmock: somebody else's idea of OpenAI's protocol, with faults on command.
+//! llmock: somebody else's idea of the providers' protocols, with faults on command.
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
@@ -57,10 +57,21 @@ impl Llmock {
     pub fn settings(&self) -> [(&'static str, String); 4] {
         [
             ("MODEL_PROVIDER", "openai".into()),
-            ("MODEL_URL", format!("{}/v1", self.address)),
+            ("MODEL_URL", self.url_of("openai")),
             ("MODEL_KEY", "mock-key".into()),
             ("MODEL_NAME", "gpt-4o-mini".into()),
         ]
+    }
+
+    /// Where it speaks as this provider does.
+    #[must_use]
+    pub fn url_of(&self, provider: &str) -> String {
+        let base = match provider {
+            "gemini" => "/gemini/v1beta",
+            "anthropic" => "/anthropic",
+            _ => "/v1",
+        };
+        format!("{}{base}", self.address)
     }
 
     /// What the next requests meet; what was planned before is forgotten.

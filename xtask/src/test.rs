@@ -79,6 +79,10 @@ impl Test {
             report.step("advisories", advisories()).await?;
             report.step("query data", Prepare { check: true }.run()).await?;
         }
+        report
+            .step("golden answers against the providers' SDKs", golden_answers())
+            .await?;
+        report.step("tests of Amazon Bedrock", bedrock()).await?;
         let started = Instant::now();
         let mut instance = Instance::take("test")?;
         let outcome = supervise(&mut instance, true, async |instance, supervisor| -> Result<()> {
@@ -137,6 +141,33 @@ async fn deny(checks: &[&str]) -> Result<()> {
         .args(["check", "--hide-inclusion-graph"])
         .args(checks);
     program::run(deny).await
+}
+
+/// The files that our tests take for providers, played to what the providers themselves publish.
+async fn golden_answers() -> Result<()> {
+    let mut prove = Command::new(tools::python().await?.join("python"));
+    prove
+        .current_dir(repository())
+        .arg("shared/src/models/golden/prove.py")
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    program::run(prove).await
+}
+
+/// Apart from the others: the SDK is no part of the usual build.
+async fn bedrock() -> Result<()> {
+    let mut tests = cargo();
+    tests.args([
+        "test",
+        "--quiet",
+        "--package",
+        "shared",
+        "--features",
+        "bedrock",
+        "--lib",
+        "--",
+        "bedrock",
+    ]);
+    program::run(tests).await
 }
 
 async fn advisories() -> Result<()> {

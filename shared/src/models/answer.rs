@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::events::Events;
 use super::refusal::Refusal;
-use super::upstream::causes;
+use super::upstream::lost;
 use super::{ApiKey, Chunk, Chunks, Finish, ModelError, TokenUsage};
 
 /// What one provider means by its events and by its refusals. One is made for each answer, so it may remember.
@@ -43,14 +43,15 @@ pub(super) enum Ending {
     Blocked(String),
 }
 
-pub(super) struct Answer<D> {
-    response: Response,
-    events: Events,
-    dialect: D,
-    key: ApiKey,
-    /// For the next byte.
-    wait: Duration,
-    silence_timeout: Duration,
+/// Where an answer comes from.
+pub(super) trait Source: Send + 'static {
+    /// What is heard next; `None` at the end of the stream.
+    fn next(&mut self) -> impl Future<Output = Result<Option<Heard>, ModelError>> + Send;
+}
+
+/// What makes an answer of what is heard: whole, or an error.
+pub(super) struct Answer<S> {
+    source: S,
     /// What was heard and not yet handed on.
     ready: VecDeque<Chunk>,
     has_spoken: bool,
@@ -60,32 +61,18 @@ pub(super) struct Answer<D> {
     usage: Option<TokenUsage>,
 }
 
-impl<D: Dialect> Answer<D> {
-    pub(super) fn new(
-        response: Response,
-        dialect: D,
-        key: ApiKey,
-        first_wait: Duration,
-        silence_timeout: Duration,
-    ) -> Self {
-        Self {
-            response,
-            events: Events::default(),
-            dialect,
-            key,
-            wait: first_wait,
-            silence_timeout,
+impl<S: Source> Answer<S> {
+    pub(super) fn of(source: S) -> Chunks {
+        let answer = Self {
+            source,
             ready: VecDeque::new(),
             has_spoken: false,
             ending: None,
             failure: None,
             is_over: false,
             usage: None,
-        }
-    }
-
-    pub(super) fn chunks(self) -> Chunks {
-        stream::unfold(Some(self), |answer| async {
+        };
+        stream::unfold(Some(answer), |answer| async {
             let mut answer = answer?;
             let item = answer.next().await;
             let goes_on = matches!(item, Ok(Chunk::Text(_) | Chunk::Counted(_)));
@@ -103,7 +90,7 @@ impl<D: Dialect> Answer<D> {
             if self.is_over {
                 return self.end();
             }
-            match self.event().await {
+            match self.source.next().await {
                 Ok(Some(heard)) => self.take_in(heard),
                 Ok(None) => self.is_over = true,
                 // No cut, silence or nonsense unmakes an answer that is whole.
@@ -133,29 +120,6 @@ impl<D: Dialect> Answer<D> {
             finish,
             usage: self.usage,
         })
-    }
-
-    /// What the next event says; `None` at the end of the stream.
-    async fn event(&mut self) -> Result<Option<Heard>, ModelError> {
-        loop {
-            if let Some(data) = self
-                .events
-                .next()
-                .map_err(|why| ModelError::Malformed { detail: why.into() })?
-            {
-                return self.dialect.read(&data, &self.key).map(Some);
-            }
-            match timeout(self.wait, self.response.chunk()).await {
-                Ok(Ok(Some(bytes))) => self.events.push(&bytes),
-                Ok(Ok(None)) => return Ok(None),
-                Ok(Err(error)) => {
-                    tracing::debug!(cause = causes(error), "model's connection lost");
-                    return Err(ModelError::Truncated);
-                }
-                Err(_) => return Err(ModelError::Silent),
-            }
-            self.wait = self.silence_timeout;
-        }
     }
 
     fn take_in(&mut self, heard: Heard) {
@@ -188,6 +152,61 @@ impl<D: Dialect> Answer<D> {
     }
 }
 
+/// The server-sent events of a response.
+pub(super) struct ServerSent<D> {
+    pub(super) response: Response,
+    pub(super) events: Events,
+    pub(super) dialect: D,
+    pub(super) key: ApiKey,
+    /// For the next byte.
+    pub(super) wait: Duration,
+    pub(super) silence_timeout: Duration,
+}
+
+impl<D: Dialect> Source for ServerSent<D> {
+    async fn next(&mut self) -> Result<Option<Heard>, ModelError> {
+        let data = match self.event().await {
+            Ok(Some(data)) => data,
+            Ok(None) => return Ok(self.last_words()),
+            Err(error) => return self.last_words().map_or(Err(error), |heard| Ok(Some(heard))),
+        };
+        self.dialect.read(&data, &self.key).map(Some)
+    }
+}
+
+impl<D: Dialect> ServerSent<D> {
+    async fn event(&mut self) -> Result<Option<String>, ModelError> {
+        loop {
+            if let Some(data) = self
+                .events
+                .next()
+                .map_err(|why| ModelError::Malformed { detail: why.into() })?
+            {
+                return Ok(Some(data));
+            }
+            match timeout(self.wait, self.response.chunk()).await {
+                Ok(Ok(Some(bytes))) => self.events.push(&bytes),
+                Ok(Ok(None)) => return Ok(None),
+                Ok(Err(error)) => {
+                    tracing::debug!(cause = lost(error), "model's connection lost");
+                    return Err(ModelError::Truncated);
+                }
+                Err(_) => return Err(ModelError::Silent),
+            }
+            self.wait = self.silence_timeout;
+        }
+    }
+
+    /// The error that Google may write into a stream as no event, in an array of one at times.
+    fn last_words(&mut self) -> Option<Heard> {
+        let stray = self.events.stray().trim();
+        let stray = stray.strip_prefix('[').unwrap_or(stray);
+        let stray = stray.strip_suffix(']').unwrap_or(stray);
+        let heard = self.dialect.read(stray, &self.key).ok()?;
+        matches!(heard.end, Some(Err(_))).then_some(heard)
+    }
+}
+
 /// Of an event that cannot be read only the place is told: its text may quote the answer.
 pub(super) fn event<'a, T: serde::Deserialize<'a>>(data: &'a str) -> Result<T, ModelError> {
     serde_json::from_str(data).map_err(|error| ModelError::Malformed {
@@ -198,3 +217,6 @@ pub(super) fn event<'a, T: serde::Deserialize<'a>>(data: &'a str) -> Result<T, M
         ),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,9 @@ use std::collections::VecDeque;
 /// The longest line or event, in bytes; a chunk of a chat completion has a few hundred.
 pub(super) const MAX_EVENT_BYTES: usize = 1024 * 1024;
 
+/// How much of the lines that are of no event is kept.
+const MAX_STRAY_BYTES: usize = 64 * 1024;
+
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// Bytes in by [`Events::push`], whole events out by [`Events::next`]. An event without its blank line is none, as the
@@ -22,6 +25,8 @@ pub(super) struct Events {
     /// The last byte was a carriage return: a line feed now belongs to it.
     after_return: bool,
     unreadable: Option<&'static str>,
+    /// Lines that are of no event: what a server wrote into the stream that had lost its tongue.
+    stray: String,
 }
 
 impl Events {
@@ -67,10 +72,22 @@ impl Events {
         }
         // A comment is a line whose field has no name.
         let (field, value) = line.split_once(':').unwrap_or((line, ""));
-        if field == "data" {
-            self.data.push_str(value.strip_prefix(' ').unwrap_or(value));
-            self.data.push('\n');
+        match field {
+            "data" => {
+                self.data.push_str(value.strip_prefix(' ').unwrap_or(value));
+                self.data.push('\n');
+            }
+            "" | "event" | "id" | "retry" => {}
+            _ if self.stray.len() + line.len() < MAX_STRAY_BYTES => {
+                self.stray.push_str(line);
+                self.stray.push('\n');
+            }
+            _ => {}
         }
+    }
+
+    pub(super) fn stray(&self) -> &str {
+        &self.stray
     }
 }
 

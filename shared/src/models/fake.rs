@@ -6,8 +6,14 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use serde_json::Value;
 use tokio::sync::Notify;
+
+use super::{Chunk, Finish, Model, ModelError, Prompt, TokenUsage};
+
+/// For what must come: none waits as long as this, however slow the machine.
+pub(crate) const LONG: Duration = Duration::from_secs(20);
 
 /// What the server does with a request, step by step; then it closes the connection.
 pub(crate) type Answer = Vec<Act>;
@@ -159,4 +165,29 @@ fn read(reader: &mut impl BufRead) -> Option<Seen> {
         head,
         body: serde_json::from_slice(&body).ok()?,
     })
+}
+
+pub(crate) type End = Result<(Finish, Option<TokenUsage>), ModelError>;
+
+/// The texts of an answer, and how it ends.
+pub(crate) async fn hear(model: &dyn Model, prompt: &Prompt) -> (Vec<String>, End) {
+    let mut chunks = match model.stream(prompt).await {
+        Ok(chunks) => chunks,
+        Err(error) => return (vec![], Err(error)),
+    };
+    let mut texts = Vec::new();
+    let end = loop {
+        match chunks.next().await.expect("a stream has an end") {
+            Ok(Chunk::Text(text)) => texts.push(text),
+            Ok(Chunk::Counted(_)) => {}
+            Ok(Chunk::Done { finish, usage }) => break Ok((finish, usage)),
+            Err(error) => break Err(error),
+        }
+    };
+    assert_eq!(chunks.next().await, None, "nothing follows the end");
+    assert!(
+        texts.iter().all(|text| !text.is_empty() && !text.contains('\0')),
+        "{texts:?}"
+    );
+    (texts, end)
 }

@@ -17,6 +17,8 @@ use serde_json::Value;
 
 mod answer;
 mod anthropic;
+#[cfg(feature = "bedrock")]
+mod bedrock;
 mod events;
 #[cfg(test)]
 pub(crate) mod fake;
@@ -24,6 +26,8 @@ mod gemini;
 #[cfg(test)]
 mod golden;
 mod openai;
+#[cfg(test)]
+mod peers;
 mod refusal;
 mod retry;
 mod scripted;

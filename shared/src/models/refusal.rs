@@ -35,21 +35,22 @@ impl Refusal<'_> {
     pub(super) fn text(&self) -> String {
         detail(&String::from_utf8_lossy(self.body), self.key)
     }
+}
 
-    /// Whether it says that the model has no eyes, in the words of llama.cpp, OpenAI, OpenRouter, Mistral and Ollama, vLLM,
-    /// Gemini. A picture of the wrong kind or size is another matter.
-    pub(super) fn is_blind(&self) -> bool {
-        const WORDS: [&str; 6] = [
-            "image input is not supported",
-            "image_url is only supported by certain models",
-            "support image input",
-            "not support images",
-            "is not a multimodal model",
-            "image input modality is not enabled",
-        ];
-        let said = String::from_utf8_lossy(self.body).to_lowercase();
-        WORDS.iter().any(|words| said.contains(words))
-    }
+/// Whether it is said that the model has no eyes, in the words of llama.cpp, OpenAI, OpenRouter and Mistral, Ollama, vLLM,
+/// Gemini, Bedrock. A picture of the wrong kind or size is another matter.
+pub(super) fn is_about_blindness(said: &str) -> bool {
+    const WORDS: [&str; 7] = [
+        "image input is not supported",
+        "image_url is only supported by certain models",
+        "support image input",
+        "not support images",
+        "is not a multimodal model",
+        "image input modality is not enabled",
+        "support the image content block",
+    ];
+    let said = said.to_lowercase();
+    WORDS.iter().any(|words| said.contains(words))
 }
 
 /// For the log: without the key, without control characters, cut short.

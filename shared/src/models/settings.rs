@@ -8,6 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::anthropic::Anthropic;
+#[cfg(feature = "bedrock")]
+use super::bedrock::Bedrock;
 use super::gemini::Gemini;
 use super::openai::OpenAi;
 use super::retry::{RetryPolicy, Retrying};
@@ -19,6 +21,8 @@ use super::{Chunks, Model, ModelError, Prompt};
 pub enum Provider {
     Gemini,
     Anthropic,
+    /// With the function's role instead of a key. Part of the build with the feature `bedrock` only.
+    Bedrock,
     /// OpenAI itself or any of the many servers that speak its chat completions.
     OpenAi,
     /// No network and no model: it repeats what it hears, or obeys a `/script` in the last message. For tests and for a
@@ -27,13 +31,14 @@ pub enum Provider {
 }
 
 impl Provider {
-    pub const NAMES: &str = "gemini, anthropic, openai or scripted";
+    pub const NAMES: &str = "gemini, anthropic, bedrock, openai or scripted";
 
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Gemini => "gemini",
             Self::Anthropic => "anthropic",
+            Self::Bedrock => "bedrock",
             Self::OpenAi => "openai",
             Self::Scripted => "scripted",
         }
@@ -53,6 +58,7 @@ impl FromStr for Provider {
         match name {
             "gemini" => Ok(Self::Gemini),
             "anthropic" => Ok(Self::Anthropic),
+            "bedrock" => Ok(Self::Bedrock),
             "openai" => Ok(Self::OpenAi),
             "scripted" => Ok(Self::Scripted),
             other => Err(SettingsError(format!(
@@ -136,6 +142,14 @@ pub fn from_settings(settings: &ModelSettings) -> Result<Arc<dyn Model>, Setting
     let model: Arc<dyn Model> = match settings.provider {
         Provider::Gemini => Arc::new(Gemini::new(settings)?),
         Provider::Anthropic => Arc::new(Anthropic::new(settings)?),
+        #[cfg(feature = "bedrock")]
+        Provider::Bedrock => Arc::new(Bedrock::new(settings)?),
+        #[cfg(not(feature = "bedrock"))]
+        Provider::Bedrock => {
+            return Err(SettingsError(
+                "the model's provider is bedrock, which is no part of this build: build with --features bedrock".into(),
+            ));
+        }
         Provider::OpenAi => Arc::new(OpenAi::new(settings)?),
         Provider::Scripted => Arc::new(Scripted::new(settings)),
     };
@@ -222,9 +236,22 @@ mod tests {
     }
 
     #[test]
+    fn bedrock_is_no_part_of_a_build_without_it() {
+        let made = from_settings(&ModelSettings::new(Provider::Bedrock, "amazon.nova-lite-v1:0"));
+        match made {
+            Ok(model) => assert!(cfg!(feature = "bedrock"), "{model:?}"),
+            Err(error) => {
+                assert!(cfg!(not(feature = "bedrock")));
+                assert!(error.to_string().contains("--features bedrock"), "{error}");
+            }
+        }
+    }
+
+    #[test]
     fn providers_are_known_by_name() {
         assert_eq!("gemini".parse(), Ok(Provider::Gemini));
         assert_eq!("anthropic".parse(), Ok(Provider::Anthropic));
+        assert_eq!("bedrock".parse(), Ok(Provider::Bedrock));
         assert_eq!("openai".parse(), Ok(Provider::OpenAi));
         assert_eq!("scripted".parse(), Ok(Provider::Scripted));
         assert!("bard".parse::<Provider>().unwrap_err().to_string().contains("bard"));

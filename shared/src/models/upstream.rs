@@ -1,6 +1,5 @@
 //! The way to a provider over HTTP: one address, one key, and a patience for each step.
 
-use std::error::Error as _;
 use std::fmt;
 use std::time::Duration;
 
@@ -10,12 +9,14 @@ use reqwest::{Client, Response, Url};
 use serde::Serialize;
 use tokio::time::{Instant, timeout};
 
-use super::answer::{Answer, Dialect};
-use super::refusal::{Refusal, retry_after};
+use super::answer::{Answer, Dialect, ServerSent};
+use super::events::Events;
+use super::refusal::{Refusal, is_about_blindness, retry_after};
 use super::{ApiKey, Chunks, ModelError, ModelSettings, SettingsError};
+use crate::error::causes;
 
 /// To a provider at the other end of the world a handshake takes half a second.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How much of a refusal's body is read, and for how long: its status alone says what matters.
 pub(super) const MAX_REFUSAL_BYTES: usize = 64 * 1024;
@@ -98,12 +99,19 @@ impl Upstream {
         let response = timeout(self.first_byte_timeout, request.send())
             .await
             .map_err(|_| ModelError::Silent)?
-            .map_err(|error| ModelError::Unreachable { detail: causes(error) })?;
+            .map_err(|error| ModelError::Unreachable { detail: lost(error) })?;
         if !response.status().is_success() || !content_type(&response).starts_with("text/event-stream") {
             return Err(self.refused::<D>(response, shows_images).await);
         }
         let first_wait = self.first_byte_timeout.saturating_sub(asked.elapsed());
-        Ok(Answer::new(response, dialect, self.key.clone(), first_wait, self.silence_timeout).chunks())
+        Ok(Answer::of(ServerSent {
+            response,
+            events: Events::default(),
+            dialect,
+            key: self.key.clone(),
+            wait: first_wait,
+            silence_timeout: self.silence_timeout,
+        }))
     }
 
     async fn refused<D: Dialect>(&self, response: Response, shows_images: bool) -> ModelError {
@@ -116,7 +124,7 @@ impl Upstream {
             body: &body,
             key: &self.key,
         };
-        if shows_images && !status.is_success() && refusal.is_blind() {
+        if shows_images && !status.is_success() && is_about_blindness(&String::from_utf8_lossy(&body)) {
             return ModelError::NoVision;
         }
         D::refused(&refusal).unwrap_or_else(|| ModelError::Malformed {
@@ -160,16 +168,9 @@ fn content_type(response: &Response) -> String {
     value.unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// An error and what caused it, without the URL, whose query may hold a key.
-pub(super) fn causes(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
+/// Without the URL, whose query may hold a key.
+pub(super) fn lost(error: reqwest::Error) -> String {
+    causes(&error.without_url())
 }
 
 /// What a refusal's body says, as far as it comes.

@@ -10,6 +10,7 @@ mod chats;
 mod crashes;
 mod model_faults;
 mod paging;
+mod providers;
 mod queue;
 mod rate_limits;
 mod retries;

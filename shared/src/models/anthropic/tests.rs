@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::*;
 use crate::models::answer::{Dialect, Ending, Heard};
+use crate::models::fake::{self, Act, Fake, LONG};
 use crate::models::refusal::Refusal;
-use crate::models::{ApiKey, TokenUsage};
+use crate::models::{ApiKey, Finish, Provider, TokenUsage, Turn};
 
 const WAIT: Option<Duration> = Some(Duration::from_secs(7));
 
@@ -243,4 +245,28 @@ fn a_success_that_is_an_error_is_one_and_another_is_no_answer() {
     let overloaded = ModelError::Overloaded { retry_after: None };
     assert_eq!(refused_after(200, None, &error), Some(overloaded));
     assert_eq!(refused_after(200, None, "{\"type\": \"message\"}"), None);
+}
+
+#[tokio::test]
+async fn behind_the_stop_of_a_message_nothing_is_waited_for() {
+    let golden = include_bytes!("../golden/anthropic/plain.sse");
+    let fake = Fake::always(vec![fake::head(), fake::piece(golden), Act::Hang]);
+    let settings = ModelSettings {
+        url: fake.url(),
+        silence_timeout: LONG,
+        ..ModelSettings::new(Provider::Anthropic, "m")
+    };
+    let prompt = Prompt {
+        system: None,
+        turns: vec![Turn::person("hi")],
+        max_output_tokens: 10,
+        temperature: Some(0.5),
+    };
+    let begun = Instant::now();
+    let (_, end) = fake::hear(&Anthropic::new(&settings).unwrap(), &prompt).await;
+    assert_eq!(end, Ok((Finish::Stop, tokens(25, 15, 0))));
+    assert!(begun.elapsed() < LONG, "the connection was waited for");
+    let seen = fake.seen().remove(0);
+    assert_eq!(seen.body.get("temperature"), None, "it takes none");
+    assert_eq!(seen.body.get("system"), None);
 }

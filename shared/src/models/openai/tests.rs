@@ -4,18 +4,15 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
 use super::*;
-use crate::models::fake::{self, Act, Fake, head, nobody, piece, response, stream_of};
+use crate::models::fake::{self, Act, End, Fake, LONG, head, nobody, piece, response, stream_of};
 use crate::models::{ApiKey, Chunk, Finish, Image, Provider, TokenUsage, Turn, from_settings};
 
 mod answers;
 mod cuts;
-mod llmock;
 mod refusals;
 
 use futures_util::StreamExt;
 
-/// For what must come: none waits as long as this, however slow the machine.
-const LONG: Duration = Duration::from_secs(20);
 /// For what must not come.
 const SHORT: Duration = Duration::from_millis(100);
 
@@ -42,29 +39,8 @@ fn prompt() -> Prompt {
     }
 }
 
-type End = Result<(Finish, Option<TokenUsage>), ModelError>;
-
-/// The texts of an answer, and how it ends.
 async fn hear(model: &dyn Model) -> (Vec<String>, End) {
-    let mut chunks = match model.stream(&prompt()).await {
-        Ok(chunks) => chunks,
-        Err(error) => return (vec![], Err(error)),
-    };
-    let mut texts = Vec::new();
-    let end = loop {
-        match chunks.next().await.expect("a stream has an end") {
-            Ok(Chunk::Text(text)) => texts.push(text),
-            Ok(Chunk::Counted(_)) => {}
-            Ok(Chunk::Done { finish, usage }) => break Ok((finish, usage)),
-            Err(error) => break Err(error),
-        }
-    };
-    assert_eq!(chunks.next().await, None, "nothing follows the end");
-    assert!(
-        texts.iter().all(|text| !text.is_empty() && !text.contains('\0')),
-        "{texts:?}"
-    );
-    (texts, end)
+    fake::hear(model, &prompt()).await
 }
 
 /// What is heard of a server that answers so.
