@@ -6,3 +6,4 @@ pub mod delete;
 pub mod edit;
 pub mod list;
 pub mod send;
+mod ui_message;

@@ -10,10 +10,11 @@ use shared::domain::rate::RateClass;
 use shared::domain::reply::ReplyHandle;
 use shared::domain::text::{AttachmentUrl, ClientId, Content, FileName, Metadata, MimeType};
 use shared::error::{Error, FieldError};
-use shared::http::{Fields, Request, Response, Result, created, event_stream, ok, parsed};
+use shared::http::{Dialect, Fields, Request, Response, Result, created, event_stream, ok, parsed};
 use shared::store::messages::{SendOutcome, Sent};
 
 use super::attachments::with_own_uploads;
+use super::ui_message::{self, Asked, Places};
 use crate::replies::stream::stream;
 
 #[derive(Serialize)]
@@ -28,9 +29,21 @@ struct MessageSent<'a> {
 pub async fn handle(app: App, request: Request) -> Result<Response> {
     let sender = request.caller(&app, RateClass::Send).await?;
     let chat_id = request.chat_id()?;
-    let draft = draft(request.fields(&app)?, &app)?;
-    let draft = with_own_uploads(&app, &sender, chat_id, draft).await?;
-    let wants_stream = request.accepts_event_stream();
+    let dialect = request.dialect()?;
+    let (fields, places) = match asked(&app, &request, dialect)? {
+        Asked::ToSend { fields, places } => (fields, places),
+        Asked::ToRegenerate => {
+            return Err(Error::Invalid(vec![FieldError::at(
+                "/trigger",
+                "an answer cannot be written anew yet: send another message",
+            )]));
+        }
+    };
+    let draft = draft(fields, &app).map_err(|error| places.restored(error))?;
+    let draft = with_own_uploads(&app, &sender, chat_id, draft)
+        .await
+        .map_err(|error| places.restored(error))?;
+    let wants_stream = dialect == Dialect::UiMessageStream || request.accepts_event_stream();
     let claim_for = wants_stream.then_some(app.config.replies.lease);
 
     let sent = match app.store.send_message(&sender, chat_id, &draft, claim_for).await? {
@@ -44,7 +57,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
         SendOutcome::NoSuchChat => return Err(Error::NotFound("chat")),
     };
     if wants_stream && sent.reply.is_some() {
-        let (reader, response) = event_stream();
+        let (reader, response) = event_stream(dialect);
         let request_id = request.id().to_owned();
         // A task of its own: the reply outlives this response, whatever its reader does.
         tokio::spawn(async move {
@@ -69,6 +82,17 @@ async fn tell(app: &App, sent: &Sent) -> Option<bool> {
     }];
     let (_woken, pushed) = tokio::join!(app.queue.wake(sent.wake.as_slice()), app.delivery.publish(&news));
     pushed
+}
+
+/// What the body asks for, in the client's dialect.
+fn asked(app: &App, request: &Request, dialect: Dialect) -> Result<Asked> {
+    match dialect {
+        Dialect::UiMessageStream => ui_message::read(request),
+        Dialect::Events => Ok(Asked::ToSend {
+            fields: request.fields(app)?,
+            places: Places::default(),
+        }),
+    }
 }
 
 fn draft(mut fields: Fields, app: &App) -> Result<Draft> {
