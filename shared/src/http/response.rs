@@ -256,3 +256,51 @@ pub fn event_stream(dialect: Dialect) -> (EventSink, Response) {
     };
     (EventSink { frames, translator }, response)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::{ChatId, MessageId};
+
+    async fn read(response: Response) -> String {
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_falls_silent_ends_as_an_error_where_an_end_would_be_taken_for_a_good_one() {
+        let (sink, response) = event_stream(Dialect::UiMessageStream);
+        assert_eq!(response.headers()["x-vercel-ai-ui-message-stream"], "v1");
+        let (chat, reply) = (ChatId::fresh(), MessageId::fresh());
+        let other = sink.clone();
+        sink.send(&Event::reply_started(chat, reply, 1));
+        drop(sink);
+        other.send(&Event::reply_delta(chat, reply, 0, "Hel"));
+        drop(other);
+        let text = read(response).await;
+        let kinds: Vec<_> = text
+            .split("\n\n")
+            .filter_map(|block| block.split("\"type\":\"").nth(1))
+            .collect();
+        assert_eq!(
+            kinds,
+            ["start\"}", "text-start\"}", "text-delta\"}", "text-end\"}", "error\"}"]
+        );
+        assert!(text.ends_with("data: [DONE]\n\n"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn our_own_dialect_carries_events_as_they_are() {
+        let (sink, response) = event_stream(Dialect::Events);
+        assert!(!response.headers().contains_key("x-vercel-ai-ui-message-stream"));
+        let event = Event::reply_started(ChatId::fresh(), MessageId::fresh(), 1);
+        sink.send(&event);
+        sink.send_reconnect();
+        drop(sink);
+        let json = serde_json::to_string(&event).unwrap();
+        assert_eq!(
+            read(response).await,
+            format!("event: reply.started\ndata: {json}\n\nevent: reconnect\ndata: {{}}\n\n")
+        );
+    }
+}

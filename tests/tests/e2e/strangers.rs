@@ -27,6 +27,11 @@ fn routes() -> Vec<(Method, &'static str, Value)> {
             json!({ "content": "forged" }),
         ),
         (Method::DELETE, "/api/chat/{chatId}/messages/{messageId}", Value::Null),
+        (
+            Method::GET,
+            "/api/chat/{chatId}/messages/{messageId}/attachments/{index}",
+            Value::Null,
+        ),
         (Method::POST, "/api/chat/{chatId}/typing", json!({ "isTyping": true })),
     ]
 }
@@ -65,7 +70,7 @@ fn every_route_of_a_chat_is_tried_by_strangers() {
 }
 
 async fn call(person: &Person, method: &Method, path: &str, message: &str, body: &Value, accept: &str) -> Answer {
-    let path = path.replace("{messageId}", message);
+    let path = path.replace("{messageId}", message).replace("{index}", "0");
     let mut request = person.request(method.clone(), &path).header("accept", accept);
     if !body.is_null() {
         request = request.json(body);
