@@ -296,6 +296,19 @@ mod tests {
             message("assistant", "Hello"),
             ended(ReplyState::Completed),
         ];
+        // As soon as it says more.
+        let interrupted = format!("error {INTERRUPTED}");
+        assert_eq!(
+            told(&events[..5]),
+            started_with(&[
+                "text-start",
+                "text-delta Hel",
+                "text-delta lo",
+                "text-end",
+                &interrupted,
+                "[DONE]"
+            ])
+        );
         assert_eq!(
             told(&events),
             started_with(&[
