@@ -47,7 +47,7 @@ begin
         select tat into arrival from rate_limits where user_id = person and class = of_class;
     end if;
     moment := coalesce(at_time, clock_timestamp());
-    remaining := greatest(floor(extract(epoch from moment + per - arrival) / extract(epoch from step)), 0);
+    remaining := least(greatest(floor(extract(epoch from moment + per - arrival) / extract(epoch from step)), 0), quota);
     reset_after_seconds := ceil(extract(epoch from arrival - moment));
     retry_after_seconds := case
         when is_allowed then 0

@@ -120,7 +120,7 @@ pub(crate) async fn node() -> Result<PathBuf> {
     if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
         return Ok(node);
     }
-    say("installing pusher-js and eventsource in tests/clients (once)");
+    say("installing the clients of frontends in tests/clients (once)");
     let mut install = match npm {
         None => Command::new("npm"),
         Some(script) => {

@@ -16,7 +16,7 @@ use shared::domain::rate::RateClass;
 use shared::domain::reply::RunningReply;
 use shared::domain::ticket::Ticket;
 use shared::error::{Error, FieldError};
-use shared::http::{EventSink, Request, Response, Result, event_stream};
+use shared::http::{Dialect, EventSink, Request, Response, Result, event_stream};
 use shared::store;
 use tokio::time::{Instant, sleep};
 
@@ -46,7 +46,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
         Some(place) => place,
         None => Place::after(app.store.inbox_version(&listener).await?),
     };
-    let (reader, response) = event_stream();
+    let (reader, response) = event_stream(Dialect::Events);
     let request_id = request.id().to_owned();
     tokio::spawn(async move {
         let mut stream = Listening {

@@ -9,4 +9,5 @@ mod mentions;
 mod moderated;
 pub mod react;
 pub mod send;
+mod ui_message;
 pub mod versions;

@@ -11,12 +11,14 @@ use shared::domain::reply::{ReplyHandle, ReplyState};
 use shared::domain::text::{AttachmentUrl, ClientId, Content, FileName, Metadata, MimeType};
 use shared::error::{Error, FieldError};
 use shared::faults;
-use shared::http::{Fields, Request, Response, Result, created, event_stream, ok, parsed};
+use shared::http::{Dialect, Fields, Request, Response, Result, created, event_stream, ok, parsed};
 use shared::store::messages::{SendOutcome, Sent};
 
 use super::attachments::with_own_uploads;
 use super::mentions::{named, not_members};
 use super::moderated::{Saying, moderated};
+use super::ui_message::{self, Asked, Places};
+use crate::replies::regenerate::Regenerate;
 use crate::replies::stream::{Streamed, stream};
 use crate::replies::terms::terms;
 
@@ -32,9 +34,23 @@ struct MessageSent<'a> {
 pub async fn handle(app: App, request: Request) -> Result<Response> {
     let sender = request.caller(&app, RateClass::Send).await?;
     let chat_id = request.chat_id()?;
-    let draft = draft(request.fields(&app)?, &app)?;
-    let draft = with_own_uploads(&app, &sender, chat_id, draft).await?;
-    let wants_stream = request.accepts_event_stream();
+    let dialect = request.dialect()?;
+    let (fields, places) = match asked(&app, &request, dialect)? {
+        Asked::ToSend { fields, places } => (fields, places),
+        Asked::ToRegenerate => {
+            let regenerate = Regenerate {
+                message: None,
+                client_id: None,
+                streamed: Some(dialect),
+            };
+            return regenerate.answered(app, &request, sender, chat_id).await;
+        }
+    };
+    let draft = draft(fields, &app).map_err(|error| places.restored(error))?;
+    let draft = with_own_uploads(&app, &sender, chat_id, draft)
+        .await
+        .map_err(|error| places.restored(error))?;
+    let wants_stream = dialect == Dialect::UiMessageStream || request.accepts_event_stream();
     let claim_for = wants_stream.then_some(app.config.replies.lease);
 
     moderated(&app, &sender.id, chat_id, Saying::New(&draft)).await?;
@@ -60,7 +76,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     };
     faults::point("sent", chat_id);
     if let Some(reply) = sent.reply.filter(|_| wants_stream) {
-        let (reader, response) = event_stream();
+        let (reader, response) = event_stream(dialect);
         let request_id = request.id().to_owned();
         // A task of its own: the reply outlives this response, whatever its reader does.
         tokio::spawn(async move {
@@ -100,6 +116,17 @@ async fn tell(app: &App, sent: &Sent) -> Option<bool> {
         .collect();
     let (_woken, pushed) = tokio::join!(app.queue.wake(sent.wake.as_slice()), app.delivery.publish(&news));
     pushed
+}
+
+/// What the body asks for, in the client's dialect.
+fn asked(app: &App, request: &Request, dialect: Dialect) -> Result<Asked> {
+    match dialect {
+        Dialect::UiMessageStream => ui_message::read(request),
+        Dialect::Events => Ok(Asked::ToSend {
+            fields: request.fields(app)?,
+            places: Places::default(),
+        }),
+    }
 }
 
 fn draft(mut fields: Fields, app: &App) -> Result<Draft> {

@@ -15,6 +15,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     let message_id = request.message_id()?;
     let offset = number(&request, "offset")?;
     let attempt = number(&request, "attempt")?;
+    let dialect = request.dialect()?;
 
     let named = (message_id.uuid() != chat_id.uuid()).then_some(message_id);
     let running = app
@@ -34,7 +35,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
         },
         offset: offset.map_or(0, |offset| usize::try_from(offset).unwrap_or(0)),
     };
-    let (reader, response) = event_stream();
+    let (reader, response) = event_stream(dialect);
     let request_id = request.id().to_owned();
     tokio::spawn(async move {
         follow(

@@ -2,12 +2,13 @@
 
 use serde::Serialize;
 use shared::app::App;
-use shared::domain::ids::MessageId;
+use shared::domain::ids::{ChatId, MessageId};
+use shared::domain::person::Caller;
 use shared::domain::rate::RateClass;
 use shared::domain::reply::ReplyHandle;
 use shared::domain::text::ClientId;
 use shared::error::Error;
-use shared::http::{Request, Response, Result, created, event_stream, ok};
+use shared::http::{Dialect, Request, Response, Result, created, event_stream, ok};
 use shared::store::replies::Regeneration;
 
 use super::stream::{Streamed, stream};
@@ -21,46 +22,79 @@ struct ReplyRegenerated {
 pub async fn handle(app: App, request: Request) -> Result<Response> {
     let caller = request.caller(&app, RateClass::Send).await?;
     let chat_id = request.chat_id()?;
+    let dialect = request.dialect()?;
     let mut fields = request.fields_or_none(&app)?;
     let message = fields.optional("messageId", |text: String| {
         MessageId::parse(&text).ok_or_else(|| "must be the id of an answer, a UUID".to_owned())
     });
     let client_id = fields.optional("clientId", |text: String| ClientId::parse(&text));
     fields.finish()?;
-    let wants_stream = request.accepts_event_stream();
-    let claim_for = wants_stream.then_some(app.config.replies.lease);
-
-    let terms = terms(&app, caller.org_id.as_deref());
-    let regeneration = app
-        .store
-        .regenerate_reply(&caller, chat_id, message, client_id.as_ref(), claim_for, &terms)
-        .await?;
-    let (reply, claim, wake, is_new) = match regeneration {
-        Regeneration::Opened(reopened) => (reopened.reply, reopened.claim, Some(reopened.wake), true),
-        Regeneration::Known(reply) => (reply, None, None, false),
-        Regeneration::Busy => return Err(Error::ReplyRunning),
-        Regeneration::Exhausted(exhausted) => return Err(Error::QuotaExceeded(exhausted)),
-        Regeneration::NothingToRegenerate => return Err(Error::NotFound("answer that could be written again")),
-        Regeneration::NoSuchChat => return Err(Error::NotFound("chat")),
+    let wants_stream = dialect == Dialect::UiMessageStream || request.accepts_event_stream();
+    let regenerate = Regenerate {
+        message,
+        client_id,
+        streamed: wants_stream.then_some(dialect),
     };
-    if wants_stream {
-        let (reader, response) = event_stream();
-        let request_id = request.id().to_owned();
-        // A task of its own: the reply outlives this response, whatever its reader does.
-        tokio::spawn(async move {
-            let streamed = Streamed {
+    regenerate.answered(app, &request, caller, chat_id).await
+}
+
+/// Which answer is to be written again, and how the request for it is answered.
+pub(crate) struct Regenerate {
+    /// The newest one when `None`.
+    pub(crate) message: Option<MessageId>,
+    pub(crate) client_id: Option<ClientId>,
+    /// In which dialect the new answer streams in the response, if it does.
+    pub(crate) streamed: Option<Dialect>,
+}
+
+impl Regenerate {
+    pub(crate) async fn answered(
+        self,
+        app: App,
+        request: &Request,
+        caller: Caller,
+        chat_id: ChatId,
+    ) -> Result<Response> {
+        let claim_for = self.streamed.map(|_| app.config.replies.lease);
+        let terms = terms(&app, caller.org_id.as_deref());
+        let regeneration = app
+            .store
+            .regenerate_reply(
+                &caller,
                 chat_id,
-                reply: reply.id,
-                claim,
-            };
-            tokio::join!(
-                app.queue.wake(wake.as_slice()),
-                stream(&app, &caller.id, &streamed, &reader, &request_id)
-            );
-        });
-        return Ok(response);
+                self.message,
+                self.client_id.as_ref(),
+                claim_for,
+                &terms,
+            )
+            .await?;
+        let (reply, claim, wake, is_new) = match regeneration {
+            Regeneration::Opened(reopened) => (reopened.reply, reopened.claim, Some(reopened.wake), true),
+            Regeneration::Known(reply) => (reply, None, None, false),
+            Regeneration::Busy => return Err(Error::ReplyRunning),
+            Regeneration::Exhausted(exhausted) => return Err(Error::QuotaExceeded(exhausted)),
+            Regeneration::NothingToRegenerate => return Err(Error::NotFound("answer that could be written again")),
+            Regeneration::NoSuchChat => return Err(Error::NotFound("chat")),
+        };
+        if let Some(dialect) = self.streamed {
+            let (reader, response) = event_stream(dialect);
+            let request_id = request.id().to_owned();
+            // A task of its own: the reply outlives this response, whatever its reader does.
+            tokio::spawn(async move {
+                let streamed = Streamed {
+                    chat_id,
+                    reply: reply.id,
+                    claim,
+                };
+                tokio::join!(
+                    app.queue.wake(wake.as_slice()),
+                    stream(&app, &caller.id, &streamed, &reader, &request_id)
+                );
+            });
+            return Ok(response);
+        }
+        app.queue.wake(wake.as_slice()).await;
+        let answer = ReplyRegenerated { reply };
+        if is_new { created(&answer) } else { ok(&answer) }
     }
-    app.queue.wake(wake.as_slice()).await;
-    let answer = ReplyRegenerated { reply };
-    if is_new { created(&answer) } else { ok(&answer) }
 }

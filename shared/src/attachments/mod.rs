@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use aws_config::SdkConfig;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{Builder, RequestChecksumCalculation};
+use aws_sdk_s3::config::Builder;
 use aws_sdk_s3::presigning::{PresignedRequest, PresigningConfig};
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use chrono::{DateTime, Utc};
@@ -79,13 +79,7 @@ impl Attachments {
     pub fn new(config: &AttachmentConfig, aws: &SdkConfig, http: reqwest::Client) -> Self {
         let bucket = config.bucket.as_ref().map(|name| Bucket {
             name: name.clone(),
-            client: Client::from_conf(
-                Builder::from(aws)
-                    .force_path_style(config.is_path_style)
-                    // Otherwise a signature would ask for a checksum of what is not there yet.
-                    .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
-                    .build(),
-            ),
+            client: Client::from_conf(Builder::from(aws).force_path_style(config.is_path_style).build()),
         });
         Self {
             config: config.clone(),

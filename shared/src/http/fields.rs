@@ -80,6 +80,22 @@ impl Fields {
             .map_err(|detail| Error::Invalid(vec![FieldError::at("", format!("The body {detail}."))]))
     }
 
+    /// Fields that do not come from a body as they are.
+    #[must_use]
+    pub fn of_object(object: Map<String, Value>) -> Self {
+        Self {
+            object,
+            pointer: String::new(),
+            errors: Vec::new(),
+        }
+    }
+
+    /// All of them, unread.
+    #[must_use]
+    pub fn into_object(self) -> Map<String, Value> {
+        self.object
+    }
+
     fn of_value(value: Value, pointer: String) -> Result<Self, Refusal> {
         Ok(Self {
             object: Map::from_field(value)?,

@@ -5,11 +5,12 @@ mod fields;
 mod request;
 mod response;
 mod serve;
+mod ui_message_stream;
 
 pub use fields::{Fields, parsed};
 pub use request::Request;
 pub use response::{
-    Body, EventSink, Response, created, event_stream, found, json, no_content, not_modified, ok, tagged,
+    Body, Dialect, EventSink, Response, created, event_stream, found, json, no_content, not_modified, ok, tagged,
 };
 pub use serve::{log_to_stdout, serve, serve_batches, serve_streaming};
 

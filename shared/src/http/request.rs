@@ -7,7 +7,7 @@ use lambda_http::RequestExt;
 use lambda_http::http::Method;
 use lambda_http::http::header::{ACCEPT, AUTHORIZATION, HeaderName, IF_NONE_MATCH};
 
-use super::{Fields, Result};
+use super::{Dialect, Fields, Result, ui_message_stream};
 use crate::app::App;
 use crate::domain::ids::{ChatId, MessageId, Seq, UserId};
 use crate::domain::limits::PageSize;
@@ -15,6 +15,9 @@ use crate::domain::person::Caller;
 use crate::domain::rate::{RateClass, Spent};
 use crate::domain::text::Emoji;
 use crate::error::{Error, FieldError};
+
+/// Lambda takes 6 MB, of which a body that is sent as base64 keeps three quarters.
+const LONG_BODY_BYTES: usize = 4 * 1024 * 1024;
 
 #[derive(Debug)]
 pub struct Request {
@@ -71,6 +74,11 @@ impl Request {
         Fields::of_body(self.raw_body(app)?)
     }
 
+    /// The same of a body that may be longer: most of what the AI SDK sends is what we know already.
+    pub fn long_fields(&self) -> Result<Fields> {
+        Fields::of_body(self.body_within(LONG_BODY_BYTES)?)
+    }
+
     /// The same of a body that may as well be empty.
     pub fn fields_or_none(&self, app: &App) -> Result<Fields> {
         match self.raw_body(app)? {
@@ -81,7 +89,10 @@ impl Request {
 
     /// The body as it came, for what is signed byte for byte.
     pub fn raw_body(&self, app: &App) -> Result<&[u8]> {
-        let limit = app.config.limits.body_bytes;
+        self.body_within(app.config.limits.body_bytes)
+    }
+
+    fn body_within(&self, limit: usize) -> Result<&[u8]> {
         let body: &[u8] = self.inner.body().as_ref();
         if body.len() > limit {
             Err(Error::TooLarge { limit })
@@ -193,6 +204,20 @@ impl Request {
     #[must_use]
     pub fn accepts_event_stream(&self) -> bool {
         self.accepts("text/event-stream")
+    }
+
+    /// How the client wants a streamed answer to be told: by `format`, or by the header of Vercel's AI SDK.
+    pub fn dialect(&self) -> Result<Dialect> {
+        const UI_MESSAGE_STREAM: &str = "ui-message-stream";
+        let header = HeaderName::from_static(ui_message_stream::HEADER);
+        match (self.query("format"), self.header(header)) {
+            (Some(UI_MESSAGE_STREAM), _) | (None, Some(ui_message_stream::VERSION)) => Ok(Dialect::UiMessageStream),
+            (None, _) => Ok(Dialect::Events),
+            (Some(_), _) => Err(Error::Invalid(vec![FieldError::parameter(
+                "format",
+                format!("must be {UI_MESSAGE_STREAM}, or absent"),
+            )])),
+        }
     }
 
     /// Whether the client asked for JSON by name, where there is something else, too.

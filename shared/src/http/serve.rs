@@ -24,7 +24,8 @@ use crate::error::Error;
 use crate::store::Acting;
 
 /// What browsers of other origins may send and read.
-const ALLOWED_HEADERS: &str = "authorization, content-type, last-event-id, if-none-match, accept";
+const ALLOWED_HEADERS: &str =
+    "authorization, content-type, last-event-id, if-none-match, accept, x-vercel-ai-ui-message-stream";
 const ALLOWED_METHODS: &str = "GET, POST, PUT, PATCH, DELETE, OPTIONS";
 const EXPOSED_HEADERS: &str = "etag, retry-after, ratelimit, ratelimit-policy";
 

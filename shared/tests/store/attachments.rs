@@ -223,6 +223,44 @@ async fn the_same_images_in_many_messages_at_once_neither_deadlock_nor_miscount(
     }
 }
 
+/// Nobody's inbox holds them up: the chats have nobody in common any more.
+#[sqlx::test(migrations = "../migrations")]
+async fn chats_that_show_the_same_images_are_deleted_at_once_without_a_deadlock(pool: PgPool) {
+    let world = World::racing(pool).await;
+    let anna = world.person("anna").await;
+    let mut uploads = Vec::new();
+    for _ in 0..40 {
+        uploads.push(uploaded(&world, &anna).await);
+    }
+    let mut chats = Vec::new();
+    for index in 0..16 {
+        let owner = world.person(&format!("owner-{index}")).await;
+        let chat = world.chat(Kind::Channel, &[&owner, &anna]).await;
+        let mut shown: Vec<_> = uploads.iter().collect();
+        shown.rotate_left(index / 2);
+        if index % 2 == 0 {
+            shown.reverse();
+        }
+        for some in shown[index..].chunks(5) {
+            world.send_as(&anna, chat, &showing(some), None).await;
+        }
+        chats.push((owner, chat));
+    }
+    sqlx::query("delete from members where user_id = 'anna'")
+        .execute(&world.rows)
+        .await
+        .unwrap();
+    let all = "select sum(uses)::bigint from attachments";
+    assert_eq!(world.number(all).await, (0..16).map(|index| 40 - index).sum::<i64>());
+    let deleted = at_once(16, |index| {
+        let (store, (owner, chat)) = (world.people.clone(), chats[index].clone());
+        async move { store.delete_chat(&owner.id, chat).await.map(drop) }
+    })
+    .await;
+    assert!(deleted.iter().all(Result::is_ok), "{deleted:?}");
+    assert_eq!(world.number(all).await, 0);
+}
+
 #[sqlx::test(migrations = "../migrations")]
 async fn what_no_message_shows_any_more_is_found_and_forgotten_after_a_day(pool: PgPool) {
     let world = World::on(pool).await;
