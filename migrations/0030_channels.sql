@@ -71,6 +71,9 @@ create function introduce(ids text[]) returns void
 -- Tells every member of a chat of one event, and those besides who are not in it any more: their inboxes move by one
 -- version each. Returns who was told.
 --
+-- In chats of more than a hundred members a receipt is told to the reader's own devices alone: a message that all of n read
+-- would else be n times n rows. Where each of them stands can be read from the chat.
+--
 -- Inboxes are locked in person order, so that two chats with the same people cannot deadlock. It runs as its owner, for
 -- news must reach all members, whatever the sender may see of them.
 drop function tell(uuid, bigint, text, uuid, jsonb);
@@ -107,6 +110,9 @@ begin
         select moved.user_id from moved;
     else
         held := besides || array(select m.user_id from members m where m.chat_id = chat);
+        if what = 'read' and cardinality(held) > 100 then
+            held := array[detail ->> 'userId'];
+        end if;
         perform 1 from inbox_heads h where h.user_id = any(held) order by h.user_id for update;
         -- Looked for anew: somebody may have been removed while their inbox was waited for, and then this is not theirs.
         return query

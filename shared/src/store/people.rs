@@ -171,7 +171,7 @@ impl Store {
                     ), 0)::bigint
                     from members m
                     join chats c on c.id = m.chat_id
-                    where m.user_id = p.id and not m.muted and not m.archived
+                    where m.user_id = p.id and not m.archived
                 ) as "unread_total!"
             from people p
             where p.id = $1 and (select acting_as($1))

@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use shared::domain::chat::Kind;
+use shared::domain::chat::{Kind, MemberRole};
 use shared::domain::ids::{ChatId, MessageId};
 use shared::domain::message::EditHistory;
 use shared::domain::person::Caller;
+use shared::domain::text::Title;
 use shared::domain::unread::ReadMark;
 use shared::store::channels::Membership;
+use shared::store::chats::ChatChange;
 use shared::store::messages::{Change, SendOutcome};
 use sqlx::{Executor, PgPool};
 use uuid::Uuid;
@@ -139,9 +141,27 @@ async fn act(world: &World, people: &[Caller], places: &[Place], random: &mut Ra
     if place.comes_and_goes && random.below(5) == 0 {
         let other = random.pick(people);
         let by = if random.below(3) == 0 { other } else { &people[0] };
-        let outcome = match random.below(3) {
-            0 => world.remove(by, place.id, other).await,
-            _ => world.add(&people[0], place.id, other).await,
+        let outcome = match random.below(8) {
+            0..3 => world.remove(by, place.id, other).await,
+            3..6 => world.add(&people[0], place.id, other).await,
+            6 => {
+                let role = *random.pick(&[MemberRole::Admin, MemberRole::Member]);
+                world
+                    .people
+                    .change_role(&by.id, place.id, &other.id, role)
+                    .await
+                    .unwrap()
+            }
+            _ => {
+                let title = Title::parse(&format!("Harbour {}", random.below(2))).unwrap();
+                let change = ChatChange {
+                    title: (random.below(2) == 0).then_some(&title),
+                    archived: Some(random.below(2) == 0),
+                    muted: Some(false),
+                };
+                world.people.update_chat(&by.id, place.id, change, 5).await.unwrap();
+                return;
+            }
         };
         assert!(!matches!(
             outcome,
@@ -278,7 +298,7 @@ async fn ten_thousand_things_at_once_leave_unread_as_counted(pool: PgPool) {
         let counted = world
             .number(&format!(
                 "select count(*) from members m join messages msg on msg.chat_id = m.chat_id and msg.seq > m.read_seq
-                 where m.user_id = '{}' and msg.sender_id is distinct from m.user_id and msg.deleted_at is null",
+                 where m.user_id = '{}' and not m.archived and msg.sender_id is distinct from m.user_id and msg.deleted_at is null",
                 person.id
             ))
             .await;

@@ -261,3 +261,34 @@ async fn nothing_from_before_one_sees_is_marked_as_unread(pool: PgPool) {
         2
     );
 }
+
+/// A message that all of many read would be told as many times as they are, to as many.
+#[sqlx::test(migrations = "../migrations")]
+async fn in_a_large_channel_receipts_are_read_and_not_told(pool: PgPool) {
+    let world = World::on(pool).await;
+    let anna = world.person("anna").await;
+    let mut people = Vec::new();
+    for n in 0..100 {
+        people.push(world.person(&format!("p{n}")).await);
+    }
+    let everyone: Vec<_> = people.iter().collect();
+    let small = world.channel(&anna, &everyone[..99]).await;
+    let large = world.channel(&anna, &everyone).await;
+    for (chat, told) in [(small, 100), (large, 1)] {
+        let said = world.send(&anna, chat, "hi").await.message;
+        let standing = world.mark(&people[0], chat, ReadMark::End, None).await;
+        assert_eq!(standing.audience.len(), told);
+        let by_id = world
+            .people
+            .mark_messages_read(&people[1].id, &[said.id])
+            .await
+            .unwrap();
+        assert_eq!(by_id.reads[0].audience.len(), told);
+        let annas = world.people.chat(&anna.id, chat).await.unwrap().unwrap();
+        assert_eq!(
+            annas.members.iter().filter(|member| member.read_seq == seq(1)).count(),
+            3
+        );
+    }
+    world.assert_inboxes_are_contiguous().await;
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use shared::domain::chat::Kind;
+use shared::domain::chat::{History, Kind, MemberRole};
 use shared::domain::ids::ChatId;
 use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
 use uuid::Uuid;
@@ -298,6 +298,52 @@ async fn nobody_speaks_in_anothers_name(pool: PgPool) {
         let outcome = sqlx::query(AssertSqlSafe(sql.clone())).execute(&mut *transaction).await;
         let code = outcome.as_ref().err().and_then(code_of);
         assert_eq!(code.as_deref(), is_refused.then_some(REFUSED), "{sql}: {outcome:?}");
+    }
+}
+
+/// Where history begins with the join, it does for whatever a query forgets.
+#[sqlx::test(migrations = "../migrations")]
+async fn what_was_said_before_one_joined_is_out_of_reach(pool: PgPool) {
+    let world = World::on(pool).await;
+    let (anna, ben) = (world.person("anna").await, world.person("ben").await);
+    let channel = world.channel(&anna, &[]).await;
+    world.send(&anna, channel, "before").await;
+    let (role, history) = (MemberRole::Member, History::SinceJoin);
+    let newcomers = std::slice::from_ref(&ben.id);
+    world
+        .people
+        .add_members(&anna.id, channel, newcomers, role, 10, history)
+        .await
+        .unwrap();
+    world.send(&anna, channel, "after").await;
+    for sql in [
+        "select content from messages",
+        "update messages set metadata = metadata returning content",
+        "delete from messages returning content",
+    ] {
+        let mut transaction = acting(&world, Some("ben")).await;
+        let seen: Vec<String> = sqlx::query_scalar(sql).fetch_all(&mut *transaction).await.unwrap();
+        assert_eq!(seen, ["after"], "{sql}");
+    }
+}
+
+/// The policies alone decide here, too.
+#[sqlx::test(migrations = "../migrations")]
+async fn members_remove_nobody_but_themselves(pool: PgPool) {
+    let world = World::on(pool).await;
+    let (anna, ben, cleo) = (
+        world.person("anna").await,
+        world.person("ben").await,
+        world.person("cleo").await,
+    );
+    world.channel(&anna, &[&ben, &cleo]).await;
+    for (person, gone) in [("anna", 3), ("ben", 1), ("stranger", 0)] {
+        let mut transaction = acting(&world, Some(person)).await;
+        let deleted = sqlx::query("delete from members")
+            .execute(&mut *transaction)
+            .await
+            .unwrap();
+        assert_eq!(deleted.rows_affected(), gone, "{person}");
     }
 }
 
