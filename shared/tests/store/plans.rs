@@ -51,6 +51,8 @@ const MUCH: &str = "
     insert into budget_limits (subject, subject_id, tokens) select 'person', id, 1 from people where id <> 'anna';
     insert into holds (reply_id, person_id, period_start, tokens, created_at)
         select id, asked_by, budget_period_start('month'), 1, now() - interval '1 day' * prompt_seq from replies;
+    insert into message_versions (message_id, version, role, content, reason, created_at)
+        select id, 1, role, 'before', 'edited', now() from messages where seq <= 3;
     analyze;";
 
 /// What statements asked of the database.
