@@ -16,7 +16,7 @@ use crate::words;
 
 /// Where `faults::point` stands in the code, in the order in which a reply comes by.
 const PLACES: [&str; 8] = ["sent", "claimed", "prompted", "speaking", "stored", "said", "requeued", "ended"];
-const LEASE_SECONDS: &str = "2";
+const LEASE_SECONDS: &str = "4";
 /// A lease, and a queue that waits for a dead worker and then hides its message as long; on a machine that is busy.
 const END_WITHIN: Duration = Duration::from_secs(40);
 
@@ -133,16 +133,18 @@ async fn die(stack: &Stack, mortals: &Mortals, place: &str, way: Way, seed: u64)
     let sent_at = Instant::now();
     let reply = eventually(&format!("{what}: a reply"), async || reply_in(stack, &chat).await).await;
     eventually(&format!("{what}: a death"), async || (!wish.exists()).then_some(())).await;
-    if place == "sent" {
-        // It has told nobody: such a job is found by the sweeper, once it is overdue.
+    let has_told = !matches!((place, way), ("sent", _) | ("claimed" | "prompted", Way::Streaming));
+    if !has_told {
+        // Perhaps no wake-up had left the process. Such a job is found by the sweeper, once it is overdue.
         let overdue = "update jobs set run_at = now() - interval '1 minute'
                        where reply_id = $1 and exists (
                            select 1 from replies where id = $1 and (state = 'queued' or lease_until <= now())
                        )";
-        eventually(&format!("{what}: a lease that is over"), async || {
+        let late = format!("{what}: a job that is overdue");
+        eventually(&late, async || {
             stack.change(overdue, &reply).await;
-            let is_overdue = "select count(*) from jobs where reply_id = $1 and run_at < now() - interval '30 seconds'";
-            (stack.number(is_overdue, &reply).await == 1).then_some(())
+            let is_early = "select count(*) from jobs where reply_id = $1 and run_at > now() - interval '30 seconds'";
+            (stack.number(is_early, &reply).await == 0).then_some(())
         })
         .await;
         mortals.gateway.stack.invoke("sweeper", &json!({})).await;
@@ -164,11 +166,13 @@ async fn die(stack: &Stack, mortals: &Mortals, place: &str, way: Way, seed: u64)
     // It is over once and for all, and every attempt is paid for: also what the dead one cost, whose writer had the reply.
     let attempts = stack.number("select attempt::bigint from replies where id = $1", &reply).await;
     let had_it = !matches!((place, way), ("ended", _) | ("sent", Way::Worker));
-    assert_eq!(attempts, if place == "requeued" { 3 } else { 1 + i64::from(had_it) }, "{what}");
+    let fewest = if place == "requeued" { 3 } else { 1 + i64::from(had_it) };
+    // On a machine that is busy enough the living lose their leases, too.
+    assert!((fewest..=3).contains(&attempts), "{what}: {attempts} attempts");
     if place != "requeued" {
         let paid = stack.number("select input_tokens from replies where id = $1", &reply).await;
         let last = history[1]["usage"]["inputTokens"].as_i64().unwrap();
-        assert_eq!(paid > last, had_it, "{what}: {paid} of which {last} are the last attempt's");
+        assert_eq!(paid > last, attempts > 1, "{what}: {paid} of which {last} are the last attempt's");
     }
     for table in [
         "select count(*) from jobs where reply_id = $1",
