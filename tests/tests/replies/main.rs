@@ -6,6 +6,7 @@
 mod crashes;
 mod duplicates;
 mod join;
+mod stop;
 
 use serde_json::json;
 use tests::{Answer, Person, Random};
