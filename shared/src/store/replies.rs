@@ -101,6 +101,8 @@ pub struct Stopping {
     /// The one that is being written: its writer will end it.
     pub asked: Option<MessageId>,
     pub audience: Vec<UserId>,
+    /// The chat's next reply, if it waited for one of those.
+    pub wake: Option<Wake>,
 }
 
 /// What came of asking for an answer again.
@@ -406,7 +408,17 @@ impl Store {
             select
                 array(select id from released order by prompt_seq) as "stopped!: Vec<Uuid>",
                 (select id from halted where state = 'streaming') as "asked?: Uuid",
-                array(select distinct user_id from told) as "audience!: Vec<String>"
+                array(select distinct user_id from told) as "audience!: Vec<String>",
+                (
+                    -- What waited behind them; woken too early it goes on waiting.
+                    select j.id
+                    from replies waiting
+                    join jobs j on j.reply_id = waiting.id
+                    where waiting.chat_id = $2 and waiting.state = 'queued'
+                        and waiting.id not in (select id from halted) and exists (select 1 from released)
+                    order by waiting.prompt_seq
+                    limit 1
+                ) as "next_job?: Uuid"
             from place
             "#,
             me.as_str(),
@@ -421,6 +433,11 @@ impl Store {
                 stopped: row.stopped.into_iter().map(Into::into).collect(),
                 asked: row.asked.map(Into::into),
                 audience: row.audience.iter().map(|id| user_id(id)).collect::<Result<_>>()?,
+                wake: row.next_job.map(|job| Wake {
+                    job_id: job.into(),
+                    chat_id: Some(chat),
+                    after_seconds: 0,
+                }),
             })
         })
         .transpose()
