@@ -766,6 +766,10 @@ impl Store {
             ),
             paid as materialized (
                 select id, pay_for_attempt(id, $6 + $7) from released
+            ),
+            cleared as (
+                -- Void from now on: the next attempt starts anew, and there may be none.
+                delete from reply_parts p using released where p.reply_id = released.id and (select acting_as($1))
             )
             update jobs set run_at = now() + make_interval(secs => $5), last_error = $4
             from paid
