@@ -159,8 +159,10 @@ pub struct Progress {
     pub state: ReplyState,
     pub attempt: i32,
     pub failure: Option<Failure>,
-    /// The attempt's text from the asked offset on; the whole message once it is over.
+    /// The attempt's text from the asked offset on, or from the next whole character.
     pub text: String,
+    /// Where that begins, in bytes.
+    pub offset: usize,
     pub message: Option<Message>,
 }
 
@@ -1003,29 +1005,23 @@ impl Store {
         let row = sqlx::query!(
             r#"
             select
-                r.state, r.attempt, r.failure,
-                coalesce((
-                    -- From the part on in which the reader stopped: the writer may have written it again, and longer.
-                    select string_agg(
-                        case
-                            when p.byte_offset >= seen.bytes then p.text
-                            else convert_from(substring(convert_to(p.text, 'UTF8') from seen.bytes - p.byte_offset + 1), 'UTF8')
-                        end,
-                        '' order by p.byte_offset
-                    )
-                    from reply_parts p
-                    where p.reply_id = r.id and p.attempt = r.attempt
-                        and p.byte_offset + octet_length(p.text) > seen.bytes
-                        and p.byte_offset >= coalesce((
-                            select max(byte_offset) from reply_parts
-                            where reply_id = r.id and attempt = r.attempt and byte_offset < seen.bytes
-                        ), 0)
-                ), '') as "text!",
+                r.state, r.attempt, r.failure, seen.bytes as "seen!", said.start, said.text,
                 (
                     select message_json(m) from messages m where m.id = r.id
                 ) as "message?: Json<MessageRow>"
             from replies r
             cross join lateral (select case when r.attempt = $4 then $5 else 0 end as bytes) as seen
+            cross join lateral (
+                -- From the part on in which the reader stopped: the writer may have written it again, and longer.
+                select min(p.byte_offset) as start, string_agg(p.text, '' order by p.byte_offset) as text
+                from reply_parts p
+                where p.reply_id = r.id and p.attempt = r.attempt
+                    and p.byte_offset + octet_length(p.text) > seen.bytes
+                    and p.byte_offset >= coalesce((
+                        select max(byte_offset) from reply_parts
+                        where reply_id = r.id and attempt = r.attempt and byte_offset < seen.bytes
+                    ), 0)
+            ) as said
             where r.id = $3 and r.chat_id = $2 and (select acting_as($1))
                 and exists (select 1 from members where chat_id = $2 and user_id = $1)
             "#,
@@ -1039,11 +1035,18 @@ impl Store {
         .await
         .doing("reading a reply's progress")?;
         row.map(|row| {
+            let bytes = |number: i32| usize::try_from(number).unwrap_or(0);
+            let (seen, start) = (bytes(row.seen), bytes(row.start.unwrap_or(row.seen)));
+            let mut text = row.text.unwrap_or_default();
+            let had = (seen.saturating_sub(start)..=text.len()).find(|at| text.is_char_boundary(*at));
+            let had = had.unwrap_or(text.len());
+            text.drain(..had);
             Ok(Progress {
                 state: word("reply state", &row.state, ReplyState::parse)?,
                 attempt: row.attempt,
                 failure: row.failure.as_deref().and_then(Failure::parse),
-                text: row.text,
+                text,
+                offset: start + had,
                 message: row.message.map(|message| message.0.try_into()).transpose()?,
             })
         })
