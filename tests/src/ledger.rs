@@ -28,7 +28,11 @@ impl Stack {
                 coalesce((
                     select sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0)) from replies where asked_by = $1
                 ), 0)::bigint";
-        let row = sqlx::query(AssertSqlSafe(sql)).bind(&person.id).fetch_one(&self.rows).await.unwrap();
+        let row = sqlx::query(AssertSqlSafe(sql))
+            .bind(&person.id)
+            .fetch_one(&self.rows)
+            .await
+            .unwrap();
         Ledger {
             used: row.get(0),
             reserved: row.get(1),

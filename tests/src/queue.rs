@@ -8,7 +8,9 @@ use crate::{Gateway, Stack, eventually};
 
 /// ministack asks for no signature, but finds the service and the region in the credential.
 fn signed_for(service: &str) -> String {
-    format!("AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature=0")
+    format!(
+        "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature=0"
+    )
 }
 
 #[derive(Debug)]
@@ -64,7 +66,9 @@ impl Queue {
             http: stack.http.clone(),
         };
         let template = json!({ "Resources": resources }).to_string();
-        queue.cloudformation("CreateStack", &name, &[("TemplateBody", &template)]).await;
+        queue
+            .cloudformation("CreateStack", &name, &[("TemplateBody", &template)])
+            .await;
         eventually("a queue of one's own", async || {
             let answer = queue.cloudformation("DescribeStacks", &name, &[]).await;
             assert!(!answer.contains("ROLLBACK") && !answer.contains("FAILED"), "{answer}");
@@ -91,7 +95,8 @@ impl Queue {
             }
             for message in messages {
                 bodies.push(message["Body"].as_str().unwrap().to_owned());
-                self.sqs("DeleteMessage", json!({ "ReceiptHandle": message["ReceiptHandle"] })).await;
+                self.sqs("DeleteMessage", json!({ "ReceiptHandle": message["ReceiptHandle"] }))
+                    .await;
             }
         }
     }

@@ -18,7 +18,9 @@ use uuid::Uuid;
 use crate::words;
 
 /// Where `faults::point` stands in the code, in the order in which a reply comes by.
-const PLACES: [&str; 8] = ["sent", "claimed", "prompted", "speaking", "stored", "said", "requeued", "ended"];
+const PLACES: [&str; 8] = [
+    "sent", "claimed", "prompted", "speaking", "stored", "said", "requeued", "ended",
+];
 const LEASE_SECONDS: &str = "4";
 /// A lease, and a queue that waits for a dead worker and then hides its message as long; on a machine that is busy.
 const END_WITHIN: Duration = Duration::from_secs(40);
@@ -127,7 +129,9 @@ async fn is_over(stack: &Stack, reply: &str) -> bool {
 async fn wherever_a_writer_dies_its_reply_ends_once_and_is_paid_for() {
     let stack = Stack::running();
     let mortals = Mortals::start(&stack).await;
-    let cases = PLACES.into_iter().flat_map(|place| [Way::Worker, Way::Streaming].map(|way| (place, way)));
+    let cases = PLACES
+        .into_iter()
+        .flat_map(|place| [Way::Worker, Way::Streaming].map(|way| (place, way)));
     join_all(cases.enumerate().map(|(number, (place, way))| {
         let (stack, mortals) = (&stack, &mortals);
         async move {
@@ -195,15 +199,23 @@ async fn die(stack: &Stack, mortals: &Mortals, place: &str, way: Way, seed: u64)
     assert_eq!(history[1]["type"], kind, "{what}");
 
     // It is over once and for all, and every attempt is paid for: also what the dead one cost, whose writer had the reply.
-    let attempts = stack.number("select attempt::bigint from replies where id = $1", &reply).await;
+    let attempts = stack
+        .number("select attempt::bigint from replies where id = $1", &reply)
+        .await;
     let had_it = !matches!((place, way), ("ended", _) | ("sent", Way::Worker));
     let fewest = if place == "requeued" { 3 } else { 1 + i64::from(had_it) };
     // On a machine that is busy enough the living lose their leases, too.
     assert!((fewest..=3).contains(&attempts), "{what}: {attempts} attempts");
     if place != "requeued" {
-        let paid = stack.number("select input_tokens from replies where id = $1", &reply).await;
+        let paid = stack
+            .number("select input_tokens from replies where id = $1", &reply)
+            .await;
         let last = history[1]["usage"]["inputTokens"].as_i64().unwrap();
-        assert_eq!(paid > last, attempts > 1, "{what}: {paid} of which {last} are the last attempt's");
+        assert_eq!(
+            paid > last,
+            attempts > 1,
+            "{what}: {paid} of which {last} are the last attempt's"
+        );
     }
     for table in [
         "select count(*) from jobs where reply_id = $1",
@@ -245,9 +257,18 @@ async fn a_reply_whose_every_writer_dies_is_given_up_and_paid_for() {
                 () = dying => unreachable!("it has no end"),
             };
             let told = history.iter().find(|message| message["id"] == reply.as_str()).unwrap();
-            assert_eq!((&told["type"], &told["role"]), (&json!("ERROR"), &json!("system")), "{way:?}");
+            assert_eq!(
+                (&told["type"], &told["role"]),
+                (&json!("ERROR"), &json!("system")),
+                "{way:?}"
+            );
             assert_eq!(told["metadata"], json!({ "reason": "attempts-exhausted" }));
-            assert_eq!(stack.number("select attempt::bigint from replies where id = $1", &reply).await, 3);
+            assert_eq!(
+                stack
+                    .number("select attempt::bigint from replies where id = $1", &reply)
+                    .await,
+                3
+            );
             fs::remove_file(mortals.faults.join(format!("stored.{chat}"))).ok();
 
             // What waited behind it is answered.
@@ -261,6 +282,9 @@ async fn a_reply_whose_every_writer_dies_is_given_up_and_paid_for() {
 }
 
 async fn given_up(stack: &Stack, anna: &Person, chat: &str, reply: &str) -> Vec<Value> {
-    eventually("a reply that is given up", async || is_over(stack, reply).await.then_some(())).await;
+    eventually("a reply that is given up", async || {
+        is_over(stack, reply).await.then_some(())
+    })
+    .await;
     anna.history(chat).await
 }

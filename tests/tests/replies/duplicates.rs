@@ -29,7 +29,9 @@ fn questions(seed: u64) -> Vec<String> {
 async fn answers(person: &Person, chat: &str) -> Vec<(Value, Value)> {
     let history = person.history(chat).await;
     let answers = history.into_iter().filter(|message| message["role"] != "user");
-    answers.map(|message| (message["type"].clone(), message["content"].clone())).collect()
+    answers
+        .map(|message| (message["type"].clone(), message["content"].clone()))
+        .collect()
 }
 
 fn batch(bodies: &[String]) -> Value {
@@ -92,7 +94,10 @@ async fn every_wake_up_twice_and_out_of_order_has_the_same_result_as_once() {
     let mut all: BTreeSet<String> = BTreeSet::new();
     let mut handed_over = 0;
     while is_anything_open(&stack, &people).await {
-        assert!(Instant::now() < deadline, "the queue has handed over {handed_over} in vain");
+        assert!(
+            Instant::now() < deadline,
+            "the queue has handed over {handed_over} in vain"
+        );
         let new = queue.take().await;
         let old: Vec<_> = all.iter().filter(|_| random.below(4) == 0).cloned().collect();
         all.extend(new.iter().cloned());
@@ -148,7 +153,8 @@ async fn wake_ups_while_a_response_streams_do_not_write_a_second_answer() {
     let gateway = Gateway::start(&stack).await;
     let queue = Queue::start(&stack).await;
     let settings = [queue.setting(), ("REPLY_LEASE_SECONDS", "1")];
-    let _functions = [("send-message", 1), ("worker", 3)].map(|(name, count)| gateway.restarted(name, count, &settings));
+    let _functions =
+        [("send-message", 1), ("worker", 3)].map(|(name, count)| gateway.restarted(name, count, &settings));
     let anna = stack.person("anna");
     let chat = anna.assistant_chat().await;
     let said = words(&mut Random(5), 60);
@@ -167,7 +173,11 @@ async fn wake_ups_while_a_response_streams_do_not_write_a_second_answer() {
         loop {
             let batch = batch(&[wake_up.clone(), wake_up.clone()]);
             let answers = join_all((0..3).map(|_| gateway.stack.invoke("worker", &batch))).await;
-            assert!(answers.iter().all(|answer| *answer == json!({ "batchItemFailures": [] })));
+            assert!(
+                answers
+                    .iter()
+                    .all(|answer| *answer == json!({ "batchItemFailures": [] }))
+            );
         }
     };
     let reading = async {

@@ -31,7 +31,10 @@ impl Had {
     /// Of so many bytes of a response, in which the last event may be half there.
     fn of(bytes: &[u8]) -> Self {
         let mut had = Self::default();
-        let whole = bytes.windows(2).rposition(|pair| pair == b"\n\n").map_or(0, |end| end + 2);
+        let whole = bytes
+            .windows(2)
+            .rposition(|pair| pair == b"\n\n")
+            .map_or(0, |end| end + 2);
         for block in std::str::from_utf8(&bytes[..whole]).unwrap().split_terminator("\n\n") {
             let Some(data) = block.lines().find_map(|line| line.strip_prefix("data: ")) else {
                 continue;
@@ -116,7 +119,11 @@ async fn cut_again_and_again(stack: &Stack, number: usize) -> usize {
         let mut whole = had.text.clone();
         for delta in deltas(&frames) {
             let data = &delta.data["data"];
-            assert_eq!(data["offset"], whole.len(), "cut {cut} after {after}: a hole or a byte twice");
+            assert_eq!(
+                data["offset"],
+                whole.len(),
+                "cut {cut} after {after}: a hole or a byte twice"
+            );
             assert_eq!(data["messageId"], stored["id"]);
             whole.push_str(data["text"].as_str().unwrap());
         }
@@ -125,7 +132,10 @@ async fn cut_again_and_again(stack: &Stack, number: usize) -> usize {
         } else {
             assert!(!had.is_over);
             joined += usize::from(whole.len() > had.text.len());
-            assert_eq!(ending(&frames), &json!({ "messageId": stored["id"], "state": "completed" }));
+            assert_eq!(
+                ending(&frames),
+                &json!({ "messageId": stored["id"], "state": "completed" })
+            );
             assert_eq!(answer_in(&frames).unwrap(), stored);
         }
         // The last piece may come with the whole message.
@@ -166,9 +176,15 @@ async fn other_devices_join_from_the_beginning_by_either_stream_and_by_the_chat_
     let stored = anna.history(&chat).await[1].clone();
     assert_eq!(stored["content"], said);
     for frames in [&by_id, &by_chat] {
-        assert_eq!(outline(frames), ["reply.started", "reply.delta", "message.created", "reply.ended"]);
+        assert_eq!(
+            outline(frames),
+            ["reply.started", "reply.delta", "message.created", "reply.ended"]
+        );
         assert!(said.starts_with(&text_of(frames)));
-        assert!(text_of(frames).len() > said.len() / 2, "its last piece alone may be missing");
+        assert!(
+            text_of(frames).len() > said.len() / 2,
+            "its last piece alone may be missing"
+        );
     }
     let (had, again) = again;
     assert_eq!(outline(&again), ["reply.delta", "message.created", "reply.ended"]);
@@ -216,7 +232,10 @@ async fn who_saw_an_attempt_that_failed_is_told_of_the_next_from_its_beginning()
         .filter(|frame| frame.event == "reply.started")
         .map(|frame| frame.data["data"]["attempt"].as_i64().unwrap())
         .collect();
-    assert!(!attempts.is_empty() && attempts[0] > 1 && attempts.is_sorted(), "{attempts:?}");
+    assert!(
+        !attempts.is_empty() && attempts[0] > 1 && attempts.is_sorted(),
+        "{attempts:?}"
+    );
     let anew = frames.iter().position(|frame| frame.event == "reply.started").unwrap();
     assert!("word1 word2 word3 word4 word5 word6 ".starts_with(&text_of(&frames[anew..])));
     assert_eq!(ending(&frames)["state"], "failed");
@@ -234,7 +253,10 @@ async fn where_nothing_runs_there_is_nothing_to_join_and_strangers_find_no_chat(
         .ask(&chat, "c-1", &script(&json!({ "words": 100, "delayMs": 50 })))
         .await;
     let seen = stream.until_deltas(3).await;
-    let (question, reply) = (text(&seen[0].data["data"]["id"]), text(&seen[1].data["data"]["messageId"]));
+    let (question, reply) = (
+        text(&seen[0].data["data"]["id"]),
+        text(&seen[1].data["data"]["messageId"]),
+    );
 
     for (reply, query) in [
         (&reply, "?offset=-1"),
@@ -246,7 +268,10 @@ async fn where_nothing_runs_there_is_nothing_to_join_and_strangers_find_no_chat(
         (&reply, "?offset=0&attempt=x"),
         (&chat, "?offset=%00"),
     ] {
-        let problem = anna.get(&path(&chat, reply, query)).await.problem(422, "invalid-request");
+        let problem = anna
+            .get(&path(&chat, reply, query))
+            .await
+            .problem(422, "invalid-request");
         let name = problem["errors"][0]["parameter"].as_str().unwrap();
         assert!(query.contains(name), "{problem}");
     }
@@ -255,7 +280,9 @@ async fn where_nothing_runs_there_is_nothing_to_join_and_strangers_find_no_chat(
     }
     for named in [&reply, &chat] {
         ben.get(&path(&chat, named, "")).await.problem(404, "not-found");
-        ben.get(&path(&chat, named, "?offset=3&attempt=1")).await.problem(404, "not-found");
+        ben.get(&path(&chat, named, "?offset=3&attempt=1"))
+            .await
+            .problem(404, "not-found");
     }
     // Not a reply, or not of this chat.
     let other = anna.assistant_chat().await;
@@ -283,8 +310,18 @@ async fn an_offset_beyond_or_within_a_character_harms_nobody() {
     let seen = stream.until_deltas(4).await;
     let reply = text(&seen[1].data["data"]["messageId"]);
     let (within, beyond) = tokio::join!(
-        async { anna.get_events(&path(&chat, &reply, "?offset=2&attempt=1")).await.all().await },
-        async { anna.get_events(&path(&chat, &reply, "?offset=1000000&attempt=1")).await.all().await },
+        async {
+            anna.get_events(&path(&chat, &reply, "?offset=2&attempt=1"))
+                .await
+                .all()
+                .await
+        },
+        async {
+            anna.get_events(&path(&chat, &reply, "?offset=1000000&attempt=1"))
+                .await
+                .all()
+                .await
+        },
     );
     let stored = anna.history_of(&chat, 2).await[1].clone();
     for frames in [&within, &beyond] {

@@ -14,7 +14,18 @@ use tests::{Answer, Person, Random};
 /// A text of so many words in several scripts, from one byte a character to four; no two seeds give the same.
 fn words(random: &mut Random, count: usize) -> String {
     const WORDS: [&str; 12] = [
-        "eins", "Grüße", "naïve", "żółw", "приве́т", "שלום", "नमस्ते", "語彙", "한국어", "👋🏽", "👩‍🚀🌍", "—",
+        "eins",
+        "Grüße",
+        "naïve",
+        "żółw",
+        "приве́т",
+        "שלום",
+        "नमस्ते",
+        "語彙",
+        "한국어",
+        "👋🏽",
+        "👩‍🚀🌍",
+        "—",
     ];
     let word = |_| format!("{}{} ", WORDS[random.below(WORDS.len())], random.below(1000));
     (0..count).map(word).collect()

@@ -32,7 +32,13 @@ enum Scene {
     Resting,
 }
 
-const SCENES: [Scene; 5] = [Scene::Worker, Scene::Streaming, Scene::Behind, Scene::Silence, Scene::Resting];
+const SCENES: [Scene; 5] = [
+    Scene::Worker,
+    Scene::Streaming,
+    Scene::Behind,
+    Scene::Silence,
+    Scene::Resting,
+];
 
 async fn state_of(stack: &Stack, reply: &str) -> String {
     sqlx::query_scalar("select state from replies where id = $1")
@@ -94,7 +100,9 @@ async fn stop_again_and_again(stack: &Stack, number: u64) -> Vec<Stopped> {
         let history = anna.history(&chat).await;
         let before = history.iter().take_while(|message| message["id"] != answer["id"]);
         let said = before.filter(|message| message["type"] == "TEXT");
-        let seen: usize = said.map(|message| text(&message["content"]).split_whitespace().count()).sum();
+        let seen: usize = said
+            .map(|message| text(&message["content"]).split_whitespace().count())
+            .sum();
         assert_eq!(
             answer["usage"]["inputTokens"].as_i64().unwrap(),
             instruction + i64::try_from(seen).unwrap(),
@@ -115,7 +123,10 @@ async fn stop_once(
 ) -> Stopped {
     let said = words(random, 30);
     let (question, whole) = match scene {
-        Scene::Silence => (script(&json!({ "words": 2, "delayMs": 1500 })), "word1 word2 ".to_owned()),
+        Scene::Silence => (
+            script(&json!({ "words": 2, "delayMs": 1500 })),
+            "word1 word2 ".to_owned(),
+        ),
         Scene::Resting => (
             script(&json!({ "words": 9, "delayMs": 20, "fail": "truncate", "failAfterWords": 5 })),
             "word1 word2 word3 word4 word5 ".to_owned(),
@@ -129,7 +140,10 @@ async fn stop_once(
         Scene::Streaming | Scene::Silence => {
             let mut stream = anna.ask(chat, &client_id, &question).await;
             let mut frames = Vec::new();
-            while frames.last().is_none_or(|frame: &tests::Frame| frame.event != "reply.started") {
+            while frames
+                .last()
+                .is_none_or(|frame: &tests::Frame| frame.event != "reply.started")
+            {
                 frames.push(stream.next().await.unwrap());
             }
             let reply = text(&frames[frames.len() - 1].data["data"]["messageId"]);
@@ -147,9 +161,7 @@ async fn stop_once(
             first = Some(text(&sent["reply"]["id"]));
             text(&anna.send(chat, &client_id, &question).await.with(201)["reply"]["id"])
         }
-        Scene::Worker | Scene::Resting => {
-            text(&anna.send(chat, &client_id, &question).await.with(201)["reply"]["id"])
-        }
+        Scene::Worker | Scene::Resting => text(&anna.send(chat, &client_id, &question).await.with(201)["reply"]["id"]),
     };
     sleep(Duration::from_millis(random.below(1400) as u64)).await;
 
@@ -163,7 +175,11 @@ async fn stop_once(
     // What is answered is so, at once.
     let state = state_of(stack, &reply).await;
     let is_stopped = answer["stopped"] == json!([reply]);
-    assert_eq!(state, if is_stopped { "stopped" } else { "completed" }, "{scene:?}: {answer}");
+    assert_eq!(
+        state,
+        if is_stopped { "stopped" } else { "completed" },
+        "{scene:?}: {answer}"
+    );
     if !is_stopped {
         assert_eq!(answer["stopped"], json!([]));
     }
@@ -176,8 +192,15 @@ async fn stop_once(
     };
     if let Some(message) = kept {
         let content = text(&message["content"]);
-        assert_eq!((&message["type"], &message["role"]), (&json!("TEXT"), &json!("assistant")), "{scene:?}");
-        assert!(!content.trim().is_empty() && whole.starts_with(&content), "{scene:?}: {content}");
+        assert_eq!(
+            (&message["type"], &message["role"]),
+            (&json!("TEXT"), &json!("assistant")),
+            "{scene:?}"
+        );
+        assert!(
+            !content.trim().is_empty() && whole.starts_with(&content),
+            "{scene:?}: {content}"
+        );
         assert!(is_stopped || content == whole, "{scene:?}: {content}");
     }
     for table in [
@@ -191,11 +214,18 @@ async fn stop_once(
     // Its reader is told the same.
     if let Some(reading) = reading {
         let frames = reading.await;
-        assert_eq!(ending(&frames), &json!({ "messageId": reply, "state": state }), "{scene:?}");
+        assert_eq!(
+            ending(&frames),
+            &json!({ "messageId": reply, "state": state }),
+            "{scene:?}"
+        );
         assert_eq!(answer_in(&frames), kept, "{scene:?}");
         let told = text_of(&frames);
         let content = kept.map_or(String::new(), |message| text(&message["content"]));
-        assert!(told.starts_with(&content) || content.starts_with(&told), "{told}\n{content}");
+        assert!(
+            told.starts_with(&content) || content.starts_with(&told),
+            "{told}\n{content}"
+        );
     }
     // A second stop finds nothing to do, and the answer before is none of its business.
     if let Some(first) = first {
@@ -203,7 +233,12 @@ async fn stop_once(
             let history = anna.history(chat).await;
             history.into_iter().find(|message| message["id"] == first.as_str())
         });
-        assert_eq!(text(&stack.unswept(chat, before).await["content"]).split_whitespace().count(), 20);
+        assert_eq!(
+            text(&stack.unswept(chat, before).await["content"])
+                .split_whitespace()
+                .count(),
+            20
+        );
     }
     assert_eq!(stop(anna, chat, None).await.with(200), json!({ "stopped": [] }));
     Stopped { took, outcome }
@@ -220,13 +255,23 @@ async fn what_nobody_has_begun_is_stopped_at_once_and_costs_nothing() {
     let chat = anna.assistant_chat().await;
     let mut replies = Vec::new();
     for number in 0..3 {
-        let sent = sender.send(&anna, &chat, &format!("c-{number}"), "hello").await.with(201);
+        let sent = sender
+            .send(&anna, &chat, &format!("c-{number}"), "hello")
+            .await
+            .with(201);
         replies.push(text(&sent["reply"]["id"]));
     }
     let events = anna.get_events("/api/chat/stream").await;
-    assert_eq!(stop(&anna, &chat, Some(&replies[1])).await.with(200), json!({ "stopped": [replies[1]] }));
+    assert_eq!(
+        stop(&anna, &chat, Some(&replies[1])).await.with(200),
+        json!({ "stopped": [replies[1]] })
+    );
     let rest = stop(&anna, &chat, None).await.with(200);
-    assert_eq!(rest, json!({ "stopped": [replies[0], replies[2]] }), "in the order of the questions");
+    assert_eq!(
+        rest,
+        json!({ "stopped": [replies[0], replies[2]] }),
+        "in the order of the questions"
+    );
 
     for wake_up in queue.take().await {
         let batch = json!({ "Records": [{ "messageId": "m", "body": wake_up }] });
@@ -267,7 +312,12 @@ async fn a_stop_between_two_attempts_lets_the_next_question_be_answered() {
     let history = stack.unswept(&chat, anna.history_of(&chat, 3)).await;
     assert_eq!(history[2]["id"], next.as_str());
     assert_eq!(history[2]["content"], "You said: and now?");
-    assert!(stack.number("select output_tokens from replies where id = $1", &resting).await > 0);
+    assert!(
+        stack
+            .number("select output_tokens from replies where id = $1", &resting)
+            .await
+            > 0
+    );
     stack.settled(&anna).await;
 }
 
@@ -300,7 +350,10 @@ async fn a_writer_that_hangs_does_not_prevent_a_stop_and_changes_nothing_when_it
     assert_eq!(answer, json!({ "stopped": [reply] }));
     let kept = anna.history(&chat).await[1].clone();
     let content = text(&kept["content"]);
-    assert!(!content.is_empty() && said.starts_with(&content) && content.len() < said.len(), "{content}");
+    assert!(
+        !content.is_empty() && said.starts_with(&content) && content.len() < said.len(),
+        "{content}"
+    );
     let spent = stack.settled(&anna).await;
     assert!(spent > 0);
     let mut told: Vec<tests::Frame> = Vec::new();
@@ -316,13 +369,26 @@ async fn a_writer_that_hangs_does_not_prevent_a_stop_and_changes_nothing_when_it
         seen.push(frame);
     }
     assert_eq!(ending(&seen), &json!({ "messageId": reply, "state": "stopped" }));
-    assert_eq!(answer_in(&seen), Some(&kept), "whatever its reader had heard of it, this is what was kept");
+    assert_eq!(
+        answer_in(&seen),
+        Some(&kept),
+        "whatever its reader had heard of it, this is what was kept"
+    );
     assert!(deltas(&seen).count() < 100);
     assert_eq!(stack.rows_of_chat(&chat).await, rows);
     assert_eq!(stack.settled(&anna).await, spent);
 
     let next = anna.ask(&chat, "c-2", "and now?").await.all().await;
-    assert_eq!(outline(&next), ["message.created", "reply.started", "reply.delta", "message.created", "reply.ended"]);
+    assert_eq!(
+        outline(&next),
+        [
+            "message.created",
+            "reply.started",
+            "reply.delta",
+            "message.created",
+            "reply.ended"
+        ]
+    );
     assert_eq!(text_of(&next), "You said: and now?");
 }
 
@@ -338,11 +404,18 @@ async fn strangers_stop_nothing_and_what_is_over_stays_as_it_is() {
     let reply = text(&seen[1].data["data"]["messageId"]);
     stop(&ben, &chat, None).await.problem(404, "not-found");
     stop(&ben, &chat, Some(&reply)).await.problem(404, "not-found");
-    stop(&anna, &chat, Some("nonsense")).await.problem(422, "invalid-request");
+    stop(&anna, &chat, Some("nonsense"))
+        .await
+        .problem(422, "invalid-request");
     let path = format!("/api/chat/{chat}/stop");
-    anna.post(&path, &json!({ "reply": reply })).await.problem(422, "invalid-request");
+    anna.post(&path, &json!({ "reply": reply }))
+        .await
+        .problem(422, "invalid-request");
     let other = Uuid::now_v7().to_string();
-    assert_eq!(stop(&anna, &chat, Some(&other)).await.with(200), json!({ "stopped": [] }));
+    assert_eq!(
+        stop(&anna, &chat, Some(&other)).await.with(200),
+        json!({ "stopped": [] })
+    );
     while let Some(frame) = stream.next().await {
         seen.push(frame);
     }
