@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tests::{Gateway, PATIENCE, Person, Queue, Random, Stack, script};
 use tokio::time::Instant;
 
-use crate::words;
+use crate::{is_anything_open, words};
 
 const CHATS: usize = 3;
 /// More batches at once than there are workers would be lost by `cargo lambda watch` now and then.
@@ -56,8 +56,8 @@ async fn hand_over(gateway: &Gateway, batches: &[Value]) {
 }
 
 /// Asks all questions, each person in a chat of theirs, before anything is answered.
-async fn ask(gateway: &Gateway, stack: &Stack) -> Vec<(Person, String)> {
-    let mut people = Vec::new();
+async fn ask(gateway: &Gateway, stack: &Stack) -> (Vec<Person>, Vec<String>) {
+    let (mut people, mut chats) = (Vec::new(), Vec::new());
     for seed in 0..CHATS {
         let anna = stack.person("anna");
         let chat = anna.assistant_chat().await;
@@ -65,9 +65,10 @@ async fn ask(gateway: &Gateway, stack: &Stack) -> Vec<(Person, String)> {
         for (number, question) in questions(seed as u64).iter().enumerate() {
             sender.send(&chat, &format!("c-{number}"), question).await.with(201);
         }
-        people.push((anna, chat));
+        people.push(anna);
+        chats.push(chat);
     }
-    people
+    (people, chats)
 }
 
 #[tokio::test]
@@ -81,7 +82,7 @@ async fn every_wake_up_twice_and_out_of_order_has_the_same_result_as_once() {
     let deadline = Instant::now() + 2 * PATIENCE;
 
     // As it should be: each once, one after the other.
-    let once = ask(&gateway, &stack).await;
+    let (bens, once) = ask(&gateway, &stack).await;
     while is_anything_open(&stack, &once).await {
         assert!(Instant::now() < deadline, "in vain");
         let batches: Vec<_> = queue.take().await.into_iter().map(|body| batch(&[body])).collect();
@@ -89,11 +90,11 @@ async fn every_wake_up_twice_and_out_of_order_has_the_same_result_as_once() {
     }
 
     // Every wake-up that was ever there; what is new is handed over at least twice, and old ones now and then.
-    let people = ask(&gateway, &stack).await;
+    let (people, chats) = ask(&gateway, &stack).await;
     let random = &mut Random(42);
     let mut all: BTreeSet<String> = BTreeSet::new();
     let mut handed_over = 0;
-    while is_anything_open(&stack, &people).await {
+    while is_anything_open(&stack, &chats).await {
         assert!(
             Instant::now() < deadline,
             "the queue has handed over {handed_over} in vain"
@@ -115,7 +116,7 @@ async fn every_wake_up_twice_and_out_of_order_has_the_same_result_as_once() {
     }
     assert!(handed_over >= 2 * CHATS * 5, "{handed_over}");
 
-    for ((anna, chat), (ben, other)) in people.iter().zip(&once) {
+    for ((anna, chat), (ben, other)) in people.iter().zip(&chats).zip(bens.iter().zip(&once)) {
         assert_eq!(answers(anna, chat).await, answers(ben, other).await);
         // No attempt more, and not a token: a model that was asked once too often would be paid for.
         let attempts = "select sum(attempt)::bigint from replies where chat_id = $1";
@@ -125,26 +126,16 @@ async fn every_wake_up_twice_and_out_of_order_has_the_same_result_as_once() {
 
     // After the end: all of them once more, three times, at once.
     let mut before = Vec::new();
-    for (anna, chat) in &people {
+    for (anna, chat) in people.iter().zip(&chats) {
         before.push((stack.rows_of_chat(chat).await, stack.ledger(anna).await));
     }
     let mut stale: Vec<_> = all.iter().flat_map(|body| vec![body.clone(); 3]).collect();
     shuffle(random, &mut stale);
     let batches: Vec<_> = stale.chunks(7).map(batch).collect();
     hand_over(&gateway, &batches).await;
-    for ((anna, chat), before) in people.iter().zip(before) {
+    for ((anna, chat), before) in people.iter().zip(&chats).zip(before) {
         assert_eq!((stack.rows_of_chat(chat).await, stack.ledger(anna).await), before);
     }
-}
-
-async fn is_anything_open(stack: &Stack, people: &[(Person, String)]) -> bool {
-    for (_, chat) in people {
-        let open = "select count(*) from replies where chat_id = $1 and state in ('queued', 'streaming')";
-        if stack.number(open, chat).await > 0 {
-            return true;
-        }
-    }
-    false
 }
 
 #[tokio::test]
