@@ -6,10 +6,13 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
-use crate::{Answer, Person, Stack, Stream, eventually};
+use crate::{Answer, LOOK_EVERY, Person, Stack, Stream, eventually};
 
 /// Stands for API Gateway and Lambda, as in the stack: `cargo lambda watch` for functions that others start.
 #[derive(Debug)]
@@ -17,6 +20,12 @@ pub struct Gateway {
     /// The stack as it is reached this way. Only the functions that were started here answer.
     pub stack: Stack,
     process: Child,
+}
+
+/// Processes of a function that are never gone for long.
+#[derive(Debug)]
+pub struct Restarted {
+    keeper: JoinHandle<()>,
 }
 
 /// One process of a function.
@@ -61,6 +70,40 @@ impl Gateway {
     /// Starts a function with settings that differ from the stack's.
     #[must_use]
     pub fn function(&self, name: &str, settings: &[(&str, &str)]) -> Function {
+        Function::start(&self.stack, name, settings)
+    }
+
+    /// Starts processes of a function and starts anew those that die, as Lambda does, until this is dropped.
+    #[must_use]
+    pub fn restarted(&self, name: &'static str, processes: usize, settings: &[(&str, &str)]) -> Restarted {
+        let (stack, settings) = (self.stack.clone(), owned(settings));
+        let start = move || Function::start(&stack, name, &borrowed(&settings));
+        let mut running: Vec<_> = (0..processes).map(|_| start()).collect();
+        let keeper = tokio::spawn(async move {
+            loop {
+                for function in &mut running {
+                    if function.has_ended() {
+                        *function = start();
+                    }
+                }
+                sleep(LOOK_EVERY).await;
+            }
+        });
+        Restarted { keeper }
+    }
+}
+
+fn owned(settings: &[(&str, &str)]) -> Vec<(String, String)> {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    settings.iter().map(owned).collect()
+}
+
+fn borrowed(settings: &[(String, String)]) -> Vec<(&str, &str)> {
+    settings.iter().map(|(name, value)| (&**name, &**value)).collect()
+}
+
+impl Function {
+    fn start(stack: &Stack, name: &str, settings: &[(&str, &str)]) -> Self {
         // Tests are built beside what they test: target/debug/deps/TEST and target/debug/FUNCTION.
         let built = env::current_exe()
             .unwrap()
@@ -74,7 +117,7 @@ impl Gateway {
             .env("MODEL_PROVIDER", "scripted")
             .env("LOG_FORMAT", "text")
             .envs(settings.iter().copied())
-            .env("AWS_LAMBDA_RUNTIME_API", format!("{}/.rt/{name}", self.stack.api))
+            .env("AWS_LAMBDA_RUNTIME_API", format!("{}/.rt/{name}", stack.api))
             .env("AWS_LAMBDA_FUNCTION_NAME", name)
             .env("AWS_LAMBDA_FUNCTION_VERSION", "1")
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")
@@ -82,15 +125,13 @@ impl Gateway {
             .env("AWS_LAMBDA_LOG_STREAM_NAME", name)
             .spawn()
             .unwrap_or_else(|error| panic!("{} does not start: {error}", built.display()));
-        Function {
+        Self {
             name: name.to_owned(),
-            stack: self.stack.clone(),
+            stack: stack.clone(),
             process,
         }
     }
-}
 
-impl Function {
     /// Sends a message through this process alone, its answer streamed.
     pub async fn ask(&self, person: &Person, chat: &str, client_id: &str, content: &str) -> Stream {
         self.caller(person).ask(chat, client_id, content).await
@@ -111,11 +152,32 @@ impl Function {
         self.process.kill().unwrap();
     }
 
+    /// Stops it where it is, as Lambda does between requests and a busy machine at any time, until it is thawed.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.process.id()).unwrap();
+        kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+    }
+
+    fn has_ended(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_some()
+    }
+
     fn caller(&self, person: &Person) -> Person {
-        Person {
-            stack: self.stack.clone(),
-            ..person.clone()
-        }
+        person.by(&self.stack)
+    }
+}
+
+impl Drop for Restarted {
+    fn drop(&mut self) {
+        self.keeper.abort();
     }
 }
 

@@ -8,9 +8,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 pub mod function;
+pub mod ledger;
 pub mod llmock;
 pub mod person;
 pub mod proxy;
+pub mod queue;
+pub mod random;
 pub mod stack;
 pub mod stream;
 
@@ -19,17 +22,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use serde_json::Value;
 use tokio::sync::Barrier;
 use tokio::time::{Instant, sleep};
 
 pub use function::{Function, Gateway};
 pub use person::{Answer, Person};
+pub use queue::Queue;
+pub use random::Random;
 pub use stack::Stack;
 pub use stream::{Frame, Stream};
 
 /// How long a test waits for what must happen. It is long, for it says nothing about speed: only that it does happen.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// A message that the scripted model obeys.
+#[must_use]
+pub fn script(what: &Value) -> String {
+    format!("/script {what}")
+}
 
 /// Looks again and again until there is what a test waits for.
 pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {

@@ -64,6 +64,15 @@ impl Answer {
 }
 
 impl Person {
+    /// The same, calling a stack by another way.
+    #[must_use]
+    pub fn by(&self, stack: &Stack) -> Self {
+        Self {
+            stack: stack.clone(),
+            ..self.clone()
+        }
+    }
+
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let url = format!("{}{path}", self.stack.api);
         self.stack
@@ -118,15 +127,18 @@ impl Person {
     /// Sends a message whose answer is streamed in the response.
     pub async fn ask(&self, chat: &str, client_id: &str, content: &str) -> Stream {
         let body = json!({ "clientId": client_id, "content": content });
-        let request = self.request(Method::POST, &format!("/api/chat/{chat}/messages"));
-        Stream::of(
-            request
-                .header(ACCEPT, "text/event-stream")
-                .json(&body)
-                .send()
-                .await
-                .unwrap(),
-        )
+        self.post_for_events(&format!("/api/chat/{chat}/messages"), &body).await
+    }
+
+    /// Posts what is answered by a stream of events, or refused.
+    pub async fn post_for_events(&self, path: &str, body: &Value) -> Stream {
+        let request = self.request(Method::POST, path).header(ACCEPT, "text/event-stream");
+        Stream::of(request.json(body).send().await.unwrap())
+    }
+
+    /// Gets a stream of events, or a refusal.
+    pub async fn get_events(&self, path: &str) -> Stream {
+        Stream::of(self.request(Method::GET, path).send().await.unwrap())
     }
 
     /// The newest page of a chat's messages.

@@ -87,9 +87,17 @@ impl Stack {
     /// Somebody whom no other test knows.
     #[must_use]
     pub fn person(&self, name: &str) -> Person {
+        self.person_of(name, None)
+    }
+
+    /// Somebody of an organisation.
+    #[must_use]
+    pub fn person_of(&self, name: &str, organisation: Option<&str>) -> Person {
         let id = format!("{name}-{}", Uuid::now_v7().simple());
-        let claims =
-            json!({ "sub": id, "name": name, "iss": self.jwt.issuer, "aud": self.jwt.audience, "exp": in_an_hour() });
+        let claims = json!({
+            "sub": id, "name": name, "org_id": organisation,
+            "iss": self.jwt.issuer, "aud": self.jwt.audience, "exp": in_an_hour(),
+        });
         let token = self.jwt.signed(&claims);
         Person {
             id,
@@ -109,11 +117,16 @@ impl Stack {
         }
     }
 
+    /// Where a function is called as AWS does.
+    pub(crate) fn invoke_url(&self, function: &str) -> String {
+        format!("{}/{function}/invocations", self.invoke)
+    }
+
     /// Calls a function as AWS does, with an event, and answers what it returns.
     pub async fn invoke(&self, function: &str, event: &Value) -> Value {
         let answer = self
             .http
-            .post(format!("{}/{function}/invocations", self.invoke))
+            .post(self.invoke_url(function))
             .json(event)
             .send()
             .await

@@ -146,3 +146,10 @@ pub fn ending(frames: &[Frame]) -> &Value {
     assert_eq!(last.event, "reply.ended", "{}", last.data);
     &last.data["data"]
 }
+
+/// The last word on an answer: the message that its end brought, if there was one.
+#[must_use]
+pub fn answer_in(frames: &[Frame]) -> Option<&Value> {
+    let is_answer = |frame: &&Frame| frame.event.starts_with("message.") && frame.data["data"]["role"] != "user";
+    frames.iter().rev().find(is_answer).map(|frame| &frame.data["data"])
+}

@@ -40,8 +40,8 @@ impl Seen {
         }
         let has_text = !progress.text.is_empty();
         if has_text {
-            reader.send(&Event::reply_delta(chat, reply, self.offset, &progress.text));
-            self.offset += progress.text.len();
+            reader.send(&Event::reply_delta(chat, reply, progress.offset, &progress.text));
+            self.offset = progress.offset + progress.text.len();
         }
         has_begun || has_text
     }

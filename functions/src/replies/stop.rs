@@ -48,12 +48,16 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
         })
         .collect();
     let mut stopped = stopping.stopped;
-    let (_pushed, running) = tokio::join!(app.delivery.publish(&news), async {
-        match stopping.asked {
-            Some(reply) => stop_running(&app, &caller.id, chat_id, reply).await,
-            None => Ok(None),
+    let (_woken, _pushed, running) = tokio::join!(
+        app.queue.wake(stopping.wake.as_slice()),
+        app.delivery.publish(&news),
+        async {
+            match stopping.asked {
+                Some(reply) => stop_running(&app, &caller.id, chat_id, reply).await,
+                None => Ok(None),
+            }
         }
-    });
+    );
     stopped.extend(running?);
     ok(&RepliesStopped { stopped })
 }

@@ -101,6 +101,8 @@ pub struct Stopping {
     /// The one that is being written: its writer will end it.
     pub asked: Option<MessageId>,
     pub audience: Vec<UserId>,
+    /// The chat's next reply, if it waited for one of those.
+    pub wake: Option<Wake>,
 }
 
 /// What came of asking for an answer again.
@@ -157,8 +159,10 @@ pub struct Progress {
     pub state: ReplyState,
     pub attempt: i32,
     pub failure: Option<Failure>,
-    /// The attempt's text from the asked offset on; the whole message once it is over.
+    /// The attempt's text from the asked offset on, or from the next whole character.
     pub text: String,
+    /// Where that begins, in bytes.
+    pub offset: usize,
     pub message: Option<Message>,
 }
 
@@ -406,7 +410,17 @@ impl Store {
             select
                 array(select id from released order by prompt_seq) as "stopped!: Vec<Uuid>",
                 (select id from halted where state = 'streaming') as "asked?: Uuid",
-                array(select distinct user_id from told) as "audience!: Vec<String>"
+                array(select distinct user_id from told) as "audience!: Vec<String>",
+                (
+                    -- What waited behind them; woken too early it goes on waiting.
+                    select j.id
+                    from replies waiting
+                    join jobs j on j.reply_id = waiting.id
+                    where waiting.chat_id = $2 and waiting.state = 'queued'
+                        and waiting.id not in (select id from halted) and exists (select 1 from released)
+                    order by waiting.prompt_seq
+                    limit 1
+                ) as "next_job?: Uuid"
             from place
             "#,
             me.as_str(),
@@ -421,6 +435,11 @@ impl Store {
                 stopped: row.stopped.into_iter().map(Into::into).collect(),
                 asked: row.asked.map(Into::into),
                 audience: row.audience.iter().map(|id| user_id(id)).collect::<Result<_>>()?,
+                wake: row.next_job.map(|job| Wake {
+                    job_id: job.into(),
+                    chat_id: Some(chat),
+                    after_seconds: 0,
+                }),
             })
         })
         .transpose()
@@ -749,6 +768,10 @@ impl Store {
             ),
             paid as materialized (
                 select id, pay_for_attempt(id, $6 + $7) from released
+            ),
+            cleared as (
+                -- Void from now on: the next attempt starts anew, and there may be none.
+                delete from reply_parts p using released where p.reply_id = released.id and (select acting_as($1))
             )
             update jobs set run_at = now() + make_interval(secs => $5), last_error = $4
             from paid
@@ -982,29 +1005,23 @@ impl Store {
         let row = sqlx::query!(
             r#"
             select
-                r.state, r.attempt, r.failure,
-                coalesce((
-                    -- From the part on in which the reader stopped: the writer may have written it again, and longer.
-                    select string_agg(
-                        case
-                            when p.byte_offset >= seen.bytes then p.text
-                            else convert_from(substring(convert_to(p.text, 'UTF8') from seen.bytes - p.byte_offset + 1), 'UTF8')
-                        end,
-                        '' order by p.byte_offset
-                    )
-                    from reply_parts p
-                    where p.reply_id = r.id and p.attempt = r.attempt
-                        and p.byte_offset + octet_length(p.text) > seen.bytes
-                        and p.byte_offset >= coalesce((
-                            select max(byte_offset) from reply_parts
-                            where reply_id = r.id and attempt = r.attempt and byte_offset < seen.bytes
-                        ), 0)
-                ), '') as "text!",
+                r.state, r.attempt, r.failure, seen.bytes as "seen!", said.start, said.text,
                 (
                     select message_json(m) from messages m where m.id = r.id
                 ) as "message?: Json<MessageRow>"
             from replies r
             cross join lateral (select case when r.attempt = $4 then $5 else 0 end as bytes) as seen
+            cross join lateral (
+                -- From the part on in which the reader stopped: the writer may have written it again, and longer.
+                select min(p.byte_offset) as start, string_agg(p.text, '' order by p.byte_offset) as text
+                from reply_parts p
+                where p.reply_id = r.id and p.attempt = r.attempt
+                    and p.byte_offset + octet_length(p.text) > seen.bytes
+                    and p.byte_offset >= coalesce((
+                        select max(byte_offset) from reply_parts
+                        where reply_id = r.id and attempt = r.attempt and byte_offset < seen.bytes
+                    ), 0)
+            ) as said
             where r.id = $3 and r.chat_id = $2 and (select acting_as($1))
                 and exists (select 1 from members where chat_id = $2 and user_id = $1)
             "#,
@@ -1018,11 +1035,18 @@ impl Store {
         .await
         .doing("reading a reply's progress")?;
         row.map(|row| {
+            let bytes = |number: i32| usize::try_from(number).unwrap_or(0);
+            let (seen, start) = (bytes(row.seen), bytes(row.start.unwrap_or(row.seen)));
+            let mut text = row.text.unwrap_or_default();
+            let had = (seen.saturating_sub(start)..=text.len()).find(|at| text.is_char_boundary(*at));
+            let had = had.unwrap_or(text.len());
+            text.drain(..had);
             Ok(Progress {
                 state: word("reply state", &row.state, ReplyState::parse)?,
                 attempt: row.attempt,
                 failure: row.failure.as_deref().and_then(Failure::parse),
-                text: row.text,
+                text,
+                offset: start + had,
                 message: row.message.map(|message| message.0.try_into()).transpose()?,
             })
         })

@@ -404,6 +404,12 @@ async fn a_reader_gets_what_it_has_not_seen_of_the_running_attempt(pool: PgPool)
     assert_eq!(text(1, 0).await, "äé👍z");
     assert_eq!(text(1, 4).await, "👍z");
     assert_eq!(text(1, 9).await, "");
+    // Nobody has half a character: whoever says so is told from the next one on.
+    for (offset, next, rest) in [(1, 2, "é👍z"), (3, 4, "👍z"), (5, 8, "z"), (7, 8, "z")] {
+        let progress = world.people.reply_progress(&anna.id, chat, reply, 1, offset).await;
+        let progress = progress.unwrap().unwrap();
+        assert_eq!((progress.offset, &*progress.text), (next, rest), "{offset}");
+    }
     // What was seen of another attempt is void.
     assert_eq!(text(0, 9).await, "äé👍z");
     for (person, place) in [(&ben.id, chat), (&anna.id, world.assistant_chat(&anna).await)] {

@@ -1,7 +1,7 @@
 //! Stopping replies, and what becomes of a message that comes while another is answered.
 
 use shared::domain::message::Role;
-use shared::domain::reply::{ReplyState, Terms, WhenBusy};
+use shared::domain::reply::{Failure, ReplyState, Terms, WhenBusy};
 use shared::store::messages::SendOutcome;
 use shared::store::replies::{Ending, Hold, Reach, Stopping};
 use sqlx::PgPool;
@@ -51,6 +51,41 @@ async fn a_reply_that_waits_is_over_at_once_and_one_that_is_written_is_asked(poo
     assert_eq!(nothing, Stopping::default());
     world.assert_inboxes_are_contiguous().await;
     assert_eq!(world.number("select count(*) from jobs").await, 0);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn what_waited_behind_a_stopped_reply_is_woken_and_nothing_is_left_of_what_rested(pool: PgPool) {
+    let world = World::on(pool).await;
+    let anna = world.person("anna").await;
+    let chat = world.assistant_chat(&anna).await;
+    let first = world.ask(&anna, chat, "one").await;
+    let second = world.send(&anna, chat, "two").await;
+    let third = world.send(&anna, chat, "three").await;
+    let claim = first.claim.unwrap();
+    world.people.append_to_reply(&claim, 0, "so far").await.unwrap();
+    let rest = std::time::Duration::from_secs(60);
+    let requeued = world
+        .people
+        .requeue_reply(&claim, Failure::Truncated, &usage(), rest)
+        .await
+        .unwrap();
+    assert!(requeued.is_some());
+    // The second has been woken while the first was before it, and nobody will wake it again.
+    assert_eq!(world.reach(second.wake.unwrap().job_id).await, Reach::Behind);
+
+    let stop = async |reply| {
+        let stopping = world.people.stop_replies(&anna.id, chat, Some(reply)).await;
+        stopping.unwrap().unwrap()
+    };
+    let stopping = stop(claim.reply_id).await;
+
+    assert_eq!(stopping.stopped, [claim.reply_id]);
+    assert_eq!(stopping.wake.unwrap().job_id, second.wake.unwrap().job_id);
+    assert_eq!(world.number("select count(*) from reply_parts").await, 0);
+    let second = world.claim(second.wake.unwrap().job_id).await;
+    // The last one waits for a reply that runs: whose end will wake it.
+    assert_eq!(stop(second.reply_id).await.wake, None);
+    assert_eq!(stop(third.reply.unwrap().id).await.wake, None);
 }
 
 #[sqlx::test(migrations = "../migrations")]

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 use tests::person::text;
-use tests::{PATIENCE, Person, Stack};
+use tests::{PATIENCE, Person, Random, Stack};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use crate::node::Client;
-use crate::{Pair, Random, say, whole_history};
+use crate::{Pair, say, whole_history};
 
 const CUTS: usize = 100;
 /// A connection gets so many bytes at most: a few events, or less than the head of the answer.

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tests::function::Gateway;
 use tests::person::text;
-use tests::{Function, Person, Stack, eventually};
+use tests::{Function, Person, Random, Stack, eventually};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 
 use crate::node::Client;
-use crate::{Pair, Random, delete, edit, mark_read, say, whole_history};
+use crate::{Pair, delete, edit, mark_read, say, whole_history};
 
 /// Of a hundred calls to Pusher, so many have an accident.
 const ACCIDENTS: usize = 30;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tests::person::{seqs, text};
 use tests::stream::{deltas, ending, outline, text_of};
-use tests::{Stack, eventually};
+use tests::{Stack, eventually, script};
 use uuid::Uuid;
 
 #[tokio::test]
@@ -306,9 +306,4 @@ async fn deleting_a_chat_ends_the_answer_that_streams_there() {
     assert!(deltas(&frames).count() < 190, "the model was left to talk to nobody");
     let left = stack.rows_of_chat(&chat).await;
     assert!(left.iter().all(|row| row.starts_with("inbox ")), "{left:?}");
-}
-
-/// A message that the scripted model obeys.
-pub(crate) fn script(what: &Value) -> String {
-    format!("/script {what}")
 }

@@ -3,9 +3,7 @@
 use serde_json::json;
 use tests::person::{seqs, text};
 use tests::stream::{ending, outline, text_of};
-use tests::{Frame, Function, Gateway, Stack, eventually};
-
-use crate::answers::script;
+use tests::{Frame, Function, Gateway, Stack, eventually, script};
 
 /// So many that there is time for all that happens while they come, on a busy machine, too.
 const WORDS: u64 = 120;

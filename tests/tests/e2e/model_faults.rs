@@ -4,9 +4,7 @@ use serde_json::json;
 use tests::llmock::Llmock;
 use tests::person::{Person, seqs, text};
 use tests::stream::{deltas, ending, outline, text_of};
-use tests::{Frame, Function, Gateway, Stack};
-
-use crate::answers::script;
+use tests::{Frame, Function, Gateway, Stack, script};
 
 /// Sends through llmock alone: in this process, once, and impatiently.
 async fn asking(stack: &Stack, llmock: &Llmock, changes: &[(&str, &str)]) -> (Gateway, Function) {

@@ -3,9 +3,7 @@
 use serde_json::json;
 use tests::person::text;
 use tests::stream::{ending, text_of};
-use tests::{Stack, at_once};
-
-use crate::answers::script;
+use tests::{Stack, at_once, script};
 
 #[tokio::test]
 async fn fifty_sends_of_one_client_id_at_once_are_one_message() {

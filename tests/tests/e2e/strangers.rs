@@ -6,10 +6,8 @@ use std::collections::BTreeSet;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::person::text;
-use tests::{Answer, Person, Stack};
+use tests::{Answer, Person, Stack, script};
 use uuid::Uuid;
-
-use crate::answers::script;
 
 const MANIFEST: &str = include_str!("../../../Cargo.toml");
 
