@@ -1,4 +1,4 @@
-//! Messages of a chat: `/api/chat/{chatId}/messages`.
+//! Messages of a chat: `/api/chat/{chatId}/messages`; and of all one's chats: `/api/chat/search`.
 
 mod change;
 pub mod delete;
@@ -7,5 +7,6 @@ pub mod list;
 mod mentions;
 mod moderated;
 pub mod react;
+pub mod search;
 pub mod send;
 pub mod versions;

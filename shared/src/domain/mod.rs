@@ -8,6 +8,7 @@ pub mod limits;
 pub mod message;
 pub mod person;
 pub mod reply;
+pub mod search;
 pub mod text;
 pub mod ticket;
 pub mod tokens;

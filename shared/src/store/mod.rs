@@ -14,6 +14,7 @@ pub mod moderation;
 pub mod people;
 pub mod reactions;
 pub mod replies;
+pub mod search;
 pub mod tickets;
 pub mod unread;
 pub mod versions;
