@@ -1,4 +1,4 @@
-//! Messages of a chat: `/api/chat/{chatId}/messages`.
+//! Messages of a chat: `/api/chat/{chatId}/messages`; and of all one's chats: `/api/chat/search`.
 
 mod attachments;
 mod change;
@@ -8,6 +8,7 @@ pub mod list;
 mod mentions;
 mod moderated;
 pub mod react;
+pub mod search;
 pub mod send;
 mod ui_message;
 pub mod versions;

@@ -10,6 +10,7 @@ pub mod message;
 pub mod person;
 pub mod rate;
 pub mod reply;
+pub mod search;
 pub mod text;
 pub mod ticket;
 pub mod tokens;

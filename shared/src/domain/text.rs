@@ -220,6 +220,23 @@ impl Emoji {
     }
 }
 
+/// What is looked for in messages, as people write it: words, "a phrase", or, -not this.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SearchText(String);
+
+impl SearchText {
+    pub const MAX_CHARS: usize = 200;
+
+    pub fn parse(text: &str) -> Result<Self, Refusal> {
+        short(text, Self::MAX_CHARS).map(Self)
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 fn short(text: &str, max_chars: usize) -> Result<String, Refusal> {
     let text = without_nul(text)?;
     let length = text.chars().count();

@@ -18,6 +18,7 @@ pub mod rates;
 pub mod reactions;
 pub mod reading;
 pub mod replies;
+pub mod search;
 pub mod tickets;
 pub mod unread;
 pub mod versions;

@@ -26,6 +26,7 @@ mod regenerating;
 mod replies;
 mod reply_previews;
 mod row_level_security;
+mod search;
 mod sending;
 mod stopping;
 mod strangers;

@@ -1,0 +1,43 @@
+//! `GET /api/chat/search`: my messages that match, newest first.
+
+use serde::Serialize;
+use shared::app::App;
+use shared::domain::ids::{ChatId, MessageId};
+use shared::domain::rate::RateClass;
+use shared::domain::search::SearchResult;
+use shared::domain::text::SearchText;
+use shared::error::{Error, FieldError};
+use shared::http::{Request, Response, Result, ok};
+use shared::store::search::SearchCursor;
+
+use crate::cursor;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SearchResults {
+    results: Vec<SearchResult>,
+    next_cursor: Option<String>,
+}
+
+pub async fn handle(app: App, request: Request) -> Result<Response> {
+    let caller = request.caller(&app, RateClass::Read).await?;
+    let text = SearchText::parse(request.query("q").unwrap_or_default())
+        .map_err(|refusal| Error::Invalid(vec![FieldError::parameter("q", refusal)]))?;
+    let chat = request.query("chatId").map(chat_id).transpose()?;
+    let after =
+        cursor::of(&request, MessageId::parse)?.map(|(created_at, message_id)| SearchCursor { created_at, message_id });
+
+    let page = app
+        .store
+        .search(&caller.id, &text, chat, after, request.page_size()?)
+        .await?
+        .ok_or(Error::NotFound("chat"))?;
+    ok(&SearchResults {
+        results: page.results,
+        next_cursor: page.next.map(|next| cursor::written(next.created_at, next.message_id)),
+    })
+}
+
+fn chat_id(text: &str) -> Result<ChatId> {
+    ChatId::parse(text).ok_or_else(|| Error::Invalid(vec![FieldError::parameter("chatId", "must be a UUID")]))
+}

@@ -1,0 +1,420 @@
+//! Search over one's own messages: what it finds equals what reading all of them would, page by page, and whatever is asked.
+
+use shared::domain::chat::Kind;
+use shared::domain::ids::{ChatId, MessageId};
+use shared::domain::message::EditHistory;
+use shared::domain::person::Caller;
+use shared::domain::reply::Failure;
+use shared::domain::text::SearchText;
+use shared::store::replies::Ending;
+use shared::store::search::SearchPage;
+use sqlx::{AssertSqlSafe, Executor, PgPool};
+use uuid::Uuid;
+
+use crate::world::{Random, World, edit, page, usage};
+
+fn text(text: &str) -> SearchText {
+    SearchText::parse(text).unwrap()
+}
+
+async fn search(world: &World, me: &Caller, wanted: &str, chat: Option<ChatId>) -> Option<SearchPage> {
+    let store = &world.people;
+    store
+        .search(&me.id, &text(wanted), chat, None, page(100))
+        .await
+        .unwrap()
+}
+
+/// What is found, newest first.
+async fn found(world: &World, me: &Caller, wanted: &str) -> Vec<String> {
+    let results = search(world, me, wanted, None).await.unwrap().results;
+    results.into_iter().map(|result| result.message.content).collect()
+}
+
+/// What is found on pages of so many.
+async fn paged(world: &World, me: &Caller, wanted: &str, chat: Option<ChatId>, size: i64) -> Vec<MessageId> {
+    let (mut ids, mut after) = (Vec::new(), None);
+    loop {
+        let store = &world.people;
+        let found = store
+            .search(&me.id, &text(wanted), chat, after, page(size))
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(found.next.is_none() || found.results.len() == usize::try_from(size).unwrap());
+        ids.extend(found.results.iter().map(|result| result.message.id));
+        after = found.next;
+        if after.is_none() {
+            return ids;
+        }
+    }
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn words_are_found_in_ones_own_chats_newest_first(pool: PgPool) {
+    let world = World::on(pool).await;
+    let (anna, ben, cleo) = (
+        world.person("anna").await,
+        world.person("ben").await,
+        world.person("cleo").await,
+    );
+    let direct = world.chat(Kind::Direct, &[&anna, &ben]).await;
+    let channel = world.chat(Kind::Channel, &[&anna, &cleo]).await;
+    let foreign = world.chat(Kind::Direct, &[&ben, &cleo]).await;
+    world.send(&anna, direct, "The Lighthouse at noon").await;
+    world.send(&cleo, channel, "a lighthouse keeper's café").await;
+    world.send(&ben, foreign, "secret lighthouse").await;
+    let own = world.assistant_chat(&anna).await;
+    let claim = world.ask(&anna, own, "who keeps it?").await.claim.unwrap();
+    world.complete(&claim, "The keeper of the lighthouse does.").await;
+
+    for (wanted, expected) in [
+        (
+            "lighthouse",
+            vec![
+                "The keeper of the lighthouse does.",
+                "a lighthouse keeper's café",
+                "The Lighthouse at noon",
+            ],
+        ),
+        (
+            "LIGHTHOUSE keeper",
+            vec!["The keeper of the lighthouse does.", "a lighthouse keeper's café"],
+        ),
+        (
+            "keeper ligh",
+            vec!["The keeper of the lighthouse does.", "a lighthouse keeper's café"],
+        ),
+        ("ligh keeper", vec![]),
+        ("\"lighthouse keeper\"", vec!["a lighthouse keeper's café"]),
+        ("lighthouse -keeper", vec!["The Lighthouse at noon"]),
+        (
+            "lighthouse -keep",
+            vec![
+                "The keeper of the lighthouse does.",
+                "a lighthouse keeper's café",
+                "The Lighthouse at noon",
+            ],
+        ),
+        (
+            "noon or café",
+            vec!["a lighthouse keeper's café", "The Lighthouse at noon"],
+        ),
+        ("caf", vec!["a lighthouse keeper's café"]),
+        ("cafe ", vec![]),
+        ("secret", vec![]),
+        ("-noon", vec![]),
+        ("!!! &&", vec![]),
+    ] {
+        assert_eq!(found(&world, &anna, wanted).await, expected, "{wanted}");
+    }
+    assert_eq!(found(&world, &ben, "lighthouse").await.len(), 2);
+
+    let in_direct = search(&world, &anna, "lighthouse", Some(direct)).await.unwrap();
+    assert_eq!((in_direct.results.len(), in_direct.next), (1, None));
+    let result = &in_direct.results[0];
+    assert_eq!((result.chat.id, result.chat.kind), (direct, Kind::Direct));
+    assert_eq!(result.chat.user.as_ref().unwrap().id, ben.id);
+    for (who, chat) in [(&anna, foreign), (&cleo, own), (&anna, ChatId::fresh())] {
+        assert!(search(&world, who, "lighthouse", Some(chat)).await.is_none());
+    }
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn what_is_said_now_is_found_and_what_is_gone_is_not(pool: PgPool) {
+    let world = World::on(pool).await;
+    let (anna, ben) = (world.person("anna").await, world.person("ben").await);
+    let chat = world.chat(Kind::Direct, &[&anna, &ben]).await;
+    let message = world.send(&anna, chat, "old words").await.message.id;
+    let doomed = world.send(&anna, chat, "doomed words").await.message.id;
+    let store = &world.people;
+    store
+        .edit_message(&anna.id, chat, message, &edit("new text"), EditHistory::Kept)
+        .await
+        .unwrap();
+    store.delete_message(&anna.id, chat, doomed).await.unwrap();
+    assert_eq!(found(&world, &ben, "words").await, [""; 0]);
+    assert_eq!(found(&world, &ben, "text").await, ["new text"]);
+
+    // A failure's words are ours, not theirs.
+    let own = world.assistant_chat(&anna).await;
+    let claim = world.ask(&anna, own, "hi").await.claim.unwrap();
+    let failed = Ending::Failed {
+        failure: Failure::Abandoned,
+        usage: usage(),
+    };
+    let ended = world.system.end_reply(&claim, &failed).await.unwrap().unwrap();
+    let words = ended.message.unwrap().content;
+    let word = words.split(' ').find(|word| word.len() > 3).unwrap();
+    assert_eq!(found(&world, &anna, word).await, [""; 0]);
+
+    // Whoever has left finds nothing there.
+    world
+        .rows
+        .execute("delete from members where user_id = 'ben'")
+        .await
+        .unwrap();
+    assert_eq!(found(&world, &ben, "text").await, [""; 0]);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn pages_neither_skip_nor_repeat_while_messages_arrive(pool: PgPool) {
+    let world = World::on(pool).await;
+    let (anna, ben) = (world.person("anna").await, world.person("ben").await);
+    let chats = [
+        world.chat(Kind::Direct, &[&anna, &ben]).await,
+        world.chat(Kind::Channel, &[&anna, &ben]).await,
+    ];
+    let mut sent = Vec::new();
+    for number in 0..60 {
+        sent.push(world.send(&ben, chats[number % 2], "again and again").await.message.id);
+    }
+    // Many in one microsecond, so that ids must tell them apart.
+    world
+        .rows
+        .execute("update messages set created_at = date_trunc('hour', created_at) where seq % 3 > 0")
+        .await
+        .unwrap();
+    let (mut seen, mut after) = (Vec::new(), None);
+    loop {
+        let store = &world.people;
+        let found = store
+            .search(&anna.id, &text("again"), None, after, page(7))
+            .await
+            .unwrap()
+            .unwrap();
+        seen.extend(found.results.into_iter().map(|result| result.message.id));
+        after = found.next;
+        if after.is_none() {
+            break;
+        }
+        world.send(&ben, chats[0], "again").await;
+    }
+    let ordered = seen.clone();
+    sent.sort();
+    seen.sort();
+    assert_eq!(seen, sent);
+    let later = paged(&world, &anna, "again", None, 100).await;
+    assert!(later.ends_with(&ordered));
+}
+
+/// Busy and quiet chats, blocks of the index with their borders, times out of order, and every kind of question.
+#[sqlx::test(migrations = "../migrations")]
+async fn what_is_found_is_what_reading_everything_would_find(pool: PgPool) {
+    let world = World::on(pool).await;
+    let (anna, ben) = (world.person("anna").await, world.person("ben").await);
+    for _ in 0..40 {
+        world.chat(Kind::Channel, &[&anna, &ben]).await;
+    }
+    let busy = world.chat(Kind::Channel, &[&anna, &ben]).await;
+    let foreign = world.chat(Kind::Channel, &[&ben]).await;
+    world
+        .rows
+        .execute(AssertSqlSafe(format!(
+            "select setseed(0.5);
+             insert into messages (
+                 chat_id, seq, id, number, changed_seq, role, sender_id, content, created_at, deleted_at
+             )
+             select
+                 c.id, n, gen_random_uuid(), n, n, 'user', 'ben',
+                 (select string_agg('w' || floor(exp(random() * ln(400)))::int, ' ') from generate_series(1, 4 + n % 3)),
+                 -- About in order, as sends that wait for one another are.
+                 now() - interval '1 second' * (floor((5000 - n + random() * 3) / 2) + abs(hashtext(c.id::text)) % 4000),
+                 case when n % 17 = 0 then now() end
+             from chats c
+             cross join lateral generate_series(1, case when c.id in ('{busy}', '{foreign}') then 3500 else 12 end) as n;
+             update chats c
+             set last_seq = said.seq, last_number = said.seq, last_message_seq = said.seq, last_message_at = said.at
+             from (select chat_id, max(seq) as seq, max(created_at) as at from messages group by chat_id) as said
+             where said.chat_id = c.id;
+             analyze;"
+        )))
+        .await
+        .unwrap();
+    let mut random = Random(20_261_121);
+    for round in 0..120 {
+        let mut word = || {
+            format!(
+                "w{}",
+                f64::from(u32::try_from(random.below(400)).unwrap() + 1).sqrt() as u32
+            )
+        };
+        let (one, two, three) = (word(), word(), word());
+        let wanted = match round % 8 {
+            0 => one,
+            1 => format!("{one} {two}"),
+            2 => format!("{one} {two} w"),
+            3 => format!("\"{one} {two}\""),
+            4 => format!("{one} -{two}"),
+            5 => format!("{one} or {two} {three}"),
+            6 => format!("{one}0 "),
+            _ => format!("\"{one} {two}\" or w39{}", round % 10),
+        };
+        let chat = (round % 5 == 0).then_some(busy);
+        let expected: Vec<Uuid> = sqlx::query_scalar(
+            "select m.id from messages m
+             where m.chat_id in (select chat_id from members where user_id = 'anna') and m.deleted_at is null
+                 and to_tsvector('simple', m.content) @@ search_query($1) and ($2::uuid is null or m.chat_id = $2)
+             order by m.created_at desc, m.id desc
+             limit 200",
+        )
+        .bind(&wanted)
+        .bind(chat.map(ChatId::uuid))
+        .fetch_all(&world.rows)
+        .await
+        .unwrap();
+        let mut got = Vec::new();
+        let mut after = None;
+        while got.len() < 200 {
+            let store = &world.people;
+            let size = page([100, 37, 9][round % 3]);
+            let found = store
+                .search(&anna.id, &text(&wanted), chat, after, size)
+                .await
+                .unwrap()
+                .unwrap();
+            got.extend(found.results.iter().map(|result| result.message.id.uuid()));
+            after = found.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        got.truncate(200);
+        assert_eq!(got, expected, "{wanted}");
+    }
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn nothing_that_is_asked_is_an_error(pool: PgPool) {
+    let world = World::on(pool).await;
+    let (anna, ben) = (world.person("anna").await, world.person("ben").await);
+    let chat = world.chat(Kind::Direct, &[&anna, &ben]).await;
+    world
+        .send(
+            &ben,
+            chat,
+            "it's a 'quoted' \\ back\\slash <b>tag</b> x@y.z http://a.b/c?d=e#f 1.5e3 -7 a-b_c",
+        )
+        .await;
+    const PIECES: [&str; 38] = [
+        "a",
+        "it's",
+        "'",
+        "''",
+        "\"",
+        "\\",
+        "\\'",
+        "&",
+        "|",
+        "!",
+        "<->",
+        "<2>",
+        "(",
+        ")",
+        ":*",
+        ":A",
+        ":",
+        "*",
+        "-",
+        "--",
+        " or ",
+        " and ",
+        " ",
+        "\t",
+        "\u{1}",
+        "\u{7f}",
+        "é",
+        "🦀",
+        "\u{e000}",
+        "x@y.z",
+        "http://a.b/c?d=e",
+        "1.5e3",
+        "-7",
+        "a-b_c",
+        "%",
+        "_",
+        "$1",
+        "<b>",
+    ];
+    let mut random = Random(7);
+    for _ in 0..1_500 {
+        let pieces = (0..=random.below(7)).map(|_| *random.pick(&PIECES));
+        let wanted: String = pieces.collect();
+        if let Ok(wanted) = SearchText::parse(&wanted) {
+            let found = world.people.search(&anna.id, &wanted, None, None, page(5)).await;
+            assert!(found.is_ok(), "{wanted:?}: {found:?}");
+        }
+    }
+    for wanted in ["it's", "back\\slash", "x@y.z", "\"a-b_c\"", "1.5e3", "'quoted'"] {
+        assert_eq!(found(&world, &anna, wanted).await.len(), 1, "{wanted}");
+    }
+    let longest = "ü".repeat(200);
+    assert_eq!(found(&world, &anna, &longest).await, [""; 0]);
+    world.send(&ben, chat, &longest).await;
+    assert_eq!(found(&world, &anna, &longest).await.len(), 1);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn no_message_is_too_odd_to_be_stored(pool: PgPool) {
+    let world = World::on(pool).await;
+    let (anna, ben) = (world.person("anna").await, world.person("ben").await);
+    let chat = world.chat(Kind::Direct, &[&anna, &ben]).await;
+    let words: String = (0..60_000).map(|number| format!("n{number} ")).collect();
+    for odd in [
+        words,
+        "x".repeat(5_000),
+        "ü".repeat(1_500_000),
+        "🦀".repeat(9_000),
+        " '\\ ".repeat(9_000),
+        "\u{1}".repeat(9),
+    ] {
+        world.send(&ben, chat, &format!("needle {odd}")).await;
+    }
+    assert_eq!(found(&world, &anna, "needle").await.len(), 6);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_snippet_is_text_around_the_match(pool: PgPool) {
+    let world = World::on(pool).await;
+    let (anna, ben) = (world.person("anna").await, world.person("ben").await);
+    let chat = world.chat(Kind::Direct, &[&anna, &ben]).await;
+    let padding = "so much else is said ".repeat(50);
+    world
+        .send(
+            &ben,
+            chat,
+            &format!("{padding} the \u{e000}keeper\u{e001} & <i>sea</i> {padding}"),
+        )
+        .await;
+    let results = search(&world, &anna, "keep", None).await.unwrap().results;
+    let snippet = &results[0].snippet;
+    let matches: Vec<_> = snippet
+        .iter()
+        .filter(|piece| piece.is_match)
+        .map(|piece| piece.text.as_str())
+        .collect();
+    assert_eq!(matches, ["keeper"]);
+    let whole: String = snippet.iter().map(|piece| piece.text.as_str()).collect();
+    assert!(whole.contains("the keeper &") && whole.len() < 300, "{whole}");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn without_a_caller_nothing_is_found(pool: PgPool) {
+    let world = World::on(pool).await;
+    let (anna, ben) = (world.person("anna").await, world.person("ben").await);
+    let chat = world.chat(Kind::Direct, &[&anna, &ben]).await;
+    world.send(&ben, chat, "needle").await;
+    let search = "select count(*) from search_messages(search_query('needle'), null, null, null, 5)";
+    for (caller, expected) in [("", 0), ("cleo", 0), ("anna", 1)] {
+        let mut transaction = world.restricted.begin().await.unwrap();
+        if !caller.is_empty() {
+            sqlx::query("select acting_as($1)")
+                .bind(caller)
+                .execute(&mut *transaction)
+                .await
+                .unwrap();
+        }
+        let found: i64 = sqlx::query_scalar(search).fetch_one(&mut *transaction).await.unwrap();
+        assert_eq!(found, expected, "{caller}");
+    }
+}
