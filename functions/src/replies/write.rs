@@ -267,7 +267,7 @@ impl<'a> Writer<'a> {
             },
             End::Said { usage: counted, .. } if text.trim().is_empty() => {
                 let spent = usage(model, &prompt, &text, Count::of(counted, so_far));
-                return retry_or_fail(app, claim, Failure::Empty, spent, None, audience).await;
+                return retry_or_fail(app, claim, Failure::Empty, spent, text, None, audience).await;
             }
             End::Said { usage: counted, .. } => Ending::Completed {
                 usage: usage(model, &prompt, &text, Count::of(counted, so_far)),
@@ -279,7 +279,7 @@ impl<'a> Writer<'a> {
                     "the model failed"
                 );
                 let spent = spent(model, &prompt, &text, so_far, &error);
-                return retry_or_fail(app, claim, failure(&error), spent, error.retry_after(), audience).await;
+                return retry_or_fail(app, claim, failure(&error), spent, text, error.retry_after(), audience).await;
             }
         };
         faults::point("said", claim.chat_id);
@@ -462,12 +462,13 @@ fn spent(model: &dyn Model, prompt: &Prompt, text: &str, so_far: Option<TokenUsa
     }
 }
 
-/// Puts the reply back if another attempt may succeed, else ends it.
+/// Puts the reply back if another attempt may succeed, else ends it: with the text so far, if somebody asked to stop.
 async fn retry_or_fail(
     app: &App,
     claim: &Claim,
     failure: Failure,
     usage: Usage,
+    text: String,
     asked: Option<Duration>,
     audience: &mut Audience<'_>,
 ) -> Attempt {
@@ -484,7 +485,11 @@ async fn retry_or_fail(
             faults::point("requeued", claim.chat_id);
             Attempt::Requeued { wake }
         }
-        Ok(None) => Attempt::Lost,
+        Ok(None) => match app.store.hold_on_reply(claim).await {
+            Ok(Hold::StopAsked) => end(app, claim, &Ending::Stopped { text, usage }, audience).await,
+            Ok(Hold::Held | Hold::Lost) => Attempt::Lost,
+            Err(error) => Attempt::Broken(error),
+        },
         Err(error) => Attempt::Broken(error),
     }
 }

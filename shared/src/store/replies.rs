@@ -748,7 +748,7 @@ impl Store {
     }
 
     /// Puts a failed attempt back into the queue, to rest for a while, and pays for what it cost. `None` when the claim
-    /// was lost.
+    /// was lost, or when somebody asked to stop: nobody waits for another attempt then.
     pub async fn requeue_reply(
         &self,
         claim: &Claim,
@@ -763,7 +763,8 @@ impl Store {
                 set state = 'queued', fence = null, lease_until = null, failure = $4,
                     input_tokens = coalesce(input_tokens, 0) + $6, output_tokens = coalesce(output_tokens, 0) + $7,
                     cached_tokens = coalesce(cached_tokens, 0) + $8
-                where id = $2 and fence = $3 and state = 'streaming' and (select acting_as($1))
+                where id = $2 and fence = $3 and state = 'streaming' and stop_requested_at is null
+                    and (select acting_as($1))
                 returning id
             ),
             paid as materialized (

@@ -89,6 +89,29 @@ async fn what_waited_behind_a_stopped_reply_is_woken_and_nothing_is_left_of_what
 }
 
 #[sqlx::test(migrations = "../migrations")]
+async fn what_was_asked_to_stop_is_not_put_back_for_another_attempt(pool: PgPool) {
+    let world = World::on(pool).await;
+    let anna = world.person("anna").await;
+    let chat = world.assistant_chat(&anna).await;
+    let claim = world.ask(&anna, chat, "one").await.claim.unwrap();
+    world.people.stop_replies(&anna.id, chat, None).await.unwrap();
+
+    let requeued = world
+        .people
+        .requeue_reply(&claim, Failure::Truncated, &usage(), LEASE)
+        .await;
+
+    assert_eq!(requeued.unwrap(), None);
+    // It is its writer's to end.
+    assert_eq!(world.people.hold_on_reply(&claim).await.unwrap(), Hold::StopAsked);
+    let ending = Ending::Stopped {
+        text: "so far".into(),
+        usage: usage(),
+    };
+    assert!(world.people.end_reply(&claim, &ending).await.unwrap().is_some());
+}
+
+#[sqlx::test(migrations = "../migrations")]
 async fn a_stranger_stops_nothing(pool: PgPool) {
     let world = World::on(pool).await;
     let (anna, ben) = (world.person("anna").await, world.person("ben").await);

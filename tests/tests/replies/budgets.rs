@@ -21,7 +21,7 @@ struct Reserving {
     stack: Stack,
     gateway: Gateway,
     queue: Queue,
-    _senders: Restarted,
+    _functions: [Restarted; 2],
 }
 
 impl Reserving {
@@ -30,12 +30,13 @@ impl Reserving {
         let gateway = Gateway::start(&stack).await;
         let queue = Queue::start(&stack).await;
         let settings = [settings, &[queue.setting()]].concat();
-        let senders = gateway.restarted("send-message", SENDERS, &settings);
+        let functions =
+            [("send-message", SENDERS), ("worker", 1)].map(|(name, count)| gateway.restarted(name, count, &settings));
         Self {
             stack,
             gateway,
             queue,
-            _senders: senders,
+            _functions: functions,
         }
     }
 
@@ -54,7 +55,7 @@ impl Reserving {
         eventually("all answers", async || {
             for wake_up in self.queue.take().await {
                 let batch = json!({ "Records": [{ "messageId": "m", "body": wake_up }] });
-                self.stack.invoke("worker", &batch).await;
+                self.gateway.stack.invoke("worker", &batch).await;
             }
             (!is_anything_open(&self.stack, chats).await).then_some(())
         })

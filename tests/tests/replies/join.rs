@@ -109,7 +109,15 @@ async fn cut_again_and_again(stack: &Stack, number: usize) -> usize {
         let reply = had.reply.as_ref().unwrap_or(&chat);
         let stream = anna.get_events(&path(&chat, reply, &query)).await;
         let frames = match stream.status().as_u16() {
-            204 => Vec::new(),
+            204 => {
+                // Only where nothing runs any more.
+                assert_eq!(
+                    anna.history(&chat).await.len(),
+                    2 * (cut + 1),
+                    "cut {cut} after {after}"
+                );
+                Vec::new()
+            }
             _ => stream.all().await,
         };
 

@@ -251,6 +251,7 @@ async fn what_nobody_has_begun_is_stopped_at_once_and_costs_nothing() {
     // Wake-ups lie there.
     let queue = Queue::start(&stack).await;
     let sender = gateway.function("send-message", &[queue.setting()]);
+    let worker = gateway.function("worker", &[queue.setting()]);
     let anna = stack.person("anna");
     let chat = anna.assistant_chat().await;
     let mut replies = Vec::new();
@@ -275,7 +276,7 @@ async fn what_nobody_has_begun_is_stopped_at_once_and_costs_nothing() {
 
     for wake_up in queue.take().await {
         let batch = json!({ "Records": [{ "messageId": "m", "body": wake_up }] });
-        assert_eq!(stack.invoke("worker", &batch).await, json!({ "batchItemFailures": [] }));
+        assert_eq!(worker.invoke(&batch).await, json!({ "batchItemFailures": [] }));
     }
     assert_eq!(anna.history(&chat).await.len(), 3, "an empty answer leaves no message");
     assert_eq!(stack.settled(&anna).await, 0);
