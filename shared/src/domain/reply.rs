@@ -192,3 +192,38 @@ pub struct Wake {
     pub chat_id: Option<ChatId>,
     pub after_seconds: i32,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_to_be_asked_otherwise_is_never_tried_again() {
+        let failure = Failure::parse("model-cannot-see-images").expect("a word of ours");
+        assert_eq!(failure, Failure::NoVision);
+        assert!(!failure.may_pass());
+        assert_eq!(
+            failure.told_to_user(),
+            "This assistant can't see images. Please ask without one."
+        );
+        for failure in [
+            Failure::Blocked,
+            Failure::Unauthorized,
+            Failure::Rejected,
+            Failure::QuotaExhausted,
+        ] {
+            assert!(!failure.may_pass(), "{failure:?}");
+        }
+        for failure in [
+            Failure::RateLimited,
+            Failure::Overloaded,
+            Failure::Truncated,
+            Failure::Silent,
+            Failure::Unreachable,
+            Failure::Malformed,
+            Failure::Empty,
+        ] {
+            assert!(failure.may_pass(), "{failure:?}");
+        }
+    }
+}

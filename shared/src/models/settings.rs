@@ -238,12 +238,9 @@ mod tests {
     #[test]
     fn bedrock_is_no_part_of_a_build_without_it() {
         let made = from_settings(&ModelSettings::new(Provider::Bedrock, "amazon.nova-lite-v1:0"));
-        match made {
-            Ok(model) => assert!(cfg!(feature = "bedrock"), "{model:?}"),
-            Err(error) => {
-                assert!(cfg!(not(feature = "bedrock")));
-                assert!(error.to_string().contains("--features bedrock"), "{error}");
-            }
+        assert_eq!(made.is_ok(), cfg!(feature = "bedrock"));
+        if let Err(error) = made {
+            assert!(error.to_string().contains("--features bedrock"), "{error}");
         }
     }
 

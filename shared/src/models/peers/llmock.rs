@@ -136,38 +136,50 @@ async fn finish_reasons_are_understood() {
     }
 }
 
-#[tokio::test]
-async fn errors_are_told_apart() {
+async fn errors_are_told_apart(provider: (Provider, &str)) {
     let overloaded = || ModelError::Overloaded { retry_after: None };
-    for provider in PROVIDERS {
-        for (status, code, expected) in [
-            (401, Value::Null, ModelError::Unauthorized),
-            (403, Value::Null, ModelError::Unauthorized),
-            (429, Value::Null, ModelError::RateLimited { retry_after: None }),
-            (429, json!("insufficient_quota"), ModelError::QuotaExhausted),
-            (500, Value::Null, overloaded()),
-            (503, Value::Null, overloaded()),
-            (529, Value::Null, overloaded()),
-        ] {
-            if provider.0 != Provider::OpenAi && code != Value::Null {
-                continue;
-            }
-            let fail = json!([{"type": "fail", "status": status, "code": code}]);
-            let (_, end) = Scene::of(provider, "erring", fail).await.hear().await;
-            // How long it asks to be left alone is its own choice.
-            assert_eq!(
-                end.map_err(|error| error.to_string()),
-                Err(expected.to_string()),
-                "{provider:?} {status} {code}"
-            );
-        }
-        let fail = json!([{"type": "fail", "status": 400, "message": "odd"}]);
+    let mut errors = vec![
+        (401, Value::Null, ModelError::Unauthorized),
+        (403, Value::Null, ModelError::Unauthorized),
+        (429, Value::Null, ModelError::RateLimited { retry_after: None }),
+        (500, Value::Null, overloaded()),
+        (503, Value::Null, overloaded()),
+        (529, Value::Null, overloaded()),
+    ];
+    if provider.0 == Provider::OpenAi {
+        errors.push((429, json!("insufficient_quota"), ModelError::QuotaExhausted));
+    }
+    for (status, code, expected) in errors {
+        let fail = json!([{"type": "fail", "status": status, "code": code}]);
         let (_, end) = Scene::of(provider, "erring", fail).await.hear().await;
-        assert!(
-            matches!(&end, Err(ModelError::Rejected { status: 400, detail }) if detail.contains("odd")),
-            "{provider:?}: {end:?}"
+        // How long it asks to be left alone is its own choice.
+        assert_eq!(
+            end.map_err(|error| error.to_string()),
+            Err(expected.to_string()),
+            "{status} {code}"
         );
     }
+    let fail = json!([{"type": "fail", "status": 400, "message": "odd"}]);
+    let (_, end) = Scene::of(provider, "erring", fail).await.hear().await;
+    assert!(
+        matches!(&end, Err(ModelError::Rejected { status: 400, detail }) if detail.contains("odd")),
+        "{end:?}"
+    );
+}
+
+#[tokio::test]
+async fn openais_errors_are_told_apart() {
+    errors_are_told_apart(PROVIDERS[0]).await;
+}
+
+#[tokio::test]
+async fn anthropics_errors_are_told_apart() {
+    errors_are_told_apart(PROVIDERS[1]).await;
+}
+
+#[tokio::test]
+async fn geminis_errors_are_told_apart() {
+    errors_are_told_apart(PROVIDERS[2]).await;
 }
 
 #[tokio::test]
