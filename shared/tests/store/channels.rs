@@ -11,6 +11,7 @@ use shared::domain::limits::PageSize;
 use shared::domain::message::{Draft, EditHistory};
 use shared::domain::person::Caller;
 use shared::domain::text::Title;
+use shared::domain::unread::ReadMark;
 use shared::store::channels::{Channel, Membership};
 use shared::store::chats::{ChatChange, Deleted, DirectChat, ListFilter, Updated};
 use shared::store::messages::{Change, Range, SendOutcome};
@@ -688,6 +689,47 @@ async fn nothing_is_said_by_whom_is_not_in_it_any_more(pool: PgPool) {
         assert_eq!(untold, 0, "seqs that nobody was told of");
     }
     assert!(refused > 0, "no race was lost: this shows nothing");
+    world.assert_inboxes_are_contiguous().await;
+}
+
+/// A receipt is told without the chat's row: it may wait for the inbox of somebody who is just being removed.
+#[sqlx::test(migrations = "../migrations")]
+async fn a_receipt_that_waited_for_a_removal_is_not_told_to_who_was_removed(pool: PgPool) {
+    let world = Arc::new(World::on(pool).await);
+    let (anna, ben) = (world.person("anna").await, world.person("ben").await);
+    let chat = world.channel(&anna, &[&ben]).await;
+    world.send(&ben, chat, "hi").await;
+
+    // What a removal does, and does not commit yet.
+    let mut removal = world.rows.begin().await.unwrap();
+    for sql in [
+        "select 1 from chats where id = $1 for update",
+        "delete from members where chat_id = $1 and user_id = 'ben'",
+        "select tell($1, 2, 'member.removed', null, '{\"userId\": \"ben\"}', array['ben'])",
+    ] {
+        sqlx::query(sql).bind(chat.uuid()).execute(&mut *removal).await.unwrap();
+    }
+    let reading = {
+        let (world, me) = (world.clone(), anna.id.clone());
+        tokio::spawn(async move {
+            world
+                .people
+                .mark_chat_read(&me, chat, ReadMark::End, None)
+                .await
+                .unwrap()
+        })
+    };
+    let waiting = "select count(*) from pg_stat_activity
+                   where datname = current_database() and wait_event_type = 'Lock' and query like '%for update of m%'";
+    while world.number(waiting).await == 0 {
+        tokio::task::yield_now().await;
+    }
+    removal.commit().await.unwrap();
+
+    assert_eq!(reading.await.unwrap().unwrap().audience, [anna.id]);
+    let bens = world.events(&ben, 0).await;
+    assert_eq!(bens.last().unwrap().event_type, EventType::MemberRemoved, "{bens:?}");
+    assert_eq!(bens.len(), 1);
     world.assert_inboxes_are_contiguous().await;
 }
 

@@ -97,6 +97,11 @@ async fn the_latest_of_what_webhooks_say_decides_in_whatever_order_they_come(poo
     assert_eq!(note("presence-c", 60, false).await, (false, false));
     assert_eq!(note("presence-c", 50, true).await, (false, false));
     assert_eq!(note("presence-c", 70, true).await, (false, true));
+    assert_eq!(note("presence-c", 50, true).await, (true, true));
+    assert_eq!(note("presence-c", 80, false).await, (true, false));
+    assert_eq!(note("presence-c", 60, false).await, (false, false));
+    assert_eq!(note("presence-c", 75, true).await, (false, false));
+    assert_eq!(note("presence-c", 90, true).await, (false, true));
     // Nobody said that she left, a day ago.
     let sql = "update presences set came_at = came_at - interval '1 day', left_at = left_at - interval '1 day'";
     world.rows.execute(sql).await.unwrap();
