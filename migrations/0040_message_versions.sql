@@ -18,16 +18,6 @@ create table message_versions (
     primary key (message_id, version)
 );
 
--- Who is in charge of a channel, and so may see what was edited. It runs as its owner, as `caller_is_member` does.
-create function caller_runs(chat uuid) returns boolean
-    language sql stable security definer
-    set search_path from current
-    as $$
-        select exists (
-            select 1 from members where chat_id = chat and user_id = caller() and role in ('owner', 'admin')
-        )
-    $$;
-
 alter table message_versions enable row level security;
 grant select, insert, delete on message_versions to backtalk_app;
 
@@ -38,7 +28,7 @@ create policy message_versions_seen on message_versions for select to backtalk_a
         exists (
             select 1 from messages m
             where m.id = message_versions.message_id
-                and (message_versions.reason = 'regenerated' or m.sender_id = (select caller()) or caller_runs(m.chat_id))
+                and (message_versions.reason = 'regenerated' or m.sender_id = (select caller()) or caller_manages(m.chat_id))
         )
     );
 create policy message_versions_added on message_versions for insert to backtalk_app

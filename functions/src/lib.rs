@@ -1,8 +1,10 @@
 //! The handlers of Backtalk, one file a route beside its kin; `src/bin` has one binary for each.
 
+pub mod attachments;
 pub mod chats;
 mod cursor;
 pub mod events;
+pub mod members;
 pub mod messages;
 pub mod migrate;
 pub mod people;

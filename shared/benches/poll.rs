@@ -1,6 +1,7 @@
 //! What a poll costs while nothing happens, and the list of unread messages when there are some: with ten thousand
 //! messages in the table and with a million, side by side in one run. Flat is what it must be: neither reads more where
-//! there is more.
+//! there is more. Then lists of 50, 500 and 5,000 chats, and pages of a long history, among a hundred thousand people and
+//! the million messages.
 //!
 //! `DATABASE_URL` names a server where databases may be made and dropped; `cargo xtask bench` starts one. `--quick` asks
 //! a tenth as often, of a tenth of the million. Read the ratios: the times are this machine's.
@@ -11,8 +12,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use shared::config::{DatabaseConfig, Secret};
-use shared::domain::ids::UserId;
+use shared::domain::ids::{Seq, UserId};
 use shared::domain::limits::PageSize;
+use shared::store::chats::ListFilter;
+use shared::store::messages::Range;
 use shared::store::{Acting, Store, migrate};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
@@ -22,6 +25,10 @@ const MANY: usize = 1_000_000;
 /// Anna has three unread messages in each of her twenty chats, among a hundred.
 const CHATS: usize = 100;
 const UNREAD: i64 = 60;
+/// People with so many chats each, and how many messages are in each of those.
+const CROWD: usize = 100_000;
+const KEEPERS: [usize; 3] = [50, 500, 5_000];
+const MESSAGES_A_CHAT: usize = 20;
 const ROUNDS: usize = 20;
 const POLLS_A_ROUND: usize = 100;
 
@@ -84,6 +91,77 @@ async fn measure(server: &PgConnectOptions, names: &[String; 2], sizes: [usize; 
         );
     }
     println!("\nratio: p50 with many messages over p50 with few; 1 is flat.");
+    crowd(server, &names[1]).await?;
+    println!("\n{:<34}  {:>9} {:>9}", "among 100,000 people", "p50", "p95");
+    for keeper in KEEPERS {
+        let me = UserId::parse(&format!("keeper-{keeper}")).context("an id")?;
+        let first = many.chats(&me, ListFilter::default(), None, PageSize::DEFAULT).await?;
+        ensure!(first.total == i64::try_from(keeper)?, "{} chats", first.total);
+        time(&format!("{keeper} chats: a page"), polls, async || {
+            let page = many.chats(&me, ListFilter::default(), None, PageSize::DEFAULT).await?;
+            ensure!(page.chats.len() == 50, "{} chats", page.chats.len());
+            Ok(())
+        })
+        .await?;
+        if first.next.is_some() {
+            time(&format!("{keeper} chats: the next page"), polls, async || {
+                let page = many
+                    .chats(&me, ListFilter::default(), first.next, PageSize::DEFAULT)
+                    .await?;
+                ensure!(page.chats.len() == 50, "{} chats", page.chats.len());
+                Ok(())
+            })
+            .await?;
+        }
+        time(&format!("{keeper} chats: the badge"), polls, async || {
+            ensure!(many.me(&me).await?.is_some(), "nobody");
+            Ok(())
+        })
+        .await?;
+        time(&format!("{keeper} chats: one of them"), polls, async || {
+            ensure!(many.chat(&me, first.chats[0].id).await?.is_some(), "no chat");
+            Ok(())
+        })
+        .await?;
+    }
+    let anna = UserId::parse("anna").context("an id")?;
+    let list = many
+        .chats(&anna, ListFilter::default(), None, PageSize::DEFAULT)
+        .await?;
+    let (chat, end) = (list.chats[0].id, list.chats[0].last_seq.value());
+    let seq = |value: i64| Seq::new(value).context("a seq");
+    for (what, range) in [
+        ("history: the newest page", Range::Newest),
+        ("history: a page before the middle", Range::Before(seq(end / 2)?)),
+        ("history: a page after the middle", Range::After(seq(end / 2)?)),
+        ("history: what changed lately", Range::ChangedAfter(seq(end - 50)?)),
+    ] {
+        time(what, polls, async || {
+            let page = many
+                .messages(&anna, chat, range, PageSize::DEFAULT)
+                .await?
+                .context("a page")?;
+            ensure!(page.messages.len() == 50, "{} messages", page.messages.len());
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+async fn time(what: &str, times: usize, run: impl AsyncFn() -> Result<()>) -> Result<()> {
+    let mut took = Vec::with_capacity(times);
+    for number in 0..times * 6 / 5 {
+        let begun = Instant::now();
+        run().await?;
+        // The first ones warm caches and prepare.
+        if number >= times / 5 {
+            took.push(begun.elapsed());
+        }
+    }
+    took.sort_unstable();
+    let at = |percent: usize| took[took.len() * percent / 100].as_secs_f64() * 1000.0;
+    println!("{what:<34}  {:>6.2} ms {:>6.2} ms", at(50), at(95));
     Ok(())
 }
 
@@ -114,12 +192,51 @@ impl Poll {
                 ensure!(unread.total == UNREAD && unread.messages.len() == 50, "{unread:?}");
             }
             Self::Chats => {
-                let page = store.chats(&anna, None, None, PageSize::DEFAULT).await?;
+                let page = store
+                    .chats(&anna, ListFilter::default(), None, PageSize::DEFAULT)
+                    .await?;
                 ensure!(page.chats.len() == 20, "{} chats", page.chats.len());
             }
         }
         Ok(())
     }
+}
+
+/// Many people, and some with many chats: the chat of each has four members, of whom one keeps them all.
+async fn crowd(server: &PgConnectOptions, database: &str) -> Result<()> {
+    let mut connection = PgConnection::connect_with(&server.clone().database(database)).await?;
+    let begun = Instant::now();
+    let most = KEEPERS[KEEPERS.len() - 1];
+    connection
+        .execute(AssertSqlSafe(format!(
+            "set search_path = backtalk;
+             insert into people (id, name) select 'crowd-' || n, 'Crowd' from generate_series(1, {CROWD}) n;
+             insert into people (id, name) select 'keeper-' || n, 'Keeper' from unnest(array{KEEPERS:?}) n;
+             insert into inbox_heads (user_id) select id from people on conflict do nothing;
+             create temp table kept as select n, gen_random_uuid() as id from generate_series(1, {most}) n;
+             insert into chats (
+                 id, kind, title, owner_id, last_seq, last_number, last_message_seq, last_message_at, active_at
+             )
+                 select id, 'channel', 'Channel ' || n, 'crowd-' || n, {MESSAGES_A_CHAT}, {MESSAGES_A_CHAT},
+                     {MESSAGES_A_CHAT}, now() - n * interval '1 minute', now() - n * interval '1 minute'
+                 from kept;
+             insert into members (chat_id, user_id, role, joined_at)
+                 select id, 'crowd-' || (n * i), case when i = 1 then 'owner' else 'member' end, now() - interval '1 year'
+                 from kept, generate_series(1, 3) i;
+             insert into members (chat_id, user_id, joined_at)
+                 select id, 'keeper-' || k, now() - interval '1 year' from kept, unnest(array{KEEPERS:?}) k where n <= k;
+             insert into messages (chat_id, seq, id, number, changed_seq, role, sender_id, client_id, content)
+                 select id, m, gen_random_uuid(), m, m, 'user', 'crowd-' || n, m::text, 'a message of the usual length'
+                 from kept, generate_series(1, {MESSAGES_A_CHAT}) m;"
+        )))
+        .await?;
+    connection.execute("vacuum analyze").await?;
+    connection.close().await?;
+    println!(
+        "\n{CROWD} people, {most} chats more after {:.1} s",
+        begun.elapsed().as_secs_f64()
+    );
+    Ok(())
 }
 
 /// A store on a database with so many messages.

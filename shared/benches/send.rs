@@ -13,12 +13,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use chrono::Utc;
 use shared::config::{DatabaseConfig, Secret};
-use shared::domain::budget::{BudgetPolicy, Period};
 use shared::domain::ids::{ChatId, JobId, MessageId, UserId};
-use shared::domain::message::Draft;
 use shared::domain::person::{Caller, CallerRole};
-use shared::domain::reply::{Allowance, Terms, WhenBusy};
-use shared::domain::text::{ClientId, Content, Metadata};
 use shared::store::messages::SendOutcome;
 use shared::store::{Acting, Store, migrate};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
@@ -28,6 +24,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use uuid::Uuid;
+
+mod support;
+
+use support::{TERMS, usual_draft};
 
 const CLIENTS: [usize; 3] = [1, 8, 32];
 const MOST_CLIENTS: u32 = 32;
@@ -273,38 +273,11 @@ where
 }
 
 async fn send_by_one_statement(store: &Store, person: &Caller, chat: ChatId) -> Result<()> {
-    let draft = Draft {
-        client_id: ClientId::parse(&Uuid::now_v7().to_string()).map_err(anyhow::Error::msg)?,
-        content: Content::parse("a message of the usual length, no more and no less", 100)
-            .map_err(anyhow::Error::msg)?,
-        attachments: Vec::new(),
-        mentions: Vec::new(),
-        reply_to: None,
-        metadata: Metadata::default(),
-    };
+    let draft = usual_draft()?;
     let outcome = store.send_message(person, chat, &draft, None, &TERMS).await?;
     ensure!(matches!(outcome, SendOutcome::Sent(_)), "not sent: {outcome:?}");
     Ok(())
 }
-
-/// As configured by default, but for the limit, which a benchmark would reach.
-const TERMS: Terms = {
-    let allowance = Allowance {
-        instruction: 30,
-        output: 1024,
-        context: 8192,
-    };
-    Terms {
-        when_busy: WhenBusy::Queue,
-        budget: BudgetPolicy {
-            period: Period::Month,
-            person_limit: Some(i64::MAX / 2),
-            organisation_limit: None,
-        },
-        assistant: allowance,
-        post: allowance,
-    }
-};
 
 /// What an ORM makes of the same: a transaction with six statements between begin and commit.
 async fn send_as_an_orm(pool: &PgPool, person: &UserId, chat: ChatId) -> Result<()> {

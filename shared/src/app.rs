@@ -1,5 +1,6 @@
 //! What a handler has at hand: made once a process, cheap to clone.
 
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +9,14 @@ use aws_config::BehaviorVersion;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 
+use crate::assistants::Assistants;
+use crate::attachments::Attachments;
 use crate::auth::Authenticator;
 use crate::config::{Config, ConfigError};
 use crate::delivery::Delivery;
-use crate::models::{self, Model};
+use crate::models::ApiKey;
 use crate::moderation::Moderation;
+use crate::parameters::{self, ParameterError};
 use crate::queue::Queue;
 use crate::store::{Acting, Store};
 
@@ -25,9 +29,10 @@ pub struct Parts {
     pub store: Store,
     pub queue: Queue,
     pub delivery: Delivery,
-    pub model: Arc<dyn Model>,
+    pub assistants: Assistants,
     pub moderation: Option<Moderation>,
     pub authenticator: Authenticator,
+    pub attachments: Attachments,
 }
 
 impl Deref for App {
@@ -46,12 +51,13 @@ pub enum StartError {
     DatabaseUrl(#[source] sqlx::Error),
     #[error("the HTTP client cannot be made: {0}")]
     Http(#[from] reqwest::Error),
-    #[error("the model cannot be used: {0}")]
-    Model(String),
+    #[error("a model's key is missing: {0}")]
+    ModelKey(#[from] ParameterError),
 }
 
 impl App {
-    /// Reads the configuration and makes every part; connects to nothing but what is needed to know the AWS account.
+    /// Reads the configuration and makes every part; connects to nothing but what is needed to know the AWS account, and to
+    /// SSM for keys that are kept there.
     pub async fn start(acting: Acting) -> Result<Self, StartError> {
         let config = Config::from_process()?;
         // A redirected request would carry a signature or a key to a stranger.
@@ -72,20 +78,36 @@ impl App {
             .await;
         let queue = Queue::new(aws_sdk_sqs::Client::new(&aws), config.queue_url.clone());
         let delivery = Delivery::new(config.pusher.clone(), http.clone());
-        let model = models::from_settings(&config.model).map_err(|error| StartError::Model(error.to_string()))?;
+        let keys = model_keys(&config, &aws).await?;
+        let assistants = Assistants::new(&config.assistants, &keys)?;
         let moderation = config
             .moderation
             .clone()
             .map(|settings| Moderation::new(settings, http.clone()));
+        let attachments = Attachments::new(&config.attachments, &aws, http.clone());
         let authenticator = Authenticator::new(&config.tokens, http);
         Ok(Self(Arc::new(Parts {
             config,
             store,
             queue,
             delivery,
-            model,
+            assistants,
             moderation,
             authenticator,
+            attachments,
         })))
     }
+}
+
+/// The keys that are kept in SSM; it is not asked when there are none.
+async fn model_keys(config: &Config, aws: &aws_config::SdkConfig) -> Result<BTreeMap<String, ApiKey>, ParameterError> {
+    let names = config.assistants.parameters();
+    if names.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let values = parameters::read(&aws_sdk_ssm::Client::new(aws), &names).await?;
+    Ok(values
+        .into_iter()
+        .map(|(name, value)| (name, ApiKey::new(value.expose())))
+        .collect())
 }

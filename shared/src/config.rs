@@ -1,5 +1,8 @@
 //! Configuration is read once, when a function starts; what is missing or odd is named in one sentence.
 
+mod attachments;
+mod rates;
+
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -7,14 +10,17 @@ use std::time::Duration;
 use jsonwebtoken::Algorithm;
 use reqwest::Url;
 
+use crate::assistants::config::AssistantsConfig;
 use crate::delivery::pusher::PusherSettings;
 use crate::domain::budget::{BudgetPolicy, Period};
-use crate::domain::chat::Kind;
+use crate::domain::chat::{History, Kind};
 use crate::domain::limits::Limits;
 use crate::domain::message::EditHistory;
 use crate::domain::reply::WhenBusy;
-use crate::models::{ApiKey, ModelSettings, Provider};
 use crate::moderation::{ModerationSettings, OnFailure, SigningSecret};
+
+pub use attachments::AttachmentConfig;
+pub use rates::RateConfig;
 
 /// Text that must never reach a log: `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
@@ -43,6 +49,12 @@ impl fmt::Debug for Secret {
 #[error("{0}")]
 pub struct ConfigError(String);
 
+impl ConfigError {
+    pub(crate) fn new(sentence: impl Into<String>) -> Self {
+        Self(sentence.into())
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Config {
     pub database: DatabaseConfig,
@@ -52,7 +64,8 @@ pub struct Config {
     /// `PUSHER_APP_ID`, `PUSHER_KEY`, `PUSHER_SECRET` and `PUSHER_CLUSTER` or `PUSHER_HOST` (with `PUSHER_PORT`,
     /// `PUSHER_SCHEME`); none of them: delivery by event stream and polling alone.
     pub pusher: Option<PusherSettings>,
-    pub model: ModelSettings,
+    /// Who answers: `MODEL_*`, `SYSTEM_PROMPT*`, `MODEL_OVERRIDES`.
+    pub assistants: AssistantsConfig,
     pub replies: ReplyConfig,
     pub budget: BudgetPolicy,
     pub limits: Limits,
@@ -60,6 +73,9 @@ pub struct Config {
     pub moderation: Option<ModerationSettings>,
     /// `EDIT_HISTORY`: `kept`, or by default `none`.
     pub edit_history: EditHistory,
+    pub attachments: AttachmentConfig,
+    pub rates: RateConfig,
+    pub people: PeopleConfig,
     /// `STREAM_SECONDS`: how long a response streams before its reader is asked to come again; default 240. It must end
     /// before the function that gives it is ended.
     pub stream_for: Duration,
@@ -107,29 +123,9 @@ pub struct ReplyConfig {
     /// `REPLY_WHEN_BUSY`: what becomes of a message while an earlier one is being answered: `queue` (default), `reject`
     /// or `replace`.
     pub when_busy: WhenBusy,
-    /// `MODEL_MAX_OUTPUT_TOKENS`: the longest answer; default 1024.
-    pub max_output_tokens: u32,
-    /// `MODEL_CONTEXT_TOKENS`: prompt and answer together; default 8192.
-    pub context_tokens: u32,
-    /// `MODEL_TEMPERATURE`: left to the provider when absent.
-    pub temperature: Option<f32>,
-    /// `SYSTEM_PROMPT`, or for one kind of chat `SYSTEM_PROMPT_ASSISTANT`, `SYSTEM_PROMPT_POST`.
-    system_prompt: String,
-    system_prompt_assistant: Option<String>,
-    system_prompt_post: Option<String>,
 }
 
 impl ReplyConfig {
-    #[must_use]
-    pub fn system_prompt(&self, kind: Kind) -> &str {
-        let own = match kind {
-            Kind::Assistant => &self.system_prompt_assistant,
-            Kind::Post => &self.system_prompt_post,
-            Kind::Direct | Kind::Channel | Kind::Task => &None,
-        };
-        own.as_deref().unwrap_or(&self.system_prompt)
-    }
-
     /// How long a failed attempt is left alone: doubled with each.
     #[must_use]
     pub fn retry_after_attempt(&self, attempt: i32) -> Duration {
@@ -137,7 +133,47 @@ impl ReplyConfig {
     }
 }
 
-const DEFAULT_SYSTEM_PROMPT: &str = "You are a helpful assistant in a chat. Answer briefly and to the point.";
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeopleConfig {
+    /// `UNKNOWN_PEOPLE`: what naming somebody does who never signed in: `refuse`, the default, or `create`.
+    pub unknown: UnknownPeople,
+    /// `CHANNEL_HISTORY`: what those see who join a channel: `all`, the default, or what is said `since_join`.
+    pub history: History,
+    /// `ONLINE_SECONDS`: how long a heartbeat keeps somebody online; default 60. Clients send one twice in that while.
+    pub online_for: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownPeople {
+    Refuse,
+    Create,
+}
+
+impl PeopleConfig {
+    fn read(env: &Environment<'_>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            online_for: env.seconds("ONLINE_SECONDS", 60)?,
+            unknown: match env.optional("UNKNOWN_PEOPLE").as_deref() {
+                None | Some("refuse") => UnknownPeople::Refuse,
+                Some("create") => UnknownPeople::Create,
+                Some(other) => {
+                    return Err(ConfigError(format!(
+                        "UNKNOWN_PEOPLE is {other:?}: use refuse or create."
+                    )));
+                }
+            },
+            history: match env.optional("CHANNEL_HISTORY").as_deref() {
+                None | Some("all") => History::All,
+                Some("since_join") => History::SinceJoin,
+                Some(other) => {
+                    return Err(ConfigError(format!(
+                        "CHANNEL_HISTORY is {other:?}: use all or since_join."
+                    )));
+                }
+            },
+        })
+    }
+}
 
 /// Where settings come from: the process environment, or a table in tests.
 pub struct Environment<'a>(pub &'a dyn Fn(&str) -> Option<String>);
@@ -149,18 +185,18 @@ impl fmt::Debug for Environment<'_> {
 }
 
 impl Environment<'_> {
-    fn optional(&self, name: &str) -> Option<String> {
+    pub(crate) fn optional(&self, name: &str) -> Option<String> {
         (self.0)(name)
             .map(|value| value.trim().to_owned())
             .filter(|value| !value.is_empty())
     }
 
-    fn required(&self, name: &str, what: &str) -> Result<String, ConfigError> {
+    pub(crate) fn required(&self, name: &str, what: &str) -> Result<String, ConfigError> {
         self.optional(name)
             .ok_or_else(|| ConfigError(format!("{name} is not set: it must name {what}.")))
     }
 
-    fn parsed<T: FromStr>(&self, name: &str, default: T) -> Result<T, ConfigError> {
+    pub(crate) fn parsed<T: FromStr>(&self, name: &str, default: T) -> Result<T, ConfigError> {
         match self.optional(name) {
             None => Ok(default),
             Some(text) => text
@@ -200,7 +236,7 @@ impl Environment<'_> {
         }
     }
 
-    fn seconds(&self, name: &str, default: u64) -> Result<Duration, ConfigError> {
+    pub(crate) fn seconds(&self, name: &str, default: u64) -> Result<Duration, ConfigError> {
         let seconds: f64 = self.parsed(name, default as f64)?;
         Duration::try_from_secs_f64(seconds)
             .ok()
@@ -220,12 +256,15 @@ impl Config {
             queue_url: env.required("SQS_QUEUE_URL", "the SQS queue that wakes the worker")?,
             tokens: TokenConfig::read(env)?,
             pusher: pusher(env)?,
-            model: model(env)?,
+            assistants: AssistantsConfig::read(env)?,
             replies: ReplyConfig::read(env)?,
             budget: budget(env)?,
             limits: limits(env)?,
             moderation: moderation(env)?,
             edit_history: edit_history(env)?,
+            attachments: AttachmentConfig::read(env)?,
+            rates: RateConfig::read(env)?,
+            people: PeopleConfig::read(env)?,
             stream_for: env.seconds("STREAM_SECONDS", 240)?,
             cors_origins: env
                 .optional("CORS_ORIGINS")
@@ -301,34 +340,11 @@ impl ReplyConfig {
             attempts: env.parsed("REPLY_ATTEMPTS", 3)?,
             retry_after: env.seconds("REPLY_RETRY_SECONDS", 2)?,
             when_busy: env.word("REPLY_WHEN_BUSY", WhenBusy::Queue, WhenBusy::parse, WhenBusy::ALL)?,
-            max_output_tokens: env.parsed("MODEL_MAX_OUTPUT_TOKENS", 1024)?,
-            context_tokens: env.parsed("MODEL_CONTEXT_TOKENS", 8192)?,
-            temperature: env
-                .optional("MODEL_TEMPERATURE")
-                .map(|text| {
-                    let number = text
-                        .parse()
-                        .ok()
-                        .filter(|number: &f32| number.is_finite() && *number >= 0.0);
-                    number.ok_or_else(|| ConfigError(format!("MODEL_TEMPERATURE is {text:?}: use a number from 0 on.")))
-                })
-                .transpose()?,
-            system_prompt: env
-                .optional("SYSTEM_PROMPT")
-                .unwrap_or_else(|| DEFAULT_SYSTEM_PROMPT.into()),
-            system_prompt_assistant: env.optional("SYSTEM_PROMPT_ASSISTANT"),
-            system_prompt_post: env.optional("SYSTEM_PROMPT_POST"),
         };
         if config.attempts < 1 {
             return Err(ConfigError(format!(
                 "REPLY_ATTEMPTS is {}, but must be 1 at least.",
                 config.attempts
-            )));
-        }
-        if config.context_tokens <= config.max_output_tokens {
-            return Err(ConfigError(format!(
-                "MODEL_CONTEXT_TOKENS is {} and leaves no room beside MODEL_MAX_OUTPUT_TOKENS, which is {}.",
-                config.context_tokens, config.max_output_tokens
             )));
         }
         Ok(config)
@@ -383,26 +399,6 @@ fn pusher(env: &Environment<'_>) -> Result<Option<PusherSettings>, ConfigError> 
         "the Pusher cluster, or PUSHER_HOST a server of one's own",
     )?;
     Ok(Some(PusherSettings::hosted(app_id, key, secret, &cluster)))
-}
-
-fn model(env: &Environment<'_>) -> Result<ModelSettings, ConfigError> {
-    let name = env.required("MODEL_PROVIDER", "who answers: openai or scripted")?;
-    let provider: Provider = name
-        .parse()
-        .map_err(|error| ConfigError(format!("MODEL_PROVIDER: {error}.")))?;
-    let model = match provider {
-        Provider::Scripted => env.optional("MODEL_NAME").unwrap_or_else(|| "scripted".into()),
-        _ => env.required("MODEL_NAME", "the model, as its provider calls it")?,
-    };
-    let defaults = ModelSettings::new(provider, model);
-    Ok(ModelSettings {
-        url: env.optional("MODEL_URL").unwrap_or_default(),
-        key: ApiKey::new(env.optional("MODEL_KEY").unwrap_or_default()),
-        first_byte_timeout: env.seconds("MODEL_FIRST_BYTE_SECONDS", defaults.first_byte_timeout.as_secs())?,
-        silence_timeout: env.seconds("MODEL_SILENCE_SECONDS", defaults.silence_timeout.as_secs())?,
-        attempts: env.parsed("MODEL_ATTEMPTS", defaults.attempts)?,
-        ..defaults
-    })
 }
 
 fn moderation(env: &Environment<'_>) -> Result<Option<ModerationSettings>, ConfigError> {
@@ -514,6 +510,11 @@ mod tests {
             ("MODEL_CONTEXT_TOKENS", "100", "leaves no room"),
             ("DATABASE_SCHEMA", "a; drop", "DATABASE_SCHEMA"),
             ("EDIT_HISTORY", "yes", "EDIT_HISTORY is \"yes\""),
+            ("ATTACHMENT_TYPES", "image/png, jpeg", "ATTACHMENT_TYPES must be"),
+            ("MAX_ATTACHMENT_BYTES", "0", "MAX_ATTACHMENT_BYTES is 0"),
+            ("RATE_LIMIT_SEND", "many", "RATE_LIMIT_SEND is \"many\""),
+            ("UNKNOWN_PEOPLE", "maybe", "UNKNOWN_PEOPLE is \"maybe\""),
+            ("CHANNEL_HISTORY", "some", "CHANNEL_HISTORY is \"some\""),
         ] {
             let error = read(&[(name, value)]).expect_err(name).to_string();
             assert!(error.contains(says), "{name}={value}: {error}");
@@ -575,14 +576,5 @@ mod tests {
             .map(|attempt| replies.retry_after_attempt(attempt).as_secs())
             .collect();
         assert_eq!(rests, [2, 4, 8]);
-    }
-
-    #[test]
-    fn a_kind_of_chat_may_have_its_own_system_prompt() {
-        let replies = read(&[("SYSTEM_PROMPT", "all"), ("SYSTEM_PROMPT_POST", "posts")])
-            .expect("all is set")
-            .replies;
-        assert_eq!(replies.system_prompt(Kind::Post), "posts");
-        assert_eq!(replies.system_prompt(Kind::Assistant), "all");
     }
 }

@@ -6,6 +6,7 @@ use http::StatusCode;
 use serde::Serialize;
 
 use crate::domain::budget::{Exhausted, Subject};
+use crate::domain::rate::Spent;
 use crate::moderation::Refused;
 use crate::store;
 
@@ -61,6 +62,12 @@ pub enum Error {
     ModerationUnavailable,
     #[error("one of the two has blocked the other")]
     Blocked,
+    #[error("too fast: {0:?}")]
+    RateLimited(Spent),
+    #[error("at most {limit} members")]
+    TooManyMembers { limit: usize },
+    #[error("people who are not known: {0:?}")]
+    NoSuchPeople(Vec<FieldError>),
     #[error("forbidden: {0}")]
     Forbidden(&'static str),
     #[error("not found: {0}")]
@@ -72,6 +79,8 @@ pub enum Error {
     ReplyRunning,
     #[error("no budget: {0:?}")]
     QuotaExceeded(Exhausted),
+    #[error("not configured: {0}")]
+    NotConfigured(&'static str),
     #[error("a part we need does not answer: {0}")]
     Unavailable(#[source] anyhow::Error),
     #[error("internal: {0:#}")]
@@ -184,6 +193,27 @@ impl Error {
                 // Not who has blocked whom: that is nobody's business but theirs.
                 "You can't message this person.".to_owned(),
             ),
+            Self::RateLimited(spent) => (
+                "rate-limited",
+                "Too many requests",
+                StatusCode::TOO_MANY_REQUESTS,
+                format!(
+                    "At most {} requests of this kind in {} seconds. Try again in {} seconds.",
+                    spent.limit.quota, spent.limit.seconds, spent.retry_after_seconds
+                ),
+            ),
+            Self::TooManyMembers { limit } => (
+                "too-many-members",
+                "Too many members",
+                StatusCode::FORBIDDEN,
+                format!("A channel may have at most {limit} members."),
+            ),
+            Self::NoSuchPeople(_) => (
+                "not-found",
+                "Not found",
+                StatusCode::NOT_FOUND,
+                "There is no such person.".to_owned(),
+            ),
             Self::Forbidden(why) => ("forbidden", "Not allowed", StatusCode::FORBIDDEN, (*why).to_owned()),
             Self::NotFound(what) => (
                 "not-found",
@@ -207,6 +237,12 @@ impl Error {
                     exhausted.subject, exhausted.limit, exhausted.period
                 ),
             ),
+            Self::NotConfigured(what) => (
+                "not-configured",
+                "Not set up here",
+                StatusCode::NOT_IMPLEMENTED,
+                (*what).to_owned(),
+            ),
             Self::Unavailable(_) => (
                 "unavailable",
                 "Not available right now",
@@ -222,7 +258,7 @@ impl Error {
         };
         let errors = match self {
             Self::Malformed(error) if error.pointer.is_some() => vec![error.clone()],
-            Self::Invalid(errors) => errors.clone(),
+            Self::Invalid(errors) | Self::NoSuchPeople(errors) => errors.clone(),
             _ => Vec::new(),
         };
         Problem {
@@ -233,7 +269,8 @@ impl Error {
             request_id: request_id.to_owned(),
             retryable: matches!(
                 self,
-                Self::Unavailable(_)
+                Self::RateLimited(_)
+                    | Self::Unavailable(_)
                     | Self::Internal(_)
                     | Self::ModerationUnavailable
                     | Self::ReplyRunning

@@ -2,6 +2,8 @@
 //! delivery that spreads them, the models that answer, and the thin layer that makes a Lambda function of a handler.
 
 pub mod app;
+pub mod assistants;
+pub mod attachments;
 pub mod auth;
 pub mod config;
 pub mod delivery;
@@ -11,5 +13,6 @@ pub mod faults;
 pub mod http;
 pub mod models;
 pub mod moderation;
+pub mod parameters;
 pub mod queue;
 pub mod store;

@@ -51,6 +51,7 @@ pub(crate) async fn start(
         // All that it was trained on.
         ("MODEL_CONTEXT_TOKENS", "2048"),
         ("MODEL_MAX_OUTPUT_TOKENS", "512"),
+        ("MODEL_VISION", "no"),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into())

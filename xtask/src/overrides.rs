@@ -9,6 +9,7 @@ const ACCOUNT: &[&str] = &[
     "AWS_PROFILE",
     "AWS_SESSION_TOKEN",
     "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
     "AWS_ENDPOINT_URL_SQS",
 ];
 

@@ -12,7 +12,7 @@ use crate::program::Program;
 use crate::supervise::{Ending, Part, Supervisor, until};
 use crate::{ports, tools};
 
-pub(crate) const BUCKET: &str = "backtalk-attachments";
+const BUCKET: &str = "backtalk-attachments";
 const REGION: &str = "us-east-1";
 const QUEUE: &str = "backtalk-jobs";
 /// Six times what one batch may take, as AWS advises, would be long to wait for at a desk.
@@ -71,6 +71,7 @@ pub(crate) async fn start(
     )
     .await?;
     Ok([
+        ("ATTACHMENTS_BUCKET", BUCKET),
         ("SQS_QUEUE_URL", &*format!("{endpoint}/000000000000/{QUEUE}")),
         ("AWS_ENDPOINT_URL", &endpoint),
         ("AWS_REGION", REGION),
@@ -176,7 +177,12 @@ fn template(invoke_url: &str, visibility: u32, worker_processes: usize) -> serde
             "VisibilityTimeout": visibility,
             "RedrivePolicy": { "deadLetterTargetArn": { "Fn::GetAtt": ["DeadJobs", "Arn"] }, "maxReceiveCount": 5 },
         } },
-        "Attachments": { "Type": "AWS::S3::Bucket", "Properties": { "BucketName": BUCKET } },
+        "Attachments": { "Type": "AWS::S3::Bucket", "Properties": {
+            "BucketName": BUCKET,
+            "CorsConfiguration": { "CorsRules": [{
+                "AllowedMethods": ["GET", "PUT"], "AllowedOrigins": ["*"], "AllowedHeaders": ["content-type"], "MaxAge": 600,
+            }] },
+        } },
         "Worker": function("worker"),
         "Sweeper": function("sweeper"),
         "JobsToWorker": { "Type": "AWS::Lambda::EventSourceMapping", "Properties": {

@@ -54,6 +54,8 @@ pub(crate) struct Plan {
     pub(crate) pusher: bool,
     pub(crate) port: Option<u16>,
     pub(crate) counts: Counts,
+    /// What the functions are told beside what they need.
+    pub(crate) settings: BTreeMap<String, String>,
 }
 
 impl Up {
@@ -67,6 +69,7 @@ impl Up {
                 pusher: !self.no_pusher,
                 port: self.port,
                 counts: self.processes,
+                settings: BTreeMap::new(),
             };
             let exports = start(instance, supervisor, plan).await?;
             welcome(&exports, &instance.env_file(), started.elapsed());
@@ -166,10 +169,6 @@ pub(crate) async fn start(
         ("JWT_SECRET", &signer.secret),
         ("JWT_ISSUER", &signer.issuer),
         ("JWT_AUDIENCE", &signer.audience),
-        (
-            "ATTACHMENTS_BUCKET",
-            overrides.get("ATTACHMENTS_BUCKET").unwrap_or(queue::BUCKET),
-        ),
         ("LOG", overrides.get("LOG").unwrap_or("info")),
         ("LOG_FORMAT", overrides.get("LOG_FORMAT").unwrap_or("text")),
         ("NO_PROXY", overrides.get("NO_PROXY").unwrap_or("127.0.0.1,localhost")),
@@ -177,6 +176,8 @@ pub(crate) async fn start(
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into();
     settings.extend(queue.into_iter().chain(pusher).chain(model));
+    settings.extend(overrides.starting_with("ATTACHMENTS_BUCKET"));
+    settings.extend(plan.settings);
 
     say("functions: starting");
     gateway.start(supervisor, &http).await?;

@@ -1,16 +1,23 @@
 //! `POST /api/chat`
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 use serde_json::Value;
 use shared::app::App;
+use shared::config::UnknownPeople;
 use shared::domain::chat::{Chat, Kind};
 use shared::domain::event::{Event, Outgoing};
 use shared::domain::ids::{ChatId, UserId};
 use shared::domain::person::Caller;
+use shared::domain::rate::RateClass;
 use shared::domain::text::Title;
 use shared::error::{Error, FieldError};
 use shared::http::{Request, Response, Result, created, ok, parsed};
+use shared::store::channels::Channel;
 use shared::store::chats::DirectChat;
+
+use crate::members::unknown_among;
 
 #[derive(Serialize)]
 struct ChatOpened {
@@ -18,12 +25,15 @@ struct ChatOpened {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app).await?;
+    let caller = request.caller(&app, RateClass::Write).await?;
     let mut fields = request.fields(&app)?;
     let kind = fields.required("kind", |text: String| match Kind::parse(&text) {
-        Some(kind @ (Kind::Direct | Kind::Assistant)) => Ok(kind),
-        _ => Err("must be direct or assistant".to_owned()),
+        Some(kind @ (Kind::Direct | Kind::Channel | Kind::Assistant)) => Ok(kind),
+        _ => Err("must be direct, channel or assistant".to_owned()),
     });
+    if kind == Some(Kind::Channel) {
+        fields.require("title");
+    }
     let title = fields.optional("title", |text: String| Title::parse(&text));
     let members = fields.list("members", app.config.limits.members, |item| match item {
         Value::String(text) => UserId::parse(&text).ok_or_else(|| "must be the id of a person".to_owned()),
@@ -34,6 +44,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     app.store.meet(&caller).await?;
     let (chat_id, audience) = match parsed(kind) {
         Kind::Direct => open_direct(&app, &caller, title.as_ref(), &members).await?,
+        Kind::Channel => open_channel(&app, &caller, &parsed(title), &members).await?,
         _ => open_assistant(&app, &caller, title.as_ref(), &members).await?,
     };
     let chat = app
@@ -70,11 +81,34 @@ async fn open_direct(app: &App, caller: &Caller, title: Option<&Title>, members:
             ));
         }
     };
-    match app.store.open_direct_chat(&caller.id, other).await? {
+    let mut opened = app.store.open_direct_chat(&caller.id, other).await?;
+    if opened == DirectChat::NoSuchPerson && app.config.people.unknown == UnknownPeople::Create {
+        app.store.introduce(members).await?;
+        opened = app.store.open_direct_chat(&caller.id, other).await?;
+    }
+    match opened {
         DirectChat::Known(chat_id) => Ok((chat_id, None)),
         DirectChat::Opened { chat_id, audience } => Ok((chat_id, Some(audience))),
         DirectChat::Blocked => Err(Error::Blocked),
         DirectChat::NoSuchPerson => Err(Error::NotFound("person")),
+    }
+}
+
+async fn open_channel(app: &App, caller: &Caller, title: &Title, members: &[UserId]) -> Result<Opened> {
+    let limit = app.config.limits.members;
+    let everyone: HashSet<_> = members.iter().chain([&caller.id]).collect();
+    if everyone.len() > limit {
+        return Err(Error::TooManyMembers { limit });
+    }
+    let org_id = caller.org_id.as_deref();
+    let mut opened = app.store.open_channel(&caller.id, org_id, title, members).await?;
+    if let (Channel::Unknown(people), UnknownPeople::Create) = (&opened, app.config.people.unknown) {
+        app.store.introduce(people).await?;
+        opened = app.store.open_channel(&caller.id, org_id, title, members).await?;
+    }
+    match opened {
+        Channel::Opened { chat_id, audience } => Ok((chat_id, Some(audience))),
+        Channel::Unknown(people) => Err(unknown_among(&people, members)),
     }
 }
 

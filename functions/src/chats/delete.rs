@@ -1,13 +1,16 @@
-//! `DELETE /api/chat/{chatId}`
+//! `DELETE /api/chat/{chatId}`: the owner deletes it with all that hangs on it; a member of a channel leaves.
 
 use shared::app::App;
 use shared::domain::event::{Event, Outgoing};
+use shared::domain::rate::RateClass;
 use shared::error::Error;
 use shared::http::{Request, Response, Result, no_content};
 use shared::store::chats::Deleted;
 
+use crate::members::tell;
+
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app).await?;
+    let caller = request.caller(&app, RateClass::Write).await?;
     let chat_id = request.chat_id()?;
     match app.store.delete_chat(&caller.id, chat_id).await? {
         Deleted::Gone { audience, at } => {
@@ -17,6 +20,12 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
                     audience,
                 }])
                 .await;
+            Ok(no_content())
+        }
+        // The same as `DELETE …/members/{userId}` with one's own id.
+        Deleted::NotYourChannel => {
+            let left = app.store.remove_member(&caller.id, chat_id, &caller.id).await?;
+            tell(&app, left).await?;
             Ok(no_content())
         }
         Deleted::NotYours => Err(Error::Forbidden("Only the owner of a chat can delete it.")),

@@ -5,6 +5,7 @@ use shared::app::App;
 use shared::domain::chat::Chat;
 use shared::domain::limits::PageSize;
 use shared::domain::message::Message;
+use shared::domain::rate::RateClass;
 use shared::error::Error;
 use shared::http::{Request, Response, Result, ok};
 
@@ -16,7 +17,7 @@ struct OpenedChat {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app).await?;
+    let caller = request.caller(&app, RateClass::Read).await?;
     let chat_id = request.chat_id()?;
     let mut chat = app
         .store

@@ -7,9 +7,10 @@ use serde::Serialize;
 use shared::app::App;
 use shared::domain::chat::{Chat, Kind};
 use shared::domain::ids::ChatId;
+use shared::domain::rate::RateClass;
 use shared::error::{Error, FieldError};
 use shared::http::{Request, Response, Result, not_modified, ok, tagged};
-use shared::store::chats::ListCursor;
+use shared::store::chats::{ListCursor, ListFilter};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -20,23 +21,27 @@ struct ChatList {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app).await?;
+    let caller = request.caller(&app, RateClass::Read).await?;
     let size = request.page_size()?;
-    let kind = request.query("kind").map(parse_kind).transpose()?;
+    let filter = ListFilter {
+        kind: request.query("kind").map(parse_kind).transpose()?,
+        archived: request.flag("archived")?,
+    };
     let cursor = request.query("cursor").map(parse_cursor).transpose()?;
     // Read before the list: a tag may be older than what it names, never newer.
     let version = app.store.inbox_version(&caller.id).await?;
     let tag = format!(
-        "\"{version}-{}-{}-{}\"",
+        "\"{version}-{}-{}-{}-{}\"",
         size.rows(),
-        kind.map_or("all", Kind::word),
+        filter.kind.map_or("all", Kind::word),
+        filter.archived,
         cursor.map(written).unwrap_or_default()
     );
     if request.has(&tag) {
         return Ok(not_modified(&tag));
     }
     app.store.meet(&caller).await?;
-    let page = app.store.chats(&caller.id, kind, cursor, size).await?;
+    let page = app.store.chats(&caller.id, filter, cursor, size).await?;
     let list = ChatList {
         chats: page.chats,
         total: page.total,
@@ -55,16 +60,23 @@ fn parse_kind(text: &str) -> Result<Kind> {
     })
 }
 
-/// Opaque to clients: microseconds and id of the last chat of the page.
+/// Opaque to clients: the version at which the list was begun, and microseconds and id of the last chat of the page.
 fn written(cursor: ListCursor) -> String {
-    BASE64_URL_SAFE_NO_PAD.encode(format!("{}.{}", cursor.active_at.timestamp_micros(), cursor.chat_id))
+    BASE64_URL_SAFE_NO_PAD.encode(format!(
+        "{}.{}.{}",
+        cursor.version,
+        cursor.active_at.timestamp_micros(),
+        cursor.chat_id
+    ))
 }
 
 fn parse_cursor(text: &str) -> Result<ListCursor> {
     let read = || {
         let decoded = String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
-        let (micros, id) = decoded.split_once('.')?;
+        let (version, rest) = decoded.split_once('.')?;
+        let (micros, id) = rest.split_once('.')?;
         Some(ListCursor {
+            version: version.parse().ok().filter(|version| *version >= 0)?,
             active_at: DateTime::from_timestamp_micros(micros.parse().ok()?)?,
             chat_id: ChatId::parse(id)?,
         })
@@ -84,6 +96,7 @@ mod tests {
     #[test]
     fn a_cursor_survives_the_round_trip_and_nonsense_is_refused() {
         let cursor = ListCursor {
+            version: 41,
             active_at: DateTime::from_timestamp_micros(1_790_000_000_123_456).expect("in range"),
             chat_id: ChatId::fresh(),
         };

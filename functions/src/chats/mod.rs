@@ -4,4 +4,6 @@ pub mod create;
 pub mod delete;
 pub mod get;
 pub mod list;
+pub mod read;
 pub mod typing;
+pub mod update;

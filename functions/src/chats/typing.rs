@@ -2,12 +2,13 @@
 
 use shared::app::App;
 use shared::domain::event::{Event, Outgoing};
+use shared::domain::rate::RateClass;
 use shared::error::Error;
 use shared::http::{Request, Response, Result, no_content};
 use shared::store::blocks::TypingAudience;
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app).await?;
+    let caller = request.caller(&app, RateClass::Write).await?;
     let chat_id = request.chat_id()?;
     let mut fields = request.fields_or_none(&app)?;
     let is_typing = fields

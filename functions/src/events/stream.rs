@@ -12,6 +12,7 @@ use serde_json::json;
 use shared::app::App;
 use shared::domain::event::Event;
 use shared::domain::ids::{ChatId, MessageId, UserId};
+use shared::domain::rate::RateClass;
 use shared::domain::reply::RunningReply;
 use shared::domain::ticket::Ticket;
 use shared::error::{Error, FieldError};
@@ -54,6 +55,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
             chat,
             after,
             replies: HashMap::new(),
+            is_over: false,
         };
         stream.run(&reader, &request_id).await;
     });
@@ -63,13 +65,16 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
 /// By bearer token, or by the `ticket` that one was changed for.
 async fn listener(app: &App, request: &Request) -> Result<UserId> {
     let Some(text) = request.query("ticket") else {
-        return Ok(request.caller(app).await?.id);
+        return Ok(request.caller(app, RateClass::Stream).await?.id);
     };
     let ticket = Ticket::parse(text).ok_or(Error::Unauthenticated("is not a ticket"))?;
-    app.store
+    let holder = app
+        .store
         .ticket_holder(&ticket)
         .await?
-        .ok_or(Error::Unauthenticated("is a ticket that is unknown or has expired"))
+        .ok_or(Error::Unauthenticated("is a ticket that is unknown or has expired"))?;
+    request.spend(app, &holder, RateClass::Stream).await?;
+    Ok(holder)
 }
 
 fn chat_id(text: &str) -> Result<ChatId> {
@@ -136,6 +141,8 @@ struct Listening {
     after: Place,
     /// What the reader has of the replies that are being written.
     replies: HashMap<MessageId, Seen>,
+    /// The one chat that is listened to is gone, or not the listener's any more.
+    is_over: bool,
 }
 
 impl Listening {
@@ -153,6 +160,7 @@ impl Listening {
             }
             if reader.waiting() < MOST_WAITING {
                 match self.look(reader).await {
+                    Ok(_) if self.is_over => return,
                     Ok(has_news) => {
                         failed = 0;
                         rest = if has_news {
@@ -185,6 +193,9 @@ impl Listening {
             self.after = Place::after(news.version);
             self.replies.clear();
             reader.send_mark(self.after, "resync", &json!({"version": news.version}));
+            if let Some(chat) = self.chat {
+                self.is_over = self.app.store.audience(&self.listener, chat).await?.is_none();
+            }
             return Ok(true);
         }
         // First the text of replies: one that ended meanwhile is ended by its message, which is among the events.
@@ -193,6 +204,7 @@ impl Listening {
         }
         for (version, events) in &news.events {
             self.tell_version(reader, *version, events);
+            self.is_over = self.chat.is_some() && events.last().is_some_and(|event| event.ends_for(&self.listener));
         }
         let has_news = news.next > self.after.version || !news.running.is_empty();
         if news.next > self.after.version {

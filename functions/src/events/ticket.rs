@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use shared::app::App;
+use shared::domain::rate::RateClass;
 use shared::domain::ticket::Ticket;
 use shared::http::{Request, Response, Result, created};
 
@@ -18,7 +19,7 @@ struct IssuedTicket<'a> {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app).await?;
+    let caller = request.caller(&app, RateClass::Stream).await?;
     app.store.meet(&caller).await?;
     let ticket = Ticket::fresh();
     app.store.issue_ticket(&caller.id, &ticket, GOOD_FOR).await?;

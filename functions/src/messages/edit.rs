@@ -2,6 +2,7 @@
 
 use shared::app::App;
 use shared::domain::message::Edit;
+use shared::domain::rate::RateClass;
 use shared::domain::text::Content;
 use shared::http::{Request, Response, Result, parsed};
 
@@ -10,7 +11,7 @@ use super::mentions::named;
 use super::moderated::{Saying, moderated};
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app).await?;
+    let caller = request.caller(&app, RateClass::Write).await?;
     let (chat_id, message_id) = (request.chat_id()?, request.message_id()?);
     let mut fields = request.fields(&app)?;
     let limits = &app.config.limits;

@@ -5,6 +5,7 @@ use shared::app::App;
 use shared::domain::chat::Chat;
 use shared::domain::ids::Seq;
 use shared::domain::message::Message;
+use shared::domain::rate::RateClass;
 use shared::error::{Error, FieldError};
 use shared::http::{Request, Response, Result, ok};
 use shared::store::messages::Range;
@@ -21,7 +22,7 @@ struct Messages {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app).await?;
+    let caller = request.caller(&app, RateClass::Read).await?;
     let chat_id = request.chat_id()?;
     let range = range(&request)?;
     let page = app

@@ -1,5 +1,6 @@
 //! Messages of a chat: `/api/chat/{chatId}/messages`; and of all one's chats: `/api/chat/search`.
 
+mod attachments;
 mod change;
 pub mod delete;
 pub mod edit;

@@ -4,6 +4,7 @@ use lambda_http::http::Method;
 use shared::app::App;
 use shared::domain::event::{Event, Outgoing};
 use shared::domain::message::Reacting;
+use shared::domain::rate::RateClass;
 use shared::error::Error;
 use shared::http::{Request, Response, Result, ok};
 use shared::store::reactions::Reacted;
@@ -11,7 +12,7 @@ use shared::store::reactions::Reacted;
 use super::change::MessageChanged;
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app).await?;
+    let caller = request.caller(&app, RateClass::Write).await?;
     let (chat_id, message_id, emoji) = (request.chat_id()?, request.message_id()?, request.emoji()?);
     let reacting = if request.method() == Method::DELETE {
         Reacting::Remove

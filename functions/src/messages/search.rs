@@ -3,6 +3,7 @@
 use serde::Serialize;
 use shared::app::App;
 use shared::domain::ids::{ChatId, MessageId};
+use shared::domain::rate::RateClass;
 use shared::domain::search::SearchResult;
 use shared::domain::text::SearchText;
 use shared::error::{Error, FieldError};
@@ -19,7 +20,7 @@ struct SearchResults {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app).await?;
+    let caller = request.caller(&app, RateClass::Read).await?;
     let text = SearchText::parse(request.query("q").unwrap_or_default())
         .map_err(|refusal| Error::Invalid(vec![FieldError::parameter("q", refusal)]))?;
     let chat = request.query("chatId").map(chat_id).transpose()?;

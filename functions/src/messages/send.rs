@@ -6,13 +6,15 @@ use shared::app::App;
 use shared::domain::event::{Event, Outgoing};
 use shared::domain::ids::MessageId;
 use shared::domain::message::{Attachment, AttachmentType, Draft, Message};
+use shared::domain::rate::RateClass;
 use shared::domain::reply::{ReplyHandle, ReplyState};
-use shared::domain::text::{AttachmentUrl, ClientId, Content, Metadata, MimeType};
+use shared::domain::text::{AttachmentUrl, ClientId, Content, FileName, Metadata, MimeType};
 use shared::error::{Error, FieldError};
 use shared::faults;
 use shared::http::{Fields, Request, Response, Result, created, event_stream, ok, parsed};
 use shared::store::messages::{SendOutcome, Sent};
 
+use super::attachments::with_own_uploads;
 use super::mentions::{named, not_members};
 use super::moderated::{Saying, moderated};
 use crate::replies::stream::{Streamed, stream};
@@ -28,14 +30,15 @@ struct MessageSent<'a> {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let sender = request.caller(&app).await?;
+    let sender = request.caller(&app, RateClass::Send).await?;
     let chat_id = request.chat_id()?;
     let draft = draft(request.fields(&app)?, &app)?;
+    let draft = with_own_uploads(&app, &sender, chat_id, draft).await?;
     let wants_stream = request.accepts_event_stream();
     let claim_for = wants_stream.then_some(app.config.replies.lease);
 
     moderated(&app, &sender.id, chat_id, Saying::New(&draft)).await?;
-    let terms = terms(&app);
+    let terms = terms(&app, sender.org_id.as_deref());
     let sent = match app
         .store
         .send_message(&sender, chat_id, &draft, claim_for, &terms)
@@ -52,6 +55,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
         SendOutcome::Blocked => return Err(Error::Blocked),
         SendOutcome::Busy => return Err(Error::ReplyRunning),
         SendOutcome::Exhausted(exhausted) => return Err(Error::QuotaExceeded(exhausted)),
+        SendOutcome::ClientIdTaken => return Err(Error::Conflict("This clientId was used before you joined anew.")),
         SendOutcome::NoSuchChat => return Err(Error::NotFound("chat")),
     };
     faults::point("sent", chat_id);
@@ -134,10 +138,12 @@ fn attachment(fields: &mut Fields) -> Option<Attachment> {
             Err("must be 0 or more bytes".to_owned())
         }
     });
+    let file_name = fields.optional("fileName", |text: String| FileName::parse(&text));
     Some(Attachment {
         attachment_type: attachment_type?,
         url: url?,
         mime_type,
         size,
+        file_name,
     })
 }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use shared::app::App;
 use shared::domain::message::MessageVersion;
+use shared::domain::rate::RateClass;
 use shared::error::{Error, FieldError};
 use shared::http::{Request, Response, Result, ok};
 
@@ -14,7 +15,7 @@ struct MessageVersions {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app).await?;
+    let caller = request.caller(&app, RateClass::Read).await?;
     let (chat_id, message_id) = (request.chat_id()?, request.message_id()?);
     let before = request.query("before").map(version).transpose()?;
     let page = app

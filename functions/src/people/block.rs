@@ -2,11 +2,12 @@
 
 use lambda_http::http::Method;
 use shared::app::App;
+use shared::domain::rate::RateClass;
 use shared::error::{Error, FieldError};
 use shared::http::{Request, Response, Result, no_content};
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app).await?;
+    let caller = request.caller(&app, RateClass::Write).await?;
     let other = request.user_id()?;
     if request.method() == Method::DELETE {
         app.store.unblock(&caller.id, &other).await?;

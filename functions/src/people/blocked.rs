@@ -4,6 +4,7 @@ use serde::Serialize;
 use shared::app::App;
 use shared::domain::ids::UserId;
 use shared::domain::person::BlockedPerson;
+use shared::domain::rate::RateClass;
 use shared::http::{Request, Response, Result, ok};
 use shared::store::blocks::BlockedCursor;
 
@@ -17,7 +18,7 @@ struct BlockedPeople {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app).await?;
+    let caller = request.caller(&app, RateClass::Read).await?;
     let after = cursor::of(&request, UserId::parse)?.map(|(blocked_at, user_id)| BlockedCursor { blocked_at, user_id });
     let (people, next) = app
         .store

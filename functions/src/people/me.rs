@@ -3,6 +3,7 @@
 use serde::Serialize;
 use shared::app::App;
 use shared::domain::person::Person;
+use shared::domain::rate::RateClass;
 use shared::error::Error;
 use shared::http::{Request, Response, Result, ok};
 
@@ -14,7 +15,7 @@ struct Me {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app).await?;
+    let caller = request.caller(&app, RateClass::Read).await?;
     app.store.meet(&caller).await?;
     let me = app.store.me(&caller.id).await?.ok_or(Error::NotFound("person"))?;
     ok(&Me {

@@ -1,12 +1,38 @@
 //! `POST /api/me/presence`: the heartbeat of people without Pusher, whose connections tell it otherwise.
 
+use chrono::{DateTime, Utc};
 use shared::app::App;
+use shared::domain::event::{Event, Outgoing};
+use shared::domain::ids::UserId;
+use shared::domain::rate::RateClass;
 use shared::http::{Request, Response, Result, no_content};
+use shared::store::people::Presence;
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app).await?;
+    let caller = request.caller(&app, RateClass::Write).await?;
     request.fields_or_none(&app)?.finish()?;
     app.store.meet(&caller).await?;
-    app.store.saw(&caller.id, None).await?;
+    let presence = app.store.beat(&caller.id, app.config.people.online_for).await?;
+    tell(&app, &caller.id, presence, Utc::now()).await?;
     Ok(no_content())
+}
+
+/// So many people are told at most that somebody came online or went: those with whom they have a direct chat, and who
+/// are online. Others see it when they next look at a chat.
+const COMPANY: i64 = 20;
+
+pub(crate) async fn tell(app: &App, person: &UserId, presence: Presence, at: DateTime<Utc>) -> Result<()> {
+    if presence.was_online == presence.is_online || app.delivery.pusher().is_none() {
+        return Ok(());
+    }
+    let company = app.store.company(person, COMPANY).await?;
+    let news: Vec<_> = company
+        .into_iter()
+        .map(|(chat_id, other)| Outgoing {
+            event: Event::presence(chat_id, person, presence.is_online, at),
+            audience: vec![other],
+        })
+        .collect();
+    app.delivery.publish(&news).await;
+    Ok(())
 }

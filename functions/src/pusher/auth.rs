@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::json;
 use shared::app::App;
 use shared::delivery::pusher::{ChannelName, SocketId, user_channel};
+use shared::domain::rate::RateClass;
 use shared::error::{Error, FieldError};
 use shared::http::{Request, Response, Result, ok};
 
@@ -15,7 +16,7 @@ struct Authorization {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app).await?;
+    let caller = request.caller(&app, RateClass::Read).await?;
     let pusher = app.delivery.pusher().ok_or(Error::NotFound("Pusher application"))?;
     let (socket, channel) = form(request.raw_body(&app)?)?;
     if channel == user_channel(&caller.id) {

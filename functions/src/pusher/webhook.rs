@@ -1,14 +1,15 @@
-//! `POST /api/pusher/webhook`: who came to a presence channel and who left, signed by Pusher. Both say that the person was
-//! there.
+//! `POST /api/pusher/webhook`: who came to a presence channel and who left, signed by Pusher. Who is in one
+//! is online.
 
-use std::collections::HashSet;
-
+use chrono::{TimeDelta, Utc};
 use lambda_http::http::HeaderName;
 use shared::app::App;
 use shared::delivery::pusher::{WebhookError, WebhookEvent};
 use shared::error::{Error, FieldError};
 use shared::http::{Request, Response, Result, no_content};
 use tracing::info;
+
+use crate::people::presence::tell;
 
 const KEY: HeaderName = HeaderName::from_static("x-pusher-key");
 const SIGNATURE: HeaderName = HeaderName::from_static("x-pusher-signature");
@@ -24,17 +25,19 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
             }
             WebhookError::Unreadable => Error::Malformed(FieldError::at("", "The body is not a JSON object.")),
         })?;
-    let seen: HashSet<_> = webhook
-        .events
-        .iter()
-        .filter_map(|event| match event {
-            WebhookEvent::MemberAdded { user, .. } | WebhookEvent::MemberRemoved { user, .. } => Some(user),
-            WebhookEvent::ChannelOccupied { .. } | WebhookEvent::ChannelVacated { .. } => None,
-        })
-        .collect();
-    for person in &seen {
-        app.store.saw(person, webhook.at).await?;
+    let sent_at = webhook.at.unwrap_or_else(Utc::now);
+    // One batch has one time; what comes later in it happened later.
+    for (event, number) in webhook.events.iter().zip(0..) {
+        let (channel, person, came) = match event {
+            WebhookEvent::MemberAdded { channel, user } => (channel, user, true),
+            WebhookEvent::MemberRemoved { channel, user } => (channel, user, false),
+            WebhookEvent::ChannelOccupied { .. } | WebhookEvent::ChannelVacated { .. } => continue,
+        };
+        let at = sent_at + TimeDelta::microseconds(number);
+        if let Some(presence) = app.store.note_presence(person, channel.as_str(), at, came).await? {
+            tell(&app, person, presence, at).await?;
+        }
     }
-    info!(seen = seen.len(), skipped = webhook.skipped, "webhook");
+    info!(events = webhook.events.len(), skipped = webhook.skipped, "webhook");
     Ok(no_content())
 }

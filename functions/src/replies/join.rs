@@ -1,6 +1,7 @@
 //! `GET /api/chat/{chatId}/messages/{messageId}/stream`
 
 use shared::app::App;
+use shared::domain::rate::RateClass;
 use shared::error::{Error, FieldError};
 use shared::http::{Request, Response, Result, event_stream, no_content};
 
@@ -9,7 +10,7 @@ use super::follow::{Seen, follow};
 /// Streams a reply that runs, or waits to run, from what the reader has of it. The chat's own id in place of a message's
 /// means whatever runs there, for readers who were gone before they learnt its id.
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app).await?;
+    let caller = request.caller(&app, RateClass::Stream).await?;
     let chat_id = request.chat_id()?;
     let message_id = request.message_id()?;
     let offset = number(&request, "offset")?;

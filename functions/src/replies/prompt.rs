@@ -1,6 +1,8 @@
 //! What a model is shown: the system prompt and the newest messages that fit its window.
 
-use shared::config::ReplyConfig;
+use serde_json::Value;
+use shared::assistants::Answering;
+use shared::attachments::Attachments;
 use shared::domain::message::Role;
 use shared::domain::tokens;
 use shared::models::{Prompt, Turn};
@@ -9,36 +11,87 @@ use shared::store::replies::Context;
 /// An answer that has room for fewer tokens is not worth its prompt.
 const SHORTEST_ANSWER: u32 = 64;
 
+/// The newest images of a conversation are shown, so many; those before are mentioned.
+const MOST_IMAGES: usize = 10;
+const AN_IMAGE: &str = "[an image]";
+
+/// A prompt without its images, and where they belong: the turn, and the attachments of its message.
+#[derive(Debug, PartialEq)]
+pub(super) struct Fitting {
+    pub(super) prompt: Prompt,
+    attached: Vec<(usize, Value)>,
+}
+
 /// The newest messages that fit beside the system prompt and the answer, within the window and within what is reserved.
 /// The message to be answered is always there. `None` when what is reserved has no room for an answer.
-pub(super) fn fitting(context: Context, config: &ReplyConfig) -> Option<Prompt> {
-    let system = config.system_prompt(context.kind);
+pub(super) fn fitting(context: Context, answering: &Answering) -> Option<Fitting> {
+    let system = &answering.system_prompt;
     let reserved = context.reserved_tokens.unwrap_or(u32::MAX);
     let mut taken = tokens::of_message(system, 0);
-    let window = config
+    let window = answering
         .context_tokens
         .min(reserved)
-        .saturating_sub(config.max_output_tokens);
+        .saturating_sub(answering.max_output_tokens);
     let mut turns = Vec::new();
+    let mut attached = Vec::new();
+    let mut images_left = MOST_IMAGES;
     for message in context.messages.into_iter().rev() {
-        let with_it = taken.saturating_add(tokens::of_message(&message.content, 0));
+        let images = message.attachments.as_array().map_or(0, Vec::len).min(images_left);
+        let with_it = taken.saturating_add(tokens::of_message(&message.content, images));
         if with_it > window && !turns.is_empty() {
             break;
         }
         taken = with_it;
+        if message.attachments.as_array().is_some_and(|all| !all.is_empty()) {
+            images_left -= images;
+            attached.push((turns.len(), message.attachments));
+        }
         turns.push(match message.role {
             Role::Assistant => Turn::assistant(message.content),
             Role::User | Role::System => Turn::person(message.content),
         });
     }
     turns.reverse();
-    let max_output_tokens = config.max_output_tokens.min(reserved.saturating_sub(taken));
-    (max_output_tokens >= SHORTEST_ANSWER.min(config.max_output_tokens)).then(|| Prompt {
-        system: Some(system.to_owned()),
-        turns,
-        max_output_tokens,
-        temperature: config.temperature,
+    for (turn, _) in &mut attached {
+        *turn = turns.len() - 1 - *turn;
+    }
+    let max_output_tokens = answering.max_output_tokens.min(reserved.saturating_sub(taken));
+    (max_output_tokens >= SHORTEST_ANSWER.min(answering.max_output_tokens)).then(|| Fitting {
+        prompt: Prompt {
+            system: Some(system.clone()),
+            turns,
+            max_output_tokens,
+            temperature: answering.temperature,
+        },
+        attached,
     })
+}
+
+impl Fitting {
+    /// The prompt with its images. What cannot be shown is mentioned in the turn's text. A model that sees none is still
+    /// shown those of the question, so that it says so; earlier ones must not silence it for ever.
+    pub(super) async fn with_images(self, attachments: &Attachments, answering: &Answering) -> Prompt {
+        let mut prompt = self.prompt;
+        let question = prompt.turns.len().saturating_sub(1);
+        let mut left = MOST_IMAGES;
+        for (place, attached) in self.attached {
+            let turn = &mut prompt.turns[place];
+            if left == 0 || (!answering.sees_images && place != question) {
+                turn.text.push_str("\n\n");
+                turn.text.push_str(AN_IMAGE);
+                continue;
+            }
+            let (mut images, notes) = attachments.for_model(&attached).await;
+            images.truncate(left);
+            left -= images.len();
+            turn.images = images;
+            for note in notes {
+                turn.text.push_str("\n\n");
+                turn.text.push_str(&note);
+            }
+        }
+        prompt
+    }
 }
 
 /// How many tokens a prompt takes, for a provider that does not say.
@@ -54,32 +107,20 @@ pub(super) fn estimated_tokens(prompt: &Prompt) -> u32 {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use shared::config::Config;
-    use shared::config::Environment;
-    use shared::domain::chat::Kind;
+    use shared::models::{ModelSettings, Provider, from_settings};
     use shared::store::replies::ContextMessage;
 
     use super::*;
 
-    fn config(context_tokens: &str) -> ReplyConfig {
-        let table = |name: &str| {
-            let value = match name {
-                "DATABASE_URL" => "postgres://localhost/x",
-                "SQS_QUEUE_URL" => "http://localhost/q",
-                "JWT_ALGORITHM" => "HS256",
-                "JWT_SECRET" => "0123456789abcdef0123456789abcdef",
-                "JWT_ISSUER" | "JWT_AUDIENCE" => "x",
-                "MODEL_PROVIDER" => "scripted",
-                "MODEL_MAX_OUTPUT_TOKENS" => "100",
-                "MODEL_CONTEXT_TOKENS" => context_tokens,
-                "SYSTEM_PROMPT_POST" => "Help with the post.",
-                _ => return None,
-            };
-            Some(value.to_owned())
-        };
-        Config::read(&Environment(&table))
-            .expect("a valid configuration")
-            .replies
+    fn answering(context_tokens: u32) -> Answering {
+        Answering {
+            model: from_settings(&ModelSettings::new(Provider::Scripted, "scripted")).expect("valid settings"),
+            system_prompt: "You are a helpful assistant in a chat. Answer briefly and to the point.".into(),
+            max_output_tokens: 100,
+            context_tokens,
+            temperature: Some(0.5),
+            sees_images: true,
+        }
     }
 
     fn said(role: Role, content: impl Into<String>) -> ContextMessage {
@@ -92,8 +133,6 @@ mod tests {
 
     fn context(messages: Vec<ContextMessage>) -> Context {
         Context {
-            kind: Kind::Assistant,
-            organisation: None,
             reserved_tokens: None,
             messages,
         }
@@ -108,7 +147,9 @@ mod tests {
             said(Role::Assistant, "a".repeat(400)),
             said(Role::User, "newest"),
         ];
-        let shown = fitting(context(messages), &config("270")).expect("there is room");
+        let shown = fitting(context(messages), &answering(270))
+            .expect("there is room")
+            .prompt;
         let texts: Vec<_> = shown
             .turns
             .iter()
@@ -125,14 +166,18 @@ mod tests {
             said(Role::Assistant, "x".repeat(4000)),
             said(Role::User, "hi"),
         ];
-        let shown = fitting(context(messages), &config("400")).expect("there is room");
+        let shown = fitting(context(messages), &answering(400))
+            .expect("there is room")
+            .prompt;
         assert_eq!(shown.turns, [Turn::person("hi")]);
     }
 
     #[test]
     fn the_question_is_shown_even_if_it_is_too_long_alone() {
         let question = "q".repeat(30_000);
-        let shown = fitting(context(vec![said(Role::User, question.clone())]), &config("400")).expect("there is room");
+        let shown = fitting(context(vec![said(Role::User, question.clone())]), &answering(400))
+            .expect("there is room")
+            .prompt;
         assert_eq!(shown.turns, [Turn::person(question)]);
     }
 
@@ -150,33 +195,53 @@ mod tests {
                 reserved_tokens: Some(reserved),
                 ..context(messages())
             };
-            fitting(context, &config("1000"))
+            fitting(context, &answering(1000))
         };
-        for reserved in [500, 300, 270, 150, 97] {
-            let shown = with(reserved).expect("there is room");
+        let least = estimated_tokens(
+            &fitting(context(messages()), &answering(101))
+                .expect("there is room")
+                .prompt,
+        ) + 64;
+        for reserved in [500, 300, 270, 150, least] {
+            let shown = with(reserved).expect("there is room").prompt;
             let cost = estimated_tokens(&shown) + shown.max_output_tokens;
             assert!(cost <= reserved, "{cost} of {reserved}");
             assert_eq!(shown.turns.last().expect("a turn").text, "newest");
         }
-        assert_eq!(with(500).expect("there is room").turns.len(), 3);
-        assert_eq!(with(97).expect("there is room").max_output_tokens, 64);
-        assert_eq!(with(96), None);
+        assert_eq!(with(500).expect("there is room").prompt.turns.len(), 3);
+        assert_eq!(with(least).expect("there is room").prompt.max_output_tokens, 64);
+        assert!(with(least - 1).is_none());
     }
 
     #[test]
-    fn a_kind_of_chat_may_have_its_own_instruction() {
-        let of = |kind| {
-            fitting(
-                Context {
-                    kind,
-                    ..context(vec![said(Role::User, "hi")])
-                },
-                &config("400"),
-            )
-            .expect("there is room")
-            .system
+    fn the_newest_ten_images_are_to_be_shown_and_counted() {
+        let with_images = |content: &str, images: usize| ContextMessage {
+            attachments: vec![json!({"url": "s3://b/k"}); images].into(),
+            ..said(Role::User, content)
         };
-        assert_eq!(of(Kind::Post).as_deref(), Some("Help with the post."));
-        assert_ne!(of(Kind::Assistant), of(Kind::Post));
+        let messages = || {
+            vec![
+                with_images("first", 6),
+                said(Role::Assistant, "nice"),
+                with_images("second", 6),
+            ]
+        };
+        let shown = fitting(context(messages()), &answering(100_000)).expect("there is room");
+        let places: Vec<_> = shown.attached.iter().map(|(turn, _)| *turn).collect();
+        assert_eq!(places, [2, 0]);
+        // Ten images take 16,000 tokens: a window with room for six of them ends before the first message.
+        let shown = fitting(context(messages()), &answering(12_000)).expect("there is room");
+        assert_eq!(shown.prompt.turns.len(), 2);
+        assert_eq!(shown.attached.len(), 1);
+        assert_eq!(shown.attached[0].0, 1);
+    }
+
+    #[test]
+    fn the_model_is_asked_as_its_settings_say() {
+        let shown = fitting(context(vec![said(Role::User, "hi")]), &answering(400))
+            .expect("there is room")
+            .prompt;
+        assert_eq!(shown.system, Some(answering(400).system_prompt));
+        assert_eq!((shown.max_output_tokens, shown.temperature), (100, Some(0.5)));
     }
 }

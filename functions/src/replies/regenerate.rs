@@ -3,6 +3,7 @@
 use serde::Serialize;
 use shared::app::App;
 use shared::domain::ids::MessageId;
+use shared::domain::rate::RateClass;
 use shared::domain::reply::ReplyHandle;
 use shared::domain::text::ClientId;
 use shared::error::Error;
@@ -18,7 +19,7 @@ struct ReplyRegenerated {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app).await?;
+    let caller = request.caller(&app, RateClass::Send).await?;
     let chat_id = request.chat_id()?;
     let mut fields = request.fields_or_none(&app)?;
     let message = fields.optional("messageId", |text: String| {
@@ -29,9 +30,10 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     let wants_stream = request.accepts_event_stream();
     let claim_for = wants_stream.then_some(app.config.replies.lease);
 
+    let terms = terms(&app, caller.org_id.as_deref());
     let regeneration = app
         .store
-        .regenerate_reply(&caller, chat_id, message, client_id.as_ref(), claim_for, &terms(&app))
+        .regenerate_reply(&caller, chat_id, message, client_id.as_ref(), claim_for, &terms)
         .await?;
     let (reply, claim, wake, is_new) = match regeneration {
         Regeneration::Opened(reopened) => (reopened.reply, reopened.claim, Some(reopened.wake), true),

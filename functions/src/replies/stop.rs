@@ -6,6 +6,7 @@ use serde::Serialize;
 use shared::app::App;
 use shared::domain::event::{Event, Outgoing};
 use shared::domain::ids::{ChatId, MessageId, UserId};
+use shared::domain::rate::RateClass;
 use shared::domain::reply::ReplyState;
 use shared::error::Error;
 use shared::http::{Request, Response, Result, ok};
@@ -25,7 +26,7 @@ struct RepliesStopped {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app).await?;
+    let caller = request.caller(&app, RateClass::Write).await?;
     let chat_id = request.chat_id()?;
     let mut fields = request.fields_or_none(&app)?;
     let reply = fields.optional("messageId", |text: String| {

@@ -6,15 +6,17 @@ use shared::domain::reply::{Allowance, Terms};
 use shared::domain::tokens;
 
 #[must_use]
-pub fn terms(app: &App) -> Terms {
-    let config = &app.config.replies;
-    let of = |kind| Allowance {
-        instruction: tokens::of_message(config.system_prompt(kind), 0),
-        output: config.max_output_tokens,
-        context: config.context_tokens,
+pub fn terms(app: &App, organisation: Option<&str>) -> Terms {
+    let of = |kind| {
+        let answering = app.assistants.answering(kind, organisation);
+        Allowance {
+            instruction: tokens::of_message(&answering.system_prompt, 0),
+            output: answering.max_output_tokens,
+            context: answering.context_tokens,
+        }
     };
     Terms {
-        when_busy: config.when_busy,
+        when_busy: app.config.replies.when_busy,
         budget: app.config.budget,
         assistant: of(Kind::Assistant),
         post: of(Kind::Post),

@@ -16,7 +16,7 @@ use shared::domain::reply::{Claim, Failure, ReplyState, Wake};
 use shared::domain::tokens::estimate;
 use shared::faults;
 use shared::http::EventSink;
-use shared::models::{Chunk, Chunks, Finish, ModelError, Prompt, TokenUsage};
+use shared::models::{Chunk, Chunks, Finish, Model, ModelError, Prompt, TokenUsage};
 use shared::store;
 use shared::store::replies::{Ended, Ending, Hold, Seized};
 use tokio::task::JoinSet;
@@ -91,7 +91,7 @@ fn cost_of(app: &App, seized: &Seized) -> Usage {
     Usage {
         input_tokens: seized.input_tokens,
         output_tokens: seized.output_tokens,
-        ..nothing(app)
+        ..nothing(model_name(app, &seized.claim))
     }
 }
 
@@ -227,13 +227,19 @@ impl<'a> Writer<'a> {
             Ok(None) => return leave_unanswered(self.app, self.claim, audience).await,
             Err(error) => return Attempt::Broken(error),
         };
-        let Some(prompt) = prompt::fitting(context, &self.app.config.replies) else {
-            let usage = nothing(self.app);
+        let answering = self
+            .app
+            .assistants
+            .answering(self.claim.kind, self.claim.organisation.as_deref());
+        let model = answering.model.as_ref();
+        let Some(fitting) = prompt::fitting(context, answering) else {
+            let usage = nothing(model.name());
             let failure = Failure::BudgetExhausted;
             return end(self.app, self.claim, &Ending::Failed { failure, usage }, audience).await;
         };
+        let prompt = fitting.with_images(&self.app.attachments, answering).await;
         faults::point("prompted", self.claim.chat_id);
-        let came = self.take_down(&prompt, audience).await;
+        let came = self.take_down(model, &prompt, audience).await;
         // One statement at a time: what is under way has the connection that the end needs.
         if self.saving.is_some() {
             let (outcome, stored) = saved(&mut self.saving).await;
@@ -249,7 +255,7 @@ impl<'a> Writer<'a> {
         let ending = match came {
             End::Lost => return Attempt::Lost,
             End::StopAsked => Ending::Stopped {
-                usage: usage(app, &prompt, &text, Count::SoFar(so_far)),
+                usage: usage(model, &prompt, &text, Count::SoFar(so_far)),
                 text,
             },
             End::Said {
@@ -257,14 +263,14 @@ impl<'a> Writer<'a> {
                 usage: counted,
             } => Ending::Failed {
                 failure: Failure::Blocked,
-                usage: usage(app, &prompt, &text, Count::of(counted, so_far)),
+                usage: usage(model, &prompt, &text, Count::of(counted, so_far)),
             },
             End::Said { usage: counted, .. } if text.trim().is_empty() => {
-                let spent = usage(app, &prompt, &text, Count::of(counted, so_far));
+                let spent = usage(model, &prompt, &text, Count::of(counted, so_far));
                 return retry_or_fail(app, claim, Failure::Empty, spent, None, audience).await;
             }
             End::Said { usage: counted, .. } => Ending::Completed {
-                usage: usage(app, &prompt, &text, Count::of(counted, so_far)),
+                usage: usage(model, &prompt, &text, Count::of(counted, so_far)),
                 text,
             },
             End::Failed(error) => {
@@ -272,7 +278,7 @@ impl<'a> Writer<'a> {
                     reply = %claim.reply_id, attempt = claim.attempt, %error, detail = error.detail(),
                     "the model failed"
                 );
-                let spent = spent(app, &prompt, &text, so_far, &error);
+                let spent = spent(model, &prompt, &text, so_far, &error);
                 return retry_or_fail(app, claim, failure(&error), spent, error.retry_after(), audience).await;
             }
         };
@@ -281,8 +287,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Listens to the model until it ends, storing and renewing beside it.
-    async fn take_down(&mut self, prompt: &Prompt, audience: &mut Audience<'_>) -> End {
-        let model = self.app.model.clone();
+    async fn take_down(&mut self, model: &dyn Model, prompt: &Prompt, audience: &mut Audience<'_>) -> End {
         let mut asking = std::pin::pin!(model.stream(prompt));
         let mut chunks: Option<Chunks> = None;
         let mut tick = interval(STORE_EVERY);
@@ -385,7 +390,7 @@ async fn leave_unanswered(app: &App, claim: &Claim, audience: &mut Audience<'_>)
     match app.store.renew_reply(claim, app.config.replies.lease).await {
         Ok(Hold::Lost) => Attempt::Lost,
         Ok(Hold::Held | Hold::StopAsked) => {
-            let usage = nothing(app);
+            let usage = nothing(model_name(app, claim));
             let text = String::new();
             end(app, claim, &Ending::Stopped { text, usage }, audience).await
         }
@@ -407,7 +412,7 @@ impl Count {
 }
 
 /// As the provider counted, else as we estimate.
-fn usage(app: &App, prompt: &Prompt, text: &str, count: Count) -> Usage {
+fn usage(model: &dyn Model, prompt: &Prompt, text: &str, count: Count) -> Usage {
     let counted = match count {
         Count::Whole(counted) => counted,
         Count::SoFar(Some(so_far)) => TokenUsage {
@@ -424,30 +429,36 @@ fn usage(app: &App, prompt: &Prompt, text: &str, count: Count) -> Usage {
         input_tokens: counted.input_tokens,
         output_tokens: counted.output_tokens,
         cached_tokens: counted.cached_tokens,
-        model: app.model.name().to_owned(),
+        model: model.name().to_owned(),
     }
 }
 
-fn nothing(app: &App) -> Usage {
+/// As whoever asked there is answered now.
+fn model_name<'a>(app: &'a App, claim: &Claim) -> &'a str {
+    let answering = app.assistants.answering(claim.kind, claim.organisation.as_deref());
+    answering.model.name()
+}
+
+fn nothing(model: &str) -> Usage {
     Usage {
         input_tokens: 0,
         output_tokens: 0,
         cached_tokens: 0,
-        model: app.model.name().to_owned(),
+        model: model.to_owned(),
     }
 }
 
 /// What an attempt cost that failed. A request that was refused, or never arrived, costs nothing; once the model has
 /// begun to think, the prompt is owed whatever came of it.
-fn spent(app: &App, prompt: &Prompt, text: &str, so_far: Option<TokenUsage>, error: &ModelError) -> Usage {
+fn spent(model: &dyn Model, prompt: &Prompt, text: &str, so_far: Option<TokenUsage>, error: &ModelError) -> Usage {
     let has_begun = so_far.is_some() || !text.is_empty();
     match error {
-        ModelError::Blocked { usage: counted, .. } => usage(app, prompt, text, Count::of(*counted, so_far)),
+        ModelError::Blocked { usage: counted, .. } => usage(model, prompt, text, Count::of(*counted, so_far)),
         ModelError::Truncated | ModelError::Silent | ModelError::Malformed { .. } => {
-            usage(app, prompt, text, Count::SoFar(so_far))
+            usage(model, prompt, text, Count::SoFar(so_far))
         }
-        _ if has_begun => usage(app, prompt, text, Count::SoFar(so_far)),
-        _ => nothing(app),
+        _ if has_begun => usage(model, prompt, text, Count::SoFar(so_far)),
+        _ => nothing(model.name()),
     }
 }
 
@@ -536,5 +547,6 @@ fn failure(error: &ModelError) -> Failure {
         ModelError::Silent => Failure::Silent,
         ModelError::Unreachable { .. } => Failure::Unreachable,
         ModelError::Malformed { .. } => Failure::Malformed,
+        ModelError::NoVision => Failure::NoVision,
     }
 }

@@ -18,12 +18,16 @@ const GRACE: Duration = Duration::from_secs(15);
 const LATELY: Duration = Duration::from_secs(120);
 const CHATS_A_RUN: i64 = 200;
 const TICKETS_A_RUN: i64 = 1_000;
+const RATES_A_RUN: i64 = 10_000;
+const PRESENCES_A_RUN: i64 = 1_000;
 /// How long an inbox keeps what happened.
 const INBOX_KEEPS: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const JOBS_A_RUN: i64 = 500;
 const REPLIES_A_RUN: u32 = 100;
 const HOLDS_A_RUN: i64 = 1_000;
 const INBOX_ROWS_A_RUN: i64 = 10_000;
+/// What S3 deletes at once.
+const UPLOADS_A_RUN: i64 = 1_000;
 
 /// What a run found.
 #[derive(Debug, PartialEq, Serialize)]
@@ -34,6 +38,7 @@ pub struct Swept {
     holds_released: u64,
     inbox_rows_forgotten: u64,
     unread_repaired: usize,
+    uploads_deleted: u64,
 }
 
 pub async fn handle(app: App, _tick: Value) -> Result<Swept> {
@@ -57,21 +62,42 @@ pub async fn handle(app: App, _tick: Value) -> Result<Swept> {
     let holds_released = app.store.release_dead_holds(GRACE, HOLDS_A_RUN).await?;
     let inbox_rows_forgotten = app.store.trim_inboxes(INBOX_KEEPS, INBOX_ROWS_A_RUN).await?;
     app.store.forget_tickets(TICKETS_A_RUN).await?;
+    app.store.forget_rates(RATES_A_RUN).await?;
+    app.store.forget_presences(PRESENCES_A_RUN).await?;
     let repaired = app.store.repair_unread(LATELY, CHATS_A_RUN).await?;
     for wrong in &repaired {
         warn!(chat = %wrong.chat_id, was = wrong.was, is = wrong.is, "an unread count was wrong");
     }
     let unread_repaired = repaired.len();
+    let uploads_deleted = delete_unused_uploads(&app).await?;
     let swept = Swept {
         jobs_woken,
         replies_ended,
         holds_released,
         inbox_rows_forgotten,
         unread_repaired,
+        uploads_deleted,
     };
     info!(
         lost = lost.len(),
-        jobs_woken, replies_ended, holds_released, inbox_rows_forgotten, unread_repaired, "swept"
+        jobs_woken, replies_ended, holds_released, inbox_rows_forgotten, unread_repaired, uploads_deleted, "swept"
     );
     Ok(swept)
+}
+
+/// First the objects, then what we know of them: what S3 keeps is tried again in the next run.
+async fn delete_unused_uploads(app: &App) -> Result<u64> {
+    if !app.attachments.are_stored() {
+        return Ok(0);
+    }
+    let unused = app.store.unused_uploads(UPLOADS_A_RUN).await?;
+    if let Err(error) = app.attachments.delete(&unused).await {
+        warn!(
+            error = format!("{error:#}"),
+            uploads = unused.len(),
+            "unused uploads are kept"
+        );
+        return Ok(0);
+    }
+    Ok(app.store.forget_uploads(&unused).await?)
 }

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use shared::app::App;
+use shared::domain::rate::RateClass;
 use shared::domain::unread::UnreadMessages;
 use shared::http::{Request, Response, Result, not_modified, ok, tagged};
 
@@ -17,7 +18,7 @@ struct Unread {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app).await?;
+    let caller = request.caller(&app, RateClass::Read).await?;
     let size = request.page_size()?;
     // Read before the list: a tag may be older than what it names, never newer.
     let tag = format!("\"{}-{}\"", app.store.inbox_version(&caller.id).await?, size.rows());

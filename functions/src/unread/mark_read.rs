@@ -5,6 +5,7 @@ use serde_json::Value;
 use shared::app::App;
 use shared::domain::event::{Event, Outgoing};
 use shared::domain::ids::MessageId;
+use shared::domain::rate::RateClass;
 use shared::http::{Request, Response, Result, ok};
 
 #[derive(Serialize)]
@@ -15,7 +16,7 @@ struct MarkedRead {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app).await?;
+    let caller = request.caller(&app, RateClass::Write).await?;
     let mut fields = request.fields(&app)?;
     // Required, though it may be empty: a body without it is a mistake.
     fields.require("messageIds");
@@ -30,7 +31,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
         .reads
         .into_iter()
         .map(|read| Outgoing {
-            event: Event::read(read.chat_id, &caller.id, read.read_seq, read.read_at),
+            event: Event::read(read.chat_id, &read.receipt, read.at),
             audience: read.audience,
         })
         .collect();

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use shared::app::App;
 use shared::domain::budget::Balance;
+use shared::domain::rate::RateClass;
 use shared::http::{Request, Response, Result, ok};
 
 #[derive(Serialize)]
@@ -14,7 +15,7 @@ struct Usage {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app).await?;
+    let caller = request.caller(&app, RateClass::Read).await?;
     let balances = app.store.balances(&caller, &app.config.budget).await?;
     ok(&Usage {
         person: balances.person,

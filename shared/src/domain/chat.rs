@@ -41,6 +41,13 @@ pub enum MemberRole {
 }
 words!(MemberRole { Owner = "owner", Admin = "admin", Member = "member" });
 
+/// How much of what was said before is seen by those who join a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum History {
+    All,
+    SinceJoin,
+}
+
 /// A chat as one of its members sees it: unread, read position, muted and archived are theirs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -81,4 +88,6 @@ pub struct Member {
     pub read_at: Option<DateTime<Utc>>,
     pub delivered_seq: Seq,
     pub last_seen_at: Option<DateTime<Utc>>,
+    /// Connected to Pusher, or heard of within the last minute.
+    pub online: bool,
 }

@@ -2,6 +2,7 @@
 //! from here.
 
 use std::fmt;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -10,6 +11,10 @@ use serde_json::{Value, json};
 use super::ids::{ChatId, MessageId, Seq, UserId};
 use super::message::{Message, Reacting, words};
 use super::reply::{Failure, ReplyState};
+use super::unread::Receipt;
+
+/// How long somebody is taken to be typing; clients that type on say so again before.
+const TYPING_FOR: Duration = Duration::from_secs(6);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventType {
@@ -126,6 +131,16 @@ impl Event {
             .flatten()
     }
 
+    /// Whether this is the last that a person learns of the chat.
+    #[must_use]
+    pub fn ends_for(&self, person: &UserId) -> bool {
+        match self.event_type {
+            EventType::ChatDeleted => true,
+            EventType::MemberRemoved => self.data.get("userId").and_then(Value::as_str) == Some(person.as_str()),
+            _ => false,
+        }
+    }
+
     /// Where a client reads what an event says, when the event itself is too large for a transport.
     #[must_use]
     pub fn fetch_path(&self) -> String {
@@ -135,11 +150,25 @@ impl Event {
         }
     }
 
-    /// Somebody read up to a seq.
+    /// Somebody read up to a seq, marked as unread from one, or has it on their device.
     #[must_use]
-    pub fn read(chat_id: ChatId, reader: &UserId, read_seq: Seq, read_at: DateTime<Utc>) -> Self {
-        let data = json!({"userId": reader, "readSeq": read_seq, "readAt": read_at});
-        Self::passing(EventType::Read, chat_id, data).at(read_at)
+    pub fn read(chat_id: ChatId, receipt: &Receipt, at: DateTime<Utc>) -> Self {
+        Self::passing(EventType::Read, chat_id, json!(receipt)).at(at)
+    }
+
+    /// The chat itself changed, or who is in it. Its `seq` is absent where only the caller's own devices are told.
+    #[must_use]
+    pub fn chat_changed(
+        event_type: EventType,
+        chat_id: ChatId,
+        seq: Option<Seq>,
+        at: DateTime<Utc>,
+        data: Value,
+    ) -> Self {
+        Self {
+            seq,
+            ..Self::passing(event_type, chat_id, data).at(at)
+        }
     }
 
     /// A chat is there that was not: before its first message, so it takes no seq.
@@ -185,14 +214,22 @@ impl Event {
         }
     }
 
-    /// Somebody types, or has stopped.
+    /// Somebody types, or has stopped. Who says neither again within `expiresInSeconds` has stopped as well.
     #[must_use]
     pub fn typing(chat_id: ChatId, person: &UserId, is_typing: bool) -> Self {
-        Self::passing(
-            EventType::Typing,
-            chat_id,
-            json!({"userId": person, "isTyping": is_typing}),
-        )
+        let data = if is_typing {
+            json!({"userId": person, "isTyping": true, "expiresInSeconds": TYPING_FOR.as_secs()})
+        } else {
+            json!({"userId": person, "isTyping": false})
+        };
+        Self::passing(EventType::Typing, chat_id, data)
+    }
+
+    /// The other one of a direct chat came online, or went.
+    #[must_use]
+    pub fn presence(chat_id: ChatId, person: &UserId, is_online: bool, at: DateTime<Utc>) -> Self {
+        let data = json!({"userId": person, "online": is_online, "lastSeenAt": at});
+        Self::passing(EventType::Presence, chat_id, data).at(at)
     }
 
     /// A chat is gone with all that was in it.

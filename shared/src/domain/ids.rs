@@ -64,6 +64,10 @@ uuid_id!(
     JobId
 );
 uuid_id!(
+    /// An upload.
+    AttachmentId
+);
+uuid_id!(
     /// Whoever holds a reply's newest fence is the one who may write it.
     Fence
 );

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::ids::{ChatId, MessageId, Seq, UserId};
-use super::text::{AttachmentUrl, ClientId, Content, Metadata, MimeType};
+use super::text::{AttachmentUrl, ClientId, Content, FileName, Metadata, MimeType};
 
 /// Gives an enum its word on the wire and in the database: one word for both, in one table.
 macro_rules! words {
@@ -199,6 +199,8 @@ pub struct Attachment {
     pub mime_type: Option<MimeType>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file_name: Option<FileName>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! The words of DESIGN.md as types. Nothing here does I/O or knows of HTTP, SQL or AWS.
 
+pub mod attachment;
 pub mod budget;
 pub mod chat;
 pub mod event;
@@ -7,6 +8,7 @@ pub mod ids;
 pub mod limits;
 pub mod message;
 pub mod person;
+pub mod rate;
 pub mod reply;
 pub mod search;
 pub mod text;

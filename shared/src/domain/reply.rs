@@ -7,6 +7,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::budget::BudgetPolicy;
+use super::chat::Kind;
 use super::ids::{ChatId, Fence, JobId, MessageId, Seq, UserId};
 use super::message::words;
 
@@ -88,7 +89,10 @@ pub struct Terms {
 pub struct Claim {
     pub reply_id: MessageId,
     pub chat_id: ChatId,
+    pub kind: Kind,
     pub asked_by: UserId,
+    /// Of whoever asked.
+    pub organisation: Option<String>,
     pub prompt_seq: Seq,
     /// 1 for the first; goes on counting when the answer is written again.
     pub attempt: i32,
@@ -120,6 +124,8 @@ pub enum Failure {
     Silent,
     Unreachable,
     Malformed,
+    /// The question has images and its model no eyes.
+    NoVision,
     /// The model said nothing at all; an empty answer is never stored.
     Empty,
     /// Every attempt lost its lease.
@@ -138,6 +144,7 @@ words!(Failure {
     Silent = "model-silent",
     Unreachable = "model-unreachable",
     Malformed = "model-malformed-answer",
+    NoVision = "model-cannot-see-images",
     Empty = "model-empty-answer",
     Abandoned = "attempts-exhausted",
     BudgetExhausted = "budget-exhausted",
@@ -150,6 +157,7 @@ impl Failure {
         match self {
             Self::Blocked => "The assistant can't answer this message.",
             Self::BudgetExhausted => "Your budget for answers is used up. Please try again when it begins anew.",
+            Self::NoVision => "This assistant can't see images. Please ask without one.",
             Self::RateLimited | Self::Overloaded | Self::QuotaExhausted => {
                 "The assistant is very busy and could not answer. Please try again later."
             }
@@ -167,7 +175,12 @@ impl Failure {
     pub fn may_pass(self) -> bool {
         !matches!(
             self,
-            Self::Blocked | Self::Unauthorized | Self::Rejected | Self::QuotaExhausted | Self::BudgetExhausted
+            Self::Blocked
+                | Self::NoVision
+                | Self::Unauthorized
+                | Self::Rejected
+                | Self::QuotaExhausted
+                | Self::BudgetExhausted
         )
     }
 }

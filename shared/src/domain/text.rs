@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use serde_json::{Map, Value};
+use url::{Host, Url};
 
 /// Why a text was refused, in words for the client.
 pub type Refusal = String;
@@ -74,7 +75,8 @@ impl Title {
     }
 }
 
-/// Where an attachment is: with us (`s3://`) or anywhere on the web.
+/// Where an attachment is: with us (`s3://`) or anywhere on the web. On the web it has a name: an address of numbers, or
+/// this machine, is no place that all members of a chat can see.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct AttachmentUrl(String);
@@ -85,16 +87,71 @@ impl AttachmentUrl {
 
     pub fn parse(text: &str) -> Result<Self, Refusal> {
         let text = short(text, Self::MAX_CHARS)?;
-        let place = ["https://", "s3://"]
-            .iter()
-            .find_map(|scheme| text.strip_prefix(scheme));
-        let is_url = place.is_some_and(|place| !place.is_empty() && !place.starts_with('/'))
-            && !text.contains(|c: char| c.is_whitespace() || c.is_control());
-        if is_url {
+        let is_url = match text.split_once("://") {
+            Some(("s3", place)) => place
+                .split_once('/')
+                .is_some_and(|(bucket, key)| !bucket.is_empty() && !key.is_empty()),
+            Some(("https", place)) => !place.starts_with('/') && is_on_the_web(&text),
+            _ => false,
+        };
+        if is_url && !text.contains(|c: char| c.is_whitespace() || c.is_control()) {
             Ok(Self(text))
         } else {
             Err("must be an https:// or s3:// address".into())
         }
+    }
+
+    /// The address of an object of ours.
+    #[must_use]
+    pub fn of_object(bucket: &str, key: &str) -> Self {
+        Self(format!("s3://{bucket}/{key}"))
+    }
+
+    /// Bucket and key of an object.
+    #[must_use]
+    pub fn object(&self) -> Option<(&str, &str)> {
+        self.0.strip_prefix("s3://")?.split_once('/')
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn is_on_the_web(text: &str) -> bool {
+    let Ok(url) = Url::parse(text) else { return false };
+    let is_named = match url.host() {
+        Some(Host::Domain(name)) => {
+            let name = name.trim_end_matches('.');
+            name != "localhost" && !name.ends_with(".localhost")
+        }
+        Some(Host::Ipv4(_) | Host::Ipv6(_)) | None => false,
+    };
+    is_named && url.username().is_empty() && url.password().is_none()
+}
+
+/// What a file is called on its owner's device: the last part of a path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct FileName(String);
+
+impl FileName {
+    /// What file systems allow.
+    pub const MAX_CHARS: usize = 255;
+
+    pub fn parse(text: &str) -> Result<Self, Refusal> {
+        let text = short(text, Self::MAX_CHARS)?;
+        if text.contains(|c: char| c.is_control() || c == '/' || c == '\\') {
+            Err("must be a name without slashes and control characters".into())
+        } else {
+            Ok(Self(text))
+        }
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
@@ -119,6 +176,11 @@ impl MimeType {
             Some((kind, subtype)) if is_name(kind) && is_name(subtype) => Ok(Self(text)),
             _ => Err("must be a media type such as image/png".into()),
         }
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
@@ -241,16 +303,32 @@ mod tests {
 
     #[test]
     fn an_attachment_is_on_the_web_or_with_us() {
-        for good in ["https://host/a.png", "s3://bucket/key"] {
+        for good in [
+            "https://host/a.png",
+            "https://example.com:8443/ü?q=1#f",
+            "s3://bucket/key",
+        ] {
             assert!(AttachmentUrl::parse(good).is_ok(), "{good}");
         }
         for bad in [
             "http://host/a",
             "https://",
             "https:///a",
+            "s3://bucket",
+            "s3://bucket/",
+            "s3:///key",
             "javascript:alert(1)",
             "file:///etc",
             "https://h/a b",
+            "https://localhost/a",
+            "https://LOCALHOST./a",
+            "https://a.localhost/a",
+            "https://127.0.0.1/a",
+            // 127.0.0.1 in other words.
+            "https://2130706433/a",
+            "https://0x7f.1/a",
+            "https://[::1]/a",
+            "https://anna:secret@host/a",
             "",
         ] {
             assert!(AttachmentUrl::parse(bad).is_err(), "{bad}");
@@ -281,6 +359,22 @@ mod tests {
             ":a\0:", "a:b", &long,
         ] {
             assert!(Emoji::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn an_object_is_named_by_bucket_and_key() {
+        let url = AttachmentUrl::of_object("bucket", "a/b");
+        assert_eq!(url.object(), Some(("bucket", "a/b")));
+        assert_eq!(AttachmentUrl::parse(url.as_str()), Ok(url));
+        assert_eq!(AttachmentUrl::parse("https://h/a").unwrap().object(), None);
+    }
+
+    #[test]
+    fn a_file_name_is_no_path() {
+        assert!(FileName::parse("Grüße 1.png").is_ok());
+        for bad in ["", "a/b", r"a\b", "a\nb", "a\0b", &"x".repeat(256)] {
+            assert!(FileName::parse(bad).is_err(), "{bad:?}");
         }
     }
 

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::ids::{ChatId, MessageId, Seq};
+use super::ids::{ChatId, MessageId, Seq, UserId};
 use super::message::{MessageType, Role};
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -20,6 +20,29 @@ pub struct UnreadMessage {
     pub content: String,
     pub data: Value,
     pub created_at: DateTime<Utc>,
+}
+
+/// How far a member of a chat has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Receipt {
+    pub user_id: UserId,
+    pub read_seq: Seq,
+    /// When the position was last moved on by reading or sending; `null` for who never did either.
+    pub read_at: Option<DateTime<Utc>>,
+    pub delivered_seq: Seq,
+}
+
+/// Where to move one's read position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadMark {
+    /// Nowhere: only what was delivered is told.
+    Stay,
+    End,
+    /// On to a seq; never back.
+    UpTo(Seq),
+    /// Back to before a seq; never on.
+    UnreadFrom(Seq),
 }
 
 /// Oldest first; `total` counts those beyond the page too.

@@ -8,7 +8,9 @@ mod serve;
 
 pub use fields::{Fields, parsed};
 pub use request::Request;
-pub use response::{Body, EventSink, Response, created, event_stream, json, no_content, not_modified, ok, tagged};
+pub use response::{
+    Body, EventSink, Response, created, event_stream, found, json, no_content, not_modified, ok, tagged,
+};
 pub use serve::{log_to_stdout, serve, serve_batches, serve_streaming};
 
 /// What a handler returns.

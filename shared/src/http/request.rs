@@ -1,6 +1,7 @@
 //! A request as handlers read it.
 
 use std::borrow::Cow;
+use std::sync::{Arc, OnceLock};
 
 use lambda_http::RequestExt;
 use lambda_http::http::Method;
@@ -11,6 +12,7 @@ use crate::app::App;
 use crate::domain::ids::{ChatId, MessageId, Seq, UserId};
 use crate::domain::limits::PageSize;
 use crate::domain::person::Caller;
+use crate::domain::rate::{RateClass, Spent};
 use crate::domain::text::Emoji;
 use crate::error::{Error, FieldError};
 
@@ -18,6 +20,8 @@ use crate::error::{Error, FieldError};
 pub struct Request {
     inner: lambda_http::Request,
     id: String,
+    /// What this request has spent of its caller's allowance, for the answer's headers.
+    spent: Arc<OnceLock<Spent>>,
 }
 
 impl Request {
@@ -28,7 +32,11 @@ impl Request {
             .map(|context| context.request_id.clone())
             .filter(|id| !id.is_empty())
             .unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
-        Self { inner, id }
+        Self {
+            inner,
+            id,
+            spent: Arc::default(),
+        }
     }
 
     /// What the logs and the answer's `requestId` call this request.
@@ -37,9 +45,25 @@ impl Request {
         &self.id
     }
 
-    /// Who calls, as the bearer token proves.
-    pub async fn caller(&self, app: &App) -> Result<Caller> {
-        app.authenticator.caller(self.header(AUTHORIZATION)).await
+    /// Who calls, as the bearer token proves, and may go ahead: it spends one request of `class`.
+    pub async fn caller(&self, app: &App, class: RateClass) -> Result<Caller> {
+        let caller = app.authenticator.caller(self.header(AUTHORIZATION)).await?;
+        self.spend(app, &caller.id, class).await?;
+        Ok(caller)
+    }
+
+    /// Spends one request of `class`, for whom another proof than a token names.
+    pub async fn spend(&self, app: &App, caller: &UserId, class: RateClass) -> Result<()> {
+        let Some(limit) = app.config.rates.limit(class) else {
+            return Ok(());
+        };
+        let spent = app.store.spend_rate(caller, class, limit).await?;
+        self.spent.get_or_init(|| spent);
+        if spent.is_allowed {
+            Ok(())
+        } else {
+            Err(Error::RateLimited(spent))
+        }
     }
 
     /// The JSON body, to be read field by field.
@@ -90,6 +114,12 @@ impl Request {
         self.inner.method()
     }
 
+    /// A place in a list, from the path: 0 is the first.
+    pub fn place(&self, name: &'static str) -> Result<i32> {
+        let place = self.path(name).parse().ok().filter(|place| *place >= 0);
+        place.ok_or_else(|| Error::Invalid(vec![FieldError::parameter(name, "must be a whole number of 0 or more")]))
+    }
+
     fn path_id<T>(&self, name: &'static str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T> {
         parse(&self.path(name)).ok_or_else(|| Error::Invalid(vec![FieldError::parameter(name, "must be a UUID")]))
     }
@@ -107,6 +137,18 @@ impl Request {
         self.inner
             .query_string_parameters_ref()
             .and_then(|parameters| parameters.first(name))
+    }
+
+    /// A switch in the query; absent is off.
+    pub fn flag(&self, name: &'static str) -> Result<bool> {
+        match self.query(name) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(Error::Invalid(vec![FieldError::parameter(
+                name,
+                "must be true or false",
+            )])),
+        }
     }
 
     /// `limit`: 1 to 100, by default 50.
@@ -150,17 +192,32 @@ impl Request {
     /// Whether the client asked for an event stream in this response.
     #[must_use]
     pub fn accepts_event_stream(&self) -> bool {
+        self.accepts("text/event-stream")
+    }
+
+    /// Whether the client asked for JSON by name, where there is something else, too.
+    #[must_use]
+    pub fn accepts_json(&self) -> bool {
+        self.accepts("application/json")
+    }
+
+    fn accepts(&self, media_type: &str) -> bool {
         self.header(ACCEPT).is_some_and(|accept| {
             accept.split(',').any(|part| {
                 part.split(';')
                     .next()
-                    .is_some_and(|media| media.trim().eq_ignore_ascii_case("text/event-stream"))
+                    .is_some_and(|media| media.trim().eq_ignore_ascii_case(media_type))
             })
         })
     }
 
     pub fn header(&self, name: HeaderName) -> Option<&str> {
         self.inner.headers().get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// Where it will stand what this request has spent, once its handler has run.
+    pub(super) fn spent(&self) -> Arc<OnceLock<Spent>> {
+        Arc::clone(&self.spent)
     }
 
     pub(super) fn line(&self) -> (String, String) {

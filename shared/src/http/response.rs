@@ -11,7 +11,7 @@ use futures_util::stream;
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
-use lambda_http::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
+use lambda_http::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION};
 use lambda_http::http::{self, HeaderValue, StatusCode};
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -68,6 +68,17 @@ pub fn tagged(mut response: Response, tag: &str) -> Response {
         .headers_mut()
         .insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     response
+}
+
+/// What is asked for is there for a while: each time, ask here again.
+pub fn found(location: &str) -> super::Result<Response> {
+    let location = HeaderValue::from_str(location).map_err(|error| Error::Internal(error.into()))?;
+    let mut response = no_content();
+    *response.status_mut() = StatusCode::FOUND;
+    let headers = response.headers_mut();
+    headers.insert(LOCATION, location);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
 }
 
 #[must_use]

@@ -1,5 +1,6 @@
 //! The loop around a handler.
 
+use std::fmt::Display;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
@@ -18,6 +19,7 @@ use super::response::problem;
 use super::{Request, Response, Result, no_content};
 use crate::app::App;
 use crate::domain::budget::Exhausted;
+use crate::domain::rate::Spent;
 use crate::error::Error;
 use crate::store::Acting;
 
@@ -104,6 +106,7 @@ where
     let request = Request::new(request);
     let id = request.id().to_owned();
     let (method, path) = request.line();
+    let spent = request.spent();
     let mut response = if is_preflight {
         no_content()
     } else {
@@ -113,6 +116,9 @@ where
         let outcome = outcome.unwrap_or_else(|_| Err(Error::Internal(anyhow::anyhow!("the handler panicked"))));
         outcome.unwrap_or_else(|error| refuse(&error, &id))
     };
+    if let Some(spent) = spent.get() {
+        add_rate(&mut response, spent);
+    }
     add_cors(&mut response, origin);
     info!(
         request = id,
@@ -141,25 +147,60 @@ fn refuse(error: &Error, request_id: &str) -> Response {
     response
 }
 
-/// How many tokens are left, and in how many seconds the budget begins anew: as draft-ietf-httpapi-ratelimit-headers says it.
+/// How many tokens are left, and in how many seconds the budget begins anew.
 fn add_budget(response: &mut Response, exhausted: &Exhausted) {
     let left = (exhausted.limit - exhausted.used - exhausted.reserved).max(0);
     let resets_after = (exhausted.resets_at - Utc::now()).num_seconds().max(1);
-    let period = exhausted.period.seconds();
-    let name = format!("\"{}-tokens\"", exhausted.subject);
+    let name = format!("{}-tokens", exhausted.subject);
+    add_limit(
+        response,
+        &name,
+        exhausted.limit,
+        exhausted.period.seconds(),
+        left,
+        resets_after,
+    );
+    response
+        .headers_mut()
+        .insert(RETRY_AFTER, HeaderValue::from(resets_after));
+}
+
+/// How many requests of a kind are left, and in how many seconds there are more.
+fn add_rate(response: &mut Response, spent: &Spent) {
+    let limit = spent.limit;
+    let seconds = if spent.is_allowed {
+        spent.reset_after_seconds
+    } else {
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from(spent.retry_after_seconds));
+        spent.retry_after_seconds
+    };
+    add_limit(
+        response,
+        spent.class.word(),
+        limit.quota,
+        limit.seconds,
+        spent.remaining,
+        seconds,
+    );
+}
+
+/// As draft-ietf-httpapi-ratelimit-headers has it.
+fn add_limit(
+    response: &mut Response,
+    name: &str,
+    quota: impl Display,
+    window: impl Display,
+    left: impl Display,
+    seconds: impl Display,
+) {
     for (header, value) in [
-        (RETRY_AFTER, resets_after.to_string()),
-        (
-            HeaderName::from_static("ratelimit-policy"),
-            format!("{name};q={};w={period}", exhausted.limit),
-        ),
-        (
-            HeaderName::from_static("ratelimit"),
-            format!("{name};r={left};t={resets_after}"),
-        ),
+        ("ratelimit-policy", format!(r#""{name}";q={quota};w={window}"#)),
+        ("ratelimit", format!(r#""{name}";r={left};t={seconds}"#)),
     ] {
         if let Ok(value) = HeaderValue::from_str(&value) {
-            response.headers_mut().insert(header, value);
+            response.headers_mut().insert(HeaderName::from_static(header), value);
         }
     }
 }

@@ -13,12 +13,22 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Stream;
+use serde_json::Value;
 
+mod answer;
+mod anthropic;
 mod events;
+#[cfg(test)]
+pub(crate) mod fake;
+mod gemini;
+#[cfg(test)]
+mod golden;
 mod openai;
+mod refusal;
 mod retry;
 mod scripted;
 mod settings;
+mod upstream;
 
 pub use settings::{ApiKey, ModelSettings, Provider, SettingsError, from_settings};
 
@@ -26,7 +36,7 @@ pub use settings::{ApiKey, ModelSettings, Provider, SettingsError, from_settings
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prompt {
     pub system: Option<String>,
-    /// Oldest first. Blank turns are allowed here and never sent.
+    /// Oldest first. Turns without words and pictures are allowed here and never sent.
     pub turns: Vec<Turn>,
     pub max_output_tokens: u32,
     /// Left to the provider when `None`.
@@ -37,7 +47,7 @@ pub struct Prompt {
 pub struct Turn {
     pub speaker: Speaker,
     pub text: String,
-    /// Shown with the text, before it.
+    /// Shown before the text. Only a person shows any: no provider takes an assistant's.
     pub images: Vec<Image>,
 }
 
@@ -72,6 +82,23 @@ impl Turn {
             text: text.into(),
             images: Vec::new(),
         }
+    }
+
+    #[must_use]
+    pub fn with_images(mut self, images: impl IntoIterator<Item = Image>) -> Self {
+        self.images.extend(images);
+        self
+    }
+
+    fn shown(&self) -> &[Image] {
+        match self.speaker {
+            Speaker::Person => &self.images,
+            Speaker::Assistant => &[],
+        }
+    }
+
+    fn has_words(&self) -> bool {
+        !self.text.trim().is_empty()
     }
 }
 
@@ -150,6 +177,8 @@ pub enum ModelError {
     Unreachable { detail: String },
     #[error("the model's answer cannot be read")]
     Malformed { detail: String },
+    #[error("the model cannot see images")]
+    NoVision,
 }
 
 impl ModelError {
@@ -163,7 +192,11 @@ impl ModelError {
             | Self::Silent
             | Self::Unreachable { .. }
             | Self::Malformed { .. } => true,
-            Self::QuotaExhausted | Self::Unauthorized | Self::Rejected { .. } | Self::Blocked { .. } => false,
+            Self::QuotaExhausted
+            | Self::Unauthorized
+            | Self::Rejected { .. }
+            | Self::Blocked { .. }
+            | Self::NoVision => false,
         }
     }
 
@@ -193,9 +226,10 @@ impl Prompt {
         self.system.as_deref().filter(|text| !text.trim().is_empty())
     }
 
-    /// The turns that have words. None at all is an error that needs no provider to be found.
+    /// The turns that have words or pictures. None at all is an error that needs no provider to be found.
     fn spoken(&self) -> Result<Vec<&Turn>, ModelError> {
-        let spoken: Vec<_> = self.turns.iter().filter(|turn| !turn.text.trim().is_empty()).collect();
+        let says = |turn: &&Turn| turn.has_words() || !turn.shown().is_empty();
+        let spoken: Vec<_> = self.turns.iter().filter(says).collect();
         if spoken.is_empty() {
             return Err(ModelError::Rejected {
                 status: 400,
@@ -205,29 +239,71 @@ impl Prompt {
         Ok(spoken)
     }
 
+    fn shows_images(&self) -> bool {
+        self.turns.iter().any(|turn| !turn.shown().is_empty())
+    }
+
     /// The same for models whose templates demand a person first and then strict turns, as many open ones do: neighbours
     /// of one speaker are merged, and an assistant who speaks first, as in a welcome, is preceded by [`OPENING`] rather
     /// than forgotten.
-    fn alternating(&self) -> Result<Vec<(Speaker, Cow<'_, str>)>, ModelError> {
-        let mut merged: Vec<(Speaker, Cow<'_, str>)> = Vec::new();
+    fn alternating(&self) -> Result<Vec<Utterance<'_>>, ModelError> {
+        let mut merged: Vec<Utterance<'_>> = Vec::new();
         for turn in self.spoken()? {
-            match merged.last_mut() {
-                Some((speaker, text)) if *speaker == turn.speaker => {
-                    let text = text.to_mut();
-                    text.push_str("\n\n");
-                    text.push_str(&turn.text);
-                }
-                _ => merged.push((turn.speaker, Cow::Borrowed(&turn.text))),
+            if merged.last().is_none_or(|last| last.speaker != turn.speaker) {
+                merged.push(Utterance {
+                    speaker: turn.speaker,
+                    parts: Vec::new(),
+                });
+            }
+            if let Some(last) = merged.last_mut() {
+                last.take_in(turn);
             }
         }
-        if merged
-            .first()
-            .is_some_and(|(speaker, _)| *speaker == Speaker::Assistant)
-        {
-            merged.insert(0, (Speaker::Person, Cow::Borrowed(OPENING)));
+        if merged.first().is_some_and(|first| first.speaker == Speaker::Assistant) {
+            let opening = Utterance {
+                speaker: Speaker::Person,
+                parts: vec![Part::Text(OPENING.into())],
+            };
+            merged.insert(0, opening);
         }
         Ok(merged)
     }
+}
+
+/// All that one speaker says before the other does.
+#[derive(Debug, PartialEq)]
+struct Utterance<'a> {
+    speaker: Speaker,
+    parts: Vec<Part<'a>>,
+}
+
+#[derive(Debug, PartialEq)]
+enum Part<'a> {
+    /// Never blank, and never next to another.
+    Text(Cow<'a, str>),
+    Image(&'a Image),
+}
+
+impl<'a> Utterance<'a> {
+    fn take_in(&mut self, turn: &'a Turn) {
+        self.parts.extend(turn.shown().iter().map(Part::Image));
+        if !turn.has_words() {
+            return;
+        }
+        match self.parts.last_mut() {
+            Some(Part::Text(text)) => {
+                let text = text.to_mut();
+                text.push_str("\n\n");
+                text.push_str(&turn.text);
+            }
+            _ => self.parts.push(Part::Text(Cow::Borrowed(&turn.text))),
+        }
+    }
+}
+
+/// A provider's number of tokens. One beyond all measure is no reason to lose an answer.
+fn count(value: &Value) -> Option<u32> {
+    value.as_u64().map(|count| u32::try_from(count).unwrap_or(u32::MAX))
 }
 
 const OPENING: &str = "(The conversation begins.)";
@@ -242,6 +318,17 @@ mod tests {
             turns: turns.to_vec(),
             max_output_tokens: 10,
             temperature: None,
+        }
+    }
+
+    fn said(speaker: Speaker, parts: Vec<Part<'_>>) -> Utterance<'_> {
+        Utterance { speaker, parts }
+    }
+
+    fn image(byte: u8) -> Image {
+        Image {
+            mime_type: "image/png".into(),
+            bytes: Bytes::from(vec![byte; 3]),
         }
     }
 
@@ -273,8 +360,8 @@ mod tests {
         assert_eq!(
             merged,
             [
-                (Speaker::Person, "a\n\nb".into()),
-                (Speaker::Assistant, "c\n\nd".into())
+                said(Speaker::Person, vec![Part::Text("a\n\nb".into())]),
+                said(Speaker::Assistant, vec![Part::Text("c\n\nd".into())])
             ]
         );
     }
@@ -286,11 +373,46 @@ mod tests {
         assert_eq!(
             merged,
             [
-                (Speaker::Person, OPENING.into()),
-                (Speaker::Assistant, "welcome".into()),
-                (Speaker::Person, "hi".into())
+                said(Speaker::Person, vec![Part::Text(OPENING.into())]),
+                said(Speaker::Assistant, vec![Part::Text("welcome".into())]),
+                said(Speaker::Person, vec![Part::Text("hi".into())])
             ]
         );
+    }
+
+    #[test]
+    fn pictures_stand_before_their_words_and_keep_their_place_among_merged_turns() {
+        let [a, b, c] = [1, 2, 3].map(image);
+        let turns = [
+            Turn::person("one"),
+            Turn::person("two").with_images([a.clone(), b.clone()]),
+            Turn::person("three"),
+            Turn::person(" ").with_images([c.clone()]),
+        ];
+        let prompt = prompt(&turns);
+        let parts = vec![
+            Part::Text("one".into()),
+            Part::Image(&a),
+            Part::Image(&b),
+            Part::Text("two\n\nthree".into()),
+            Part::Image(&c),
+        ];
+        assert!(prompt.shows_images());
+        assert_eq!(prompt.alternating().unwrap(), [said(Speaker::Person, parts)]);
+    }
+
+    #[test]
+    fn a_picture_without_words_is_a_turn_and_an_assistants_is_none() {
+        let picture = image(7);
+        let shown = prompt(&[Turn::person("").with_images([picture.clone()])]);
+        assert_eq!(
+            shown.alternating().unwrap(),
+            [said(Speaker::Person, vec![Part::Image(&picture)])]
+        );
+        let turns = [Turn::person("a"), Turn::assistant("").with_images([picture])];
+        let prompt = prompt(&turns);
+        assert!(!prompt.shows_images());
+        assert_eq!(prompt.spoken().unwrap(), [&turns[0]]);
     }
 
     #[test]

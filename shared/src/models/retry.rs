@@ -11,7 +11,7 @@ use backon::{ExponentialBuilder, Retryable};
 use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, timeout};
 
-use super::{Chunks, Model, ModelError, Prompt};
+use super::{Chunk, Chunks, Model, ModelError, Prompt};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RetryPolicy {
@@ -38,7 +38,7 @@ impl Default for RetryPolicy {
 }
 
 /// A model that is asked again as the policy allows. Its [`Model::stream`] is that of the first attempt that says
-/// anything, a plain [`Chunk::Done`](super::Chunk::Done) included, with its first chunk at hand, or the last attempt's error.
+/// anything, a plain [`Chunk::Done`] included, with its first chunk at hand (and what was counted before it), or the last attempt's error.
 pub(super) struct Retrying {
     model: Arc<dyn Model>,
     policy: RetryPolicy,
@@ -98,8 +98,16 @@ impl Model for Retrying {
 
 async fn ask_until_the_first_chunk(model: &dyn Model, prompt: &Prompt) -> Result<Chunks, ModelError> {
     let mut chunks = model.stream(prompt).await?;
-    let first = chunks.next().await.ok_or(ModelError::Truncated)??;
-    Ok(stream::iter([Ok(first)]).chain(chunks).boxed())
+    // A count alone is nothing said: some providers count the prompt and then find that they are overloaded.
+    let mut counted = None;
+    let first = loop {
+        match chunks.next().await.ok_or(ModelError::Truncated)?? {
+            Chunk::Counted(usage) => counted = Some(usage),
+            said => break said,
+        }
+    };
+    let heard = counted.map(Chunk::Counted).into_iter().chain([first]);
+    Ok(stream::iter(heard.map(Ok)).chain(chunks).boxed())
 }
 
 #[cfg(test)]

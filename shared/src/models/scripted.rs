@@ -5,7 +5,8 @@
 //! /script {"words": 200, "delayMs": 50, "fail": "truncate", "failAfterWords": 20}
 //! ```
 //!
-//! A word is a token here. The same prompt gets the same answer, in any process and on every attempt.
+//! It tells what it was shown: `[2 images: image/png 68 bytes, image/jpeg 120 bytes] You said: …`. A word is a token
+//! here, and an image is [`TOKENS_AN_IMAGE`]. The same prompt gets the same answer, in any process and on every attempt.
 
 use std::time::Duration;
 
@@ -14,9 +15,12 @@ use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 use tokio::time::sleep;
 
-use super::{Chunk, Chunks, Finish, Model, ModelError, ModelSettings, Prompt, Speaker, TokenUsage};
+use super::{Chunk, Chunks, Finish, Image, Model, ModelError, ModelSettings, Prompt, Speaker, TokenUsage};
 
 const COMMAND: &str = "/script";
+
+/// What Gemini counts for a small image.
+const TOKENS_AN_IMAGE: usize = 258;
 
 #[derive(Debug)]
 pub(super) struct Scripted {
@@ -43,17 +47,12 @@ impl Model for Scripted {
 
     async fn stream(&self, prompt: &Prompt) -> Result<Chunks, ModelError> {
         let turns = prompt.spoken()?;
-        let heard = turns
-            .iter()
-            .rfind(|turn| turn.speaker == Speaker::Person)
-            .map_or("", |turn| &turn.text);
-        let script = Script::of(heard);
-        let input: usize = turns
-            .iter()
-            .map(|turn| &*turn.text)
-            .chain(prompt.instruction())
-            .map(count_words)
-            .sum();
+        let last = turns.iter().rfind(|turn| turn.speaker == Speaker::Person);
+        let script = last.map_or_else(|| Script::of("", &[]), |turn| Script::of(&turn.text, turn.shown()));
+        let texts = turns.iter().map(|turn| &*turn.text).chain(prompt.instruction());
+        let words: usize = texts.map(count_words).sum();
+        let images: usize = turns.iter().map(|turn| turn.shown().len()).sum();
+        let input = words + images * TOKENS_AN_IMAGE;
         let speech = Speech {
             words: script.words(),
             said: 0,
@@ -103,7 +102,7 @@ enum Fail {
 
 impl Script {
     /// A script that cannot be read is answered with why.
-    fn of(heard: &str) -> Self {
+    fn of(heard: &str, seen: &[Image]) -> Self {
         let saying = |text: String| Self {
             text: Some(text),
             ..Self::default()
@@ -121,7 +120,7 @@ impl Script {
                     script => Ok(script),
                 })
                 .unwrap_or_else(|error| saying(format!("This script is not valid: {error}"))),
-            _ => saying(format!("You said: {heard}")),
+            _ => saying(format!("{}You said: {heard}", describe(seen))),
         }
     }
 
@@ -209,6 +208,18 @@ impl Speech {
             cached_tokens: 0,
         }
     }
+}
+
+fn describe(images: &[Image]) -> String {
+    if images.is_empty() {
+        return String::new();
+    }
+    let all: Vec<_> = images
+        .iter()
+        .map(|image| format!("{} {} bytes", image.mime_type, image.bytes.len()))
+        .collect();
+    let unit = if images.len() == 1 { "image" } else { "images" };
+    format!("[{} {unit}: {}] ", images.len(), all.join(", "))
 }
 
 fn count_words(text: &str) -> usize {

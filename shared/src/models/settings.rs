@@ -5,14 +5,20 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Model;
+use async_trait::async_trait;
+
+use super::anthropic::Anthropic;
+use super::gemini::Gemini;
 use super::openai::OpenAi;
 use super::retry::{RetryPolicy, Retrying};
 use super::scripted::Scripted;
+use super::{Chunks, Model, ModelError, Prompt};
 
 /// Which protocol to speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Provider {
+    Gemini,
+    Anthropic,
     /// OpenAI itself or any of the many servers that speak its chat completions.
     OpenAi,
     /// No network and no model: it repeats what it hears, or obeys a `/script` in the last message. For tests and for a
@@ -20,15 +26,38 @@ pub enum Provider {
     Scripted,
 }
 
+impl Provider {
+    pub const NAMES: &str = "gemini, anthropic, openai or scripted";
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gemini => "gemini",
+            Self::Anthropic => "anthropic",
+            Self::OpenAi => "openai",
+            Self::Scripted => "scripted",
+        }
+    }
+
+    /// Whether a temperature is sent: Anthropic refuses every one since its version 2026-10-21.
+    #[must_use]
+    pub fn takes_temperature(self) -> bool {
+        self != Self::Anthropic
+    }
+}
+
 impl FromStr for Provider {
     type Err = SettingsError;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         match name {
+            "gemini" => Ok(Self::Gemini),
+            "anthropic" => Ok(Self::Anthropic),
             "openai" => Ok(Self::OpenAi),
             "scripted" => Ok(Self::Scripted),
             other => Err(SettingsError(format!(
-                "the model's provider is {other:?}: use openai or scripted"
+                "the model's provider is {other:?}: use {}",
+                Self::NAMES
             ))),
         }
     }
@@ -57,10 +86,10 @@ impl fmt::Debug for ApiKey {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelSettings {
     pub provider: Provider,
-    /// The base that the provider's paths are put behind, version included (`https://host/v1`). Empty: OpenAI's own. A
+    /// The base that the provider's paths are put behind, version included (`https://host/v1`). Empty: the provider's own. A
     /// query (`?api-version=…`) is kept.
     pub url: String,
     /// Empty: no key is sent, as local servers need none.
@@ -73,6 +102,8 @@ pub struct ModelSettings {
     pub silence_timeout: Duration,
     /// In all, before the first token; 1 never retries.
     pub attempts: u32,
+    /// Whether the model sees images. One that does not is never asked about any.
+    pub vision: bool,
 }
 
 impl ModelSettings {
@@ -90,6 +121,7 @@ impl ModelSettings {
             first_byte_timeout: Self::DEFAULT_TIMEOUT,
             silence_timeout: Self::DEFAULT_TIMEOUT,
             attempts: Self::DEFAULT_ATTEMPTS,
+            vision: true,
         }
     }
 }
@@ -102,6 +134,8 @@ pub struct SettingsError(pub(super) String);
 /// The model that the settings describe, with retries around it. Makes no request.
 pub fn from_settings(settings: &ModelSettings) -> Result<Arc<dyn Model>, SettingsError> {
     let model: Arc<dyn Model> = match settings.provider {
+        Provider::Gemini => Arc::new(Gemini::new(settings)?),
+        Provider::Anthropic => Arc::new(Anthropic::new(settings)?),
         Provider::OpenAi => Arc::new(OpenAi::new(settings)?),
         Provider::Scripted => Arc::new(Scripted::new(settings)),
     };
@@ -111,7 +145,26 @@ pub fn from_settings(settings: &ModelSettings) -> Result<Arc<dyn Model>, Setting
         patience: settings.first_byte_timeout.saturating_mul(2),
         ..RetryPolicy::default()
     };
-    Ok(Arc::new(Retrying::new(model, policy)))
+    let model: Arc<dyn Model> = Arc::new(Retrying::new(model, policy));
+    Ok(if settings.vision { model } else { Arc::new(Blind(model)) })
+}
+
+/// A model without eyes: a prompt with images is refused before any request.
+#[derive(Debug)]
+struct Blind(Arc<dyn Model>);
+
+#[async_trait]
+impl Model for Blind {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    async fn stream(&self, prompt: &Prompt) -> Result<Chunks, ModelError> {
+        if prompt.shows_images() {
+            return Err(ModelError::NoVision);
+        }
+        self.0.stream(prompt).await
+    }
 }
 
 #[cfg(test)]
@@ -120,7 +173,12 @@ mod tests {
 
     #[test]
     fn settings_and_models_never_print_the_key() {
-        for provider in [Provider::OpenAi, Provider::Scripted] {
+        for provider in [
+            Provider::Gemini,
+            Provider::Anthropic,
+            Provider::OpenAi,
+            Provider::Scripted,
+        ] {
             let mut settings = ModelSettings::new(provider, "m");
             settings.key = ApiKey::new(" sk-very-secret\n");
             let model = from_settings(&settings).unwrap();
@@ -165,6 +223,8 @@ mod tests {
 
     #[test]
     fn providers_are_known_by_name() {
+        assert_eq!("gemini".parse(), Ok(Provider::Gemini));
+        assert_eq!("anthropic".parse(), Ok(Provider::Anthropic));
         assert_eq!("openai".parse(), Ok(Provider::OpenAi));
         assert_eq!("scripted".parse(), Ok(Provider::Scripted));
         assert!("bard".parse::<Provider>().unwrap_err().to_string().contains("bard"));

@@ -6,6 +6,7 @@ use sqlx::types::Json;
 use super::rows::{self, ChatRow, MessageRow, user_id, word};
 use super::{Doing, Result, Store, lost_a_race};
 use crate::domain::chat::{Chat, Kind};
+use crate::domain::event::{Event, EventType, Outgoing};
 use crate::domain::ids::{ChatId, UserId};
 use crate::domain::limits::PageSize;
 use crate::domain::message::Message;
@@ -15,8 +16,19 @@ use crate::domain::text::Title;
 /// Where a page of the chat list ended: newest activity first, ids telling apart what happened in the same microsecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListCursor {
+    /// How far the inbox had come at the first page. All pages are of the order that the list had then, so that a chat
+    /// that moves to the top meanwhile is neither skipped nor repeated.
+    pub version: i64,
     pub active_at: DateTime<Utc>,
     pub chat_id: ChatId,
+}
+
+/// Which of my chats.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListFilter {
+    pub kind: Option<Kind>,
+    /// The archived ones, or else those that are not.
+    pub archived: bool,
 }
 
 #[derive(Debug)]
@@ -52,24 +64,52 @@ pub enum Deleted {
     },
     /// The caller is a member, but the chat is not theirs to delete.
     NotYours,
+    /// It is a channel of somebody else's: one may leave it.
+    NotYourChannel,
     NoSuchChat,
 }
 
-/// A chat as its member sees it: `$mine` chooses rows of `members m join chats c`, `$1` is the member.
+/// What came of changing a chat.
+#[derive(Debug)]
+pub enum Updated {
+    /// Nobody has to be told where nothing changed.
+    Made(Vec<Outgoing>),
+    /// Only channels and assistant chats have a title that people give.
+    HasNoTitle,
+    NotAllowed,
+    /// The person has as many active assistant chats as they may.
+    TooManyActive,
+    NoSuchChat,
+}
+
+/// What of a chat is to be changed: its title for all, the rest for oneself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ChatChange<'a> {
+    pub title: Option<&'a Title>,
+    pub archived: Option<bool>,
+    pub muted: Option<bool>,
+}
+
+/// A chat as its member sees it: `$mine` chooses rows of `members m join chats c` and whatever `$with` and `$join` bring
+/// along, `$1` is the member, `$active_at` when it was last active for them.
 ///
 /// The last message is one look-up by messages_pkey, the members one range of members_pkey a chat.
 macro_rules! chats_of_member {
-    ($mine:tt, $($argument:expr),+ $(,)?) => {
+    ($with:tt, $active_at:tt, $join:tt, $mine:tt, $($argument:expr),+ $(,)?) => {
         sqlx::query_as!(
             ChatRow,
-            r#"
-            with mine as materialized (
+            "with " + $with + r#"
+            mine as materialized (
                 select
-                    c.id, c.kind, c.title, c.post_id, c.task_id, c.last_seq, c.last_message_seq, c.created_at,
-                    c.updated_at, c.last_message_at, c.active_at, m.read_seq, m.muted, m.archived,
-                    c.last_number - m.read_number - m.uncounted as unread_count
+                    c.id, c.kind, c.title, c.post_id, c.task_id, c.last_seq, c.created_at, c.updated_at,
+                    "# + $active_at + r#" as active_at,
+                    -- What was said before somebody joined may not be theirs to know.
+                    case when c.last_message_seq > m.visible_after then c.last_message_seq end as last_message_seq,
+                    case when c.last_message_seq > m.visible_after then c.last_message_at end as last_message_at,
+                    m.read_seq, m.muted, m.archived, c.last_number - m.read_number - m.uncounted as unread_count
                 from members m
                 join chats c on c.id = m.chat_id
+            "# + $join + r#"
                 where m.user_id = $1 and (select acting_as($1))
             "# + $mine + r#"
             )
@@ -85,7 +125,8 @@ macro_rules! chats_of_member {
                     select jsonb_agg(jsonb_build_object(
                         'user_id', everyone.user_id, 'name', people.name, 'image', people.image, 'role', everyone.role,
                         'read_seq', everyone.read_seq, 'read_at', everyone.read_at,
-                        'delivered_seq', everyone.delivered_seq, 'last_seen_at', people.last_seen_at
+                        'delivered_seq', everyone.delivered_seq, 'last_seen_at', people.last_seen_at,
+                        'online', coalesce(people.online_until > now(), false)
                     ) order by everyone.joined_at, everyone.user_id)
                     from members everyone
                     join people on people.id = everyone.user_id
@@ -223,20 +264,51 @@ impl Store {
         })
     }
 
-    /// My chats, newest activity first.
+    /// My chats, newest activity first, as they were ordered when the list was begun.
     pub async fn chats(
         &self,
         me: &UserId,
-        kind: Option<Kind>,
+        filter: ListFilter,
         after: Option<ListCursor>,
         size: PageSize,
     ) -> Result<ChatPage> {
-        let kind = kind.map(Kind::word);
+        let kind = filter.kind.map(Kind::word);
+        // Read before the list: every page, the first as well, is of the order at this version.
+        let version = match after {
+            Some(cursor) => cursor.version,
+            None => self.inbox_version(me).await?,
+        };
         let rows = chats_of_member!(
             r#"
-                and ($2::text is null or c.kind = $2)
-                and ($3::timestamptz is null or (c.active_at, c.id) < ($3, $4::uuid))
-                order by c.active_at desc, c.id desc
+            moved as materialized (
+                -- Chats with messages since then, by a range of inbox_pkey: each goes where its message before them puts it.
+                select first.chat_id, greatest(coalesce(
+                    (
+                        select before.created_at from messages before
+                        where before.chat_id = first.chat_id and before.seq < first.seq
+                        order by before.seq desc
+                        limit 1
+                    ),
+                    (select c.created_at from chats c where c.id = first.chat_id)
+                ), m.joined_at) as active_at
+                from (
+                    select chat_id, min(seq) as seq from inbox
+                    where user_id = $1 and version > $6 and event = 'message.created' and (select acting_as($1))
+                    group by chat_id
+                ) as first
+                join members m on m.chat_id = first.chat_id and m.user_id = $1
+                where (select acting_as($1))
+            ),
+            "#,
+            "coalesce(moved.active_at, greatest(c.active_at, m.joined_at))",
+            "left join moved on moved.chat_id = c.id",
+            r#"
+                and m.archived = $7 and ($2::text is null or c.kind = $2)
+                and (
+                    $3::timestamptz is null
+                    or (coalesce(moved.active_at, greatest(c.active_at, m.joined_at)), c.id) < ($3, $4::uuid)
+                )
+                order by active_at desc, c.id desc
                 limit $5
             "#,
             me.as_str(),
@@ -244,19 +316,23 @@ impl Store {
             after.map(|cursor| cursor.active_at),
             after.map(|cursor| cursor.chat_id.uuid()),
             size.rows_and_one(),
+            version,
+            filter.archived,
         )
         .fetch_all(&self.pool)
         .await
         .doing("listing chats")?;
         let total = sqlx::query_scalar!(
             r#"
+            -- Without a kind, memberships alone are counted.
             select count(*) as "total!"
             from members m
-            join chats c on c.id = m.chat_id
-            where m.user_id = $1 and ($2::text is null or c.kind = $2) and (select acting_as($1))
+            where m.user_id = $1 and m.archived = $3 and (select acting_as($1))
+                and ($2::text is null or (select c.kind from chats c where c.id = m.chat_id) = $2)
             "#,
             me.as_str(),
             kind,
+            filter.archived,
         )
         .fetch_one(&self.pool)
         .await
@@ -266,6 +342,7 @@ impl Store {
             .then(|| rows.get(page - 1))
             .flatten()
             .map(|last| ListCursor {
+                version,
                 active_at: last.active_at,
                 chat_id: last.id.into(),
             });
@@ -279,7 +356,7 @@ impl Store {
 
     /// One of my chats.
     pub async fn chat(&self, me: &UserId, chat: ChatId) -> Result<Option<Chat>> {
-        let row = chats_of_member!("and m.chat_id = $2", me.as_str(), chat.uuid())
+        let row = chats_of_member!("", "c.active_at", "", "and m.chat_id = $2", me.as_str(), chat.uuid())
             .fetch_optional(&self.pool)
             .await
             .doing("reading a chat")?;
@@ -299,7 +376,8 @@ impl Store {
                 (
                     select coalesce(jsonb_agg(message_json(newest) order by newest.seq), '[]')
                     from (
-                        select * from messages where chat_id = $2 order by seq desc limit $3
+                        select * from messages
+                        where chat_id = $2 and seq > me.visible_after order by seq desc limit $3
                     ) as newest
                 ) as "messages!: Json<Vec<MessageRow>>",
                 running.id as "running_id?",
@@ -357,49 +435,166 @@ impl Store {
             .transpose()
     }
 
+    /// Changes what a chat is called, or how one keeps it: all or nothing. A title takes a seq and is told to everyone; the
+    /// rest is told to one's own devices alone. An archived assistant chat gives its place among the active ones back.
+    pub async fn update_chat(
+        &self,
+        me: &UserId,
+        chat: ChatId,
+        change: ChatChange<'_>,
+        max_active: i32,
+    ) -> Result<Updated> {
+        let row = sqlx::query!(
+            r#"
+            with place as materialized (
+                select
+                    c.id, $3::text is not null and c.kind not in ('channel', 'assistant') as has_no_title,
+                    $3::text is null or m.role = 'owner' or c.kind = 'channel' and m.role = 'admin' as may,
+                    $3::text is not null and c.title is distinct from $3 as renames,
+                    (coalesce($4, m.archived), coalesce($5, m.muted)) <> (m.archived, m.muted) as keeps,
+                    case
+                        when c.kind <> 'assistant' or coalesce($4, m.archived) = m.archived then 0
+                        when $4 then -1
+                        else 1
+                    end as places
+                from members m
+                join chats c on c.id = m.chat_id
+                where m.chat_id = $2 and m.user_id = $1 and (select acting_as($1))
+                for update of c, m
+            ),
+            counted as (
+                update people set assistant_chats = greatest(0, assistant_chats + place.places)
+                from place
+                where people.id = $1 and place.places <> 0 and (place.places < 0 or assistant_chats < $6)
+                    and place.may and not place.has_no_title and (select acting_as($1))
+                returning people.id
+            ),
+            allowed as materialized (
+                select * from place
+                where may and not has_no_title and (places = 0 or exists (select 1 from counted))
+            ),
+            taken as (
+                update chats c
+                set title = $3, last_seq = c.last_seq + 1, updated_at = now()
+                from allowed
+                where c.id = allowed.id and allowed.renames and (select acting_as($1))
+                returning c.id, c.last_seq, jsonb_build_object('title', c.title, 'by', $1::text) as data
+            ),
+            kept as (
+                update members m
+                set archived = coalesce($4, m.archived), muted = coalesce($5, m.muted)
+                from allowed
+                where m.chat_id = allowed.id and m.user_id = $1 and allowed.keeps and (select acting_as($1))
+                returning m.chat_id, jsonb_build_object('archived', m.archived, 'muted', m.muted) as data
+            ),
+            told as materialized (
+                select tell(taken.id, taken.last_seq, 'chat.updated', null, taken.data) as user_id
+                from taken
+                where (select count(*) from kept) >= 0
+            ),
+            told_own_devices as materialized (
+                select tell_only($1, kept.chat_id, 'chat.updated', kept.data)
+                from kept
+                where (select count(*) from told) >= 0
+            )
+            select
+                place.has_no_title as "has_no_title!", place.may as "may!",
+                place.places = 0 or exists (select 1 from counted) as "has_place!",
+                taken.last_seq as "last_seq?", taken.data as "renamed?", now() as "at!",
+                array(select user_id from told) as "audience!: Vec<String>",
+                (select kept.data from kept where (select count(*) from told_own_devices) > 0) as kept
+            from place
+            left join taken on true
+            "#,
+            me.as_str(),
+            chat.uuid(),
+            change.title.map(Title::as_str),
+            change.archived,
+            change.muted,
+            max_active,
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .doing("changing a chat")?;
+        let Some(row) = row else { return Ok(Updated::NoSuchChat) };
+        if row.has_no_title {
+            return Ok(Updated::HasNoTitle);
+        }
+        if !row.may {
+            return Ok(Updated::NotAllowed);
+        }
+        if !row.has_place {
+            return Ok(Updated::TooManyActive);
+        }
+        let mut news = Vec::new();
+        if let (Some(last_seq), Some(data)) = (row.last_seq, row.renamed) {
+            let seq = Some(rows::seq(last_seq)?);
+            news.push(Outgoing {
+                event: Event::chat_changed(EventType::ChatUpdated, chat, seq, row.at, data),
+                audience: row.audience.iter().map(|id| user_id(id)).collect::<Result<_>>()?,
+            });
+        }
+        if let Some(data) = row.kept {
+            news.push(Outgoing {
+                event: Event::chat_changed(EventType::ChatUpdated, chat, None, row.at, data),
+                audience: vec![me.clone()],
+            });
+        }
+        Ok(Updated::Made(news))
+    }
+
     /// Deletes a chat with all that hangs on it, if the caller owns it. Its members' inboxes learn of it.
     pub async fn delete_chat(&self, owner: &UserId, chat: ChatId) -> Result<Deleted> {
         let row = sqlx::query!(
             r#"
             with membership as (
-                select c.id, c.kind, m.archived, c.owner_id = $1 and c.kind in ('assistant', 'channel') as is_own
+                select
+                    c.id, c.kind, m.archived, coalesce(c.owner_id = $1, false) and c.kind in ('assistant', 'channel') as is_own
                 from members m
                 join chats c on c.id = m.chat_id
                 where m.user_id = $1 and m.chat_id = $2 and (select acting_as($1))
             ),
             gone as (
                 delete from chats c using membership
-                where c.id = membership.id and membership.is_own and (select acting_as($1))
+                where c.id = membership.id and membership.is_own and c.owner_id = $1 and (select acting_as($1))
                 returning c.id, c.last_seq
             ),
-            freed as (
-                update people set assistant_chats = assistant_chats - 1
-                from gone join membership on membership.id = gone.id
-                where people.id = $1 and membership.kind = 'assistant' and not membership.archived
-                    and assistant_chats > 0 and (select acting_as($1))
-            ),
-            paid as materialized (
-                -- What its replies have reserved is free again, but for what one that is being written has cost by now.
-                select settle_reply(
-                    r.id, case when r.state = 'streaming' then cost.input + cost.output else 0 end
-                )
+            unanswered as materialized (
+                -- Before their holds, as whoever writes one does; the cascade would lock them after.
+                select r.id, r.state, r.attempt
                 from gone
                 join replies r on r.chat_id = gone.id
-                cross join lateral cost_of_lost_attempt(r.id, r.attempt) as cost
                 where r.state in ('queued', 'streaming') and (select acting_as($1))
+                for update of r
+            ),
+            paid as materialized (
+                -- What they have reserved is free again, but for what one that is being written has cost by now.
+                select settle_reply(
+                    unanswered.id, case when unanswered.state = 'streaming' then cost.input + cost.output else 0 end
+                )
+                from unanswered
+                cross join lateral cost_of_lost_attempt(unanswered.id, unanswered.attempt) as cost
             ),
             held as materialized (
                 -- Before the inboxes, as whoever sends or marks messages read does; the cascade would lock them after.
-                select m.user_id from members m join gone on gone.id = m.chat_id
+                select m.user_id, m.archived from members m join gone on gone.id = m.chat_id
                 where (select count(*) from paid) >= 0 and (select acting_as($1))
                 for update of m
+            ),
+            freed as (
+                -- An archived one takes no place among the active.
+                update people set assistant_chats = assistant_chats - 1
+                from held join membership on membership.kind = 'assistant'
+                where people.id = $1 and held.user_id = $1 and not held.archived
+                    and assistant_chats > 0 and (select acting_as($1))
             ),
             told as materialized (
                 select tell(id, null, 'chat.deleted', null, null) as user_id from gone
                 where (select count(*) from held) > 0
             )
             select
-                is_own as "is_own!", array(select user_id from told) as "audience!: Vec<String>", now() as "at!"
+                is_own as "is_own!", kind = 'channel' as "is_channel!",
+                array(select user_id from told) as "audience!: Vec<String>", now() as "at!"
             from membership
             "#,
             owner.as_str(),
@@ -410,6 +605,7 @@ impl Store {
         .doing("deleting a chat")?;
         Ok(match row {
             None => Deleted::NoSuchChat,
+            Some(row) if !row.is_own && row.is_channel => Deleted::NotYourChannel,
             Some(row) if !row.is_own => Deleted::NotYours,
             Some(row) => Deleted::Gone {
                 audience: row.audience.iter().map(|id| user_id(id)).collect::<Result<_>>()?,

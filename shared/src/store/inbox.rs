@@ -15,6 +15,7 @@ use crate::domain::event::{Event, EventType};
 use crate::domain::ids::{ChatId, MessageId, UserId};
 use crate::domain::message::Reacting;
 use crate::domain::reply::{Failure, ReplyState, RunningReply};
+use crate::domain::unread::Receipt;
 
 /// What a person's inbox holds after a cursor.
 #[derive(Debug)]
@@ -50,8 +51,10 @@ struct NewsRow {
 struct ReadRow {
     user_id: String,
     read_seq: i64,
-    /// Null where a position was repaired of somebody who never read.
+    /// Null for somebody who never read.
     read_at: Option<DateTime<Utc>>,
+    /// Absent from what older versions wrote.
+    delivered_seq: Option<i64>,
 }
 
 /// The `data` of a `reaction.changed`; which reactions there are now is read from the message.
@@ -109,13 +112,19 @@ impl Store {
                         'data', page.data, 'created_at', page.created_at,
                         'message', (
                             select message_json(m) from messages m
-                            where m.id = page.message_id and m.chat_id = page.chat_id
+                            where m.id = page.message_id and m.chat_id = page.chat_id and m.seq > mine.visible_after
                         ),
                         -- As the end itself said: the reply may have been opened again since.
                         'reply_state', page.data ->> 'state', 'reply_failure', page.data ->> 'reason'
                     ) order by page.version), '[]')
                     from page
-                    where $3::uuid is null or page.chat_id = $3
+                    left join members mine on mine.chat_id = page.chat_id and mine.user_id = $1
+                    where ($3::uuid is null or page.chat_id = $3)
+                        -- Of a chat that one is not in any more, only that one is not.
+                        and (
+                            mine.user_id is not null or page.event = 'chat.deleted'
+                            or page.event = 'member.removed' and page.data ->> 'userId' = $1
+                        )
                 ) as "news!: Json<Vec<NewsRow>>",
                 (
                     select coalesce(jsonb_agg(jsonb_build_object('id', id, 'chat_id', chat_id, 'attempt', attempt)), '[]')
@@ -184,7 +193,7 @@ fn told(row: NewsRow) -> Result<Vec<Event>> {
     let chat_id = ChatId::from(row.chat_id);
     let Some(message) = row.message else {
         return Ok(match (event_type, row.data) {
-            // Its chat is gone; `chat.deleted` follows.
+            // Its chat is gone, and `chat.deleted` follows; or it is of before one joined anew.
             (
                 EventType::MessageCreated
                 | EventType::MessageUpdated
@@ -195,9 +204,13 @@ fn told(row: NewsRow) -> Result<Vec<Event>> {
             (EventType::Read, Some(data)) => {
                 let text = data.to_string();
                 let read: ReadRow = word("read position", &text, |text| serde_json::from_str(text).ok())?;
-                let read_at = read.read_at.unwrap_or(row.created_at);
-                let read = Event::read(chat_id, &user_id(&read.user_id)?, seq(read.read_seq)?, read_at);
-                vec![read]
+                let receipt = Receipt {
+                    user_id: user_id(&read.user_id)?,
+                    read_seq: seq(read.read_seq)?,
+                    read_at: read.read_at,
+                    delivered_seq: seq(read.delivered_seq.unwrap_or(read.read_seq))?,
+                };
+                vec![Event::read(chat_id, &receipt, row.created_at)]
             }
             (_, data) => vec![Event {
                 event_type,

@@ -10,6 +10,7 @@ use super::budgets::{Refusal, Refused};
 use super::rows::{self, MessageRow, seq, user_id, word};
 use super::{Doing, Result, Store, lost_a_race};
 use crate::domain::budget::Exhausted;
+use crate::domain::chat::Kind;
 use crate::domain::ids::{ChatId, Fence, JobId, MessageId, Seq, UserId};
 use crate::domain::limits::PageSize;
 use crate::domain::message::{Draft, Edit, EditHistory, Message, MessageType, ReplyPreview, Role, Status};
@@ -34,6 +35,8 @@ pub enum SendOutcome {
     Busy,
     /// There is no budget for a reply; nothing is stored.
     Exhausted(Exhausted),
+    /// The sender has used the `clientId` for a message from before they joined anew, which is not theirs to see.
+    ClientIdTaken,
     NoSuchChat,
 }
 
@@ -114,14 +117,12 @@ impl Store {
                 Err(error) => return Err(error).doing("sending a message"),
             }
         }
-        let last = self
-            .try_to_send(sender, chat, draft, claim_for, terms)
-            .await
-            .doing("sending a message")??;
-        last.ok_or_else(|| super::Error::Unreadable {
-            what: "message that was stored a moment ago",
-            value: draft.client_id.as_str().to_owned(),
-        })
+        match self.try_to_send(sender, chat, draft, claim_for, terms).await {
+            Err(error) if lost_a_race(&error, &["messages_client_id"]) => Ok(SendOutcome::ClientIdTaken),
+            outcome => Ok(outcome
+                .doing("sending a message")??
+                .unwrap_or(SendOutcome::ClientIdTaken)),
+        }
     }
 
     /// `None`: the twin was stored while this statement waited for the chat.
@@ -145,8 +146,10 @@ impl Store {
             r#"
             with member as (
                 select
-                    c.id, c.kind, c.kind in ('assistant', 'post') as is_answered,
-                    $8::uuid is null or exists (select 1 from messages where chat_id = $2 and id = $8) as may_reply_to,
+                    c.id, c.kind, c.last_seq, c.kind in ('assistant', 'post') as is_answered,
+                    $8::uuid is null or exists (
+                        select 1 from messages where chat_id = $2 and id = $8 and seq > m.visible_after
+                    ) as may_reply_to,
                     case c.kind when 'post' then $16::bigint else $15::bigint end as instruction,
                     case c.kind when 'post' then $18::bigint else $17::bigint end as output,
                     case c.kind when 'post' then $20::bigint else $19::bigint end as context,
@@ -186,6 +189,8 @@ impl Store {
                 where c.id = member.id and member.may_reply_to and not member.is_blocked
                     and member.strangers = '{}' and not exists (select 1 from known)
                     and admitted.refusal is null and (select acting_as($1))
+                    -- Whoever had to wait for the chat's row may have been removed by what was waited for.
+                    and (c.last_seq = member.last_seq or is_in_now(c.id, $1))
                 returning c.id, c.kind, c.last_seq, c.last_number
             ),
             stored as (
@@ -285,7 +290,7 @@ impl Store {
                 array(select id from released where (select count(*) from told_of_the_end) >= 0) as "replaced!: Vec<Uuid>",
                 coalesce(asked.id, earlier.id) as reply_id,
                 coalesce(asked.state, earlier.state) as reply_state,
-                asked.id is not null as "is_asked!"
+                asked.id is not null as "is_asked!", member.kind as "kind!"
             from member
             left join admitted on true
             left join stored on true
@@ -379,12 +384,15 @@ impl Store {
                 }),
                 _ => None,
             };
+            let kind = word("chat kind", &row.kind, Kind::parse)?;
             let claim = reply
                 .filter(|reply| row.is_asked && reply.state == ReplyState::Streaming)
                 .map(|reply| Claim {
                     reply_id: reply.id,
                     chat_id: chat,
+                    kind,
                     asked_by: sender.id.clone(),
+                    organisation: sender.org_id.clone(),
                     prompt_seq: message.seq,
                     attempt: 1,
                     attempt_of_version: 1,
@@ -466,6 +474,12 @@ impl Store {
                 from messages m
                 join place on place.id = m.chat_id
                 where m.id = $3 and (select acting_as($1))
+                    -- As of now: the chat's row may have been waited for.
+                    and exists (
+                        select 1 from members me
+                        where me.chat_id = m.chat_id and me.user_id = $1 and m.seq > me.visible_after
+                    )
+                    and is_in_now(place.id, $1)
                 for update of m
             ),
             taken as (
@@ -524,12 +538,21 @@ impl Store {
             released as materialized (
                 select settle_reply(id, 0) from halted where state = 'stopped'
             ),
+            readers as materialized (
+                -- Locked, they are read as they are now: somebody may just have marked it as unread again.
+                select r.user_id, r.read_seq
+                from members r
+                join changed on changed.chat_id = r.chat_id
+                where $4::text is null and r.user_id <> $1 and (select acting_as($1))
+                order by r.user_id
+                for update of r
+            ),
             uncounted as (
                 update members r
                 set uncounted = r.uncounted + 1
                 from changed
-                where (select count(*) from released) >= 0 and $4::text is null and r.chat_id = changed.chat_id and r.read_seq < changed.seq and r.user_id <> $1
-                    and (select acting_as($1))
+                join readers on readers.read_seq < changed.seq
+                where (select count(*) from released) >= 0 and r.chat_id = changed.chat_id and r.user_id = readers.user_id and (select acting_as($1))
                 returning r.user_id
             ),
             told as materialized (
@@ -641,14 +664,28 @@ impl Store {
                 .await
             };
         }
-        // messages_pkey serves the first three, messages_changed the last: each is one range of at most a page.
+        // messages_pkey serves the first three, messages_changed the last: each is one range of at most a page. Both ends of
+        // it are named, for without them the planner reads a chat whole and sorts it.
         let row = match range {
-            Range::Newest => page!("m.seq <= $3 order by m.seq desc limit $4", "m.seq", i64::MAX),
-            Range::Before(before) => page!("m.seq < $3 order by m.seq desc limit $4", "m.seq", before.value()),
-            Range::After(after) => page!("m.seq > $3 order by m.seq limit $4", "m.seq", after.value()),
+            Range::Newest => page!(
+                "m.seq <= $3 and m.seq > me.visible_after order by m.seq desc limit $4",
+                "m.seq",
+                i64::MAX
+            ),
+            Range::Before(before) => page!(
+                "m.seq < $3 and m.seq > me.visible_after order by m.seq desc limit $4",
+                "m.seq",
+                before.value()
+            ),
+            Range::After(after) => page!(
+                "m.seq > greatest($3, me.visible_after) and m.seq <= c.last_seq order by m.seq limit $4",
+                "m.seq",
+                after.value()
+            ),
             Range::ChangedAfter(after) => {
                 page!(
-                    "m.changed_seq > $3 order by m.changed_seq limit $4",
+                    "m.changed_seq > $3 and m.changed_seq <= c.last_seq and m.seq - me.visible_after > 0
+                        order by m.changed_seq limit $4",
                     "m.changed_seq",
                     after.value()
                 )

@@ -4,15 +4,19 @@
 //! which the row-level policies go by, the second. `(select acting_as($1))` in a `where` becomes a one-time filter above
 //! the scan, so the policies find the caller set without a round trip of its own.
 
+pub mod attachments;
 pub mod blocks;
 pub mod budgets;
+pub mod channels;
 pub mod chats;
 pub mod inbox;
 pub mod jobs;
 pub mod messages;
 pub mod moderation;
 pub mod people;
+pub mod rates;
 pub mod reactions;
+pub mod reading;
 pub mod replies;
 pub mod search;
 pub mod tickets;

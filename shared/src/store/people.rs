@@ -1,10 +1,12 @@
 //! People are known from their first authenticated request.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 
 use super::rows::user_id;
 use super::{Doing, Result, Store};
-use crate::domain::ids::UserId;
+use crate::domain::ids::{ChatId, UserId};
 use crate::domain::person::{Caller, Person};
 
 /// What `GET /api/me` tells.
@@ -12,6 +14,13 @@ use crate::domain::person::{Caller, Person};
 pub struct Me {
     pub person: Person,
     pub unread_total: i64,
+}
+
+/// Whether somebody was online, and is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Presence {
+    pub was_online: bool,
+    pub is_online: bool,
 }
 
 impl Store {
@@ -42,21 +51,107 @@ impl Store {
         Ok(())
     }
 
-    /// Somebody was there: at `at`, or now. Written twice a minute at most, and never turned back.
-    pub async fn saw(&self, person: &UserId, at: Option<DateTime<Utc>>) -> Result<()> {
-        sqlx::query!(
+    /// Somebody says that they are there, and is online for a while. Written twice in that while at most.
+    pub async fn beat(&self, person: &UserId, online_for: Duration) -> Result<Presence> {
+        let row = sqlx::query!(
             r#"
-            update people
-            set last_seen_at = least(coalesce($2, now()), now())
-            where id = $1 and (select acting_as($1))
-                and (last_seen_at is null or last_seen_at < least(coalesce($2, now()), now()) - interval '30 seconds')
+            with known as materialized (
+                select id, coalesce(online_until > now(), false) as was_online from people
+                where id = $1 and (select acting_as($1))
+            ),
+            written as (
+                update people
+                set last_seen_at = now(), online_until = greatest(online_until, now() + make_interval(secs => $2::float8))
+                where id = $1 and (select acting_as($1)) and (
+                    last_seen_at is null or last_seen_at < now() - make_interval(secs => $2::float8 / 2)
+                    or online_until is null or online_until < now() + make_interval(secs => $2::float8 / 2)
+                )
+            )
+            select was_online as "was_online!" from known
             "#,
             person.as_str(),
+            online_for.as_secs_f64(),
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .doing("noting that somebody is there")?;
+        Ok(Presence {
+            was_online: row.is_some_and(|row| row.was_online),
+            is_online: true,
+        })
+    }
+
+    /// Somebody came to one of Pusher's presence channels or left it. `None` for somebody we never met.
+    pub async fn note_presence(
+        &self,
+        person: &UserId,
+        channel: &str,
+        at: DateTime<Utc>,
+        came: bool,
+    ) -> Result<Option<Presence>> {
+        let row = sqlx::query!(
+            r#"
+            select noted.was_online as "was_online!", noted.is_online as "is_online!"
+            from people
+            cross join lateral note_presence(people.id, $2, $3, $4) as noted
+            where people.id = $1 and (select acting_as($1))
+            "#,
+            person.as_str(),
+            channel,
             at,
+            came,
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .doing("noting who came and left")?;
+        Ok(row.map(|row| Presence {
+            was_online: row.was_online,
+            is_online: row.is_online,
+        }))
+    }
+
+    /// My direct chats with people who are online themselves, those active last first: whom it is worth telling that I
+    /// come or go.
+    pub async fn company(&self, me: &UserId, most: i64) -> Result<Vec<(ChatId, UserId)>> {
+        let rows = sqlx::query!(
+            r#"
+            select c.id, other.user_id
+            from members m
+            join chats c on c.id = m.chat_id and c.kind = 'direct'
+            join members other on other.chat_id = c.id and other.user_id <> $1
+            join people on people.id = other.user_id
+            where m.user_id = $1 and people.online_until > now() and (select acting_as($1))
+            order by c.active_at desc
+            limit $2
+            "#,
+            me.as_str(),
+            most,
+        )
+        .fetch_all(&self.pool)
+        .await
+        .doing("looking for company")?;
+        rows.into_iter()
+            .map(|row| Ok((row.id.into(), user_id(&row.user_id)?)))
+            .collect()
+    }
+
+    /// Forgets who came and left long ago. Served by presences_noted_at.
+    pub async fn forget_presences(&self, most: i64) -> Result<()> {
+        sqlx::query!(
+            r#"
+            delete from presences
+            where (user_id, channel) in (
+                select user_id, channel from presences
+                where noted_at < now() - interval '2 days'
+                order by noted_at
+                limit $1
+            )
+            "#,
+            most,
         )
         .execute(&self.pool)
         .await
-        .doing("noting that somebody was there")?;
+        .doing("forgetting who came and left")?;
         Ok(())
     }
 
@@ -76,7 +171,7 @@ impl Store {
                     ), 0)::bigint
                     from members m
                     join chats c on c.id = m.chat_id
-                    where m.user_id = p.id
+                    where m.user_id = p.id and not m.muted and not m.archived
                 ) as "unread_total!"
             from people p
             where p.id = $1 and (select acting_as($1))

@@ -145,8 +145,6 @@ pub struct ContextMessage {
 /// What a reply answers.
 #[derive(Debug)]
 pub struct Context {
-    pub kind: Kind,
-    pub organisation: Option<String>,
     /// What the reply may cost, prompt and answer together. `None` for one that was accepted before there were budgets.
     pub reserved_tokens: Option<u32>,
     /// Oldest first; the last is the message to be answered.
@@ -172,9 +170,10 @@ impl Store {
         let claimed = sqlx::query!(
             r#"
             with found as (
-                select r.id, r.state = 'streaming' as is_lost, lost.input, lost.output
+                select r.id, c.kind, r.state = 'streaming' as is_lost, lost.input, lost.output
                 from jobs j
                 join replies r on r.id = j.reply_id
+                join chats c on c.id = r.chat_id
                 left join lateral cost_of_lost_attempt(r.id, r.attempt) as lost on r.state = 'streaming'
                 where j.id = $1 and r.attempt - r.earlier_attempts < $4
                     and ((r.state = 'queued' and j.run_at <= now())
@@ -195,8 +194,8 @@ impl Store {
                 from found
                 where r.id = found.id
                 returning
-                    r.id, r.chat_id, r.asked_by, r.prompt_seq, r.attempt, r.attempt - r.earlier_attempts as attempt_of_version,
-                    found.is_lost, found.input + found.output as lost
+                    r.id, r.chat_id, found.kind, r.asked_by, r.org_id, r.prompt_seq, r.attempt,
+                    r.attempt - r.earlier_attempts as attempt_of_version, found.is_lost, found.input + found.output as lost
             ),
             paid as materialized (
                 -- Whoever vanished has spent what cannot be counted any more, only estimated.
@@ -211,7 +210,9 @@ impl Store {
                 from claimed
                 where jobs.id = $1
             )
-            select id, chat_id, asked_by, prompt_seq, attempt, attempt_of_version as "attempt_of_version!"
+            select
+                id, chat_id, kind as "kind!", asked_by, org_id, prompt_seq, attempt,
+                attempt_of_version as "attempt_of_version!"
             from claimed
             where (select count(*) from paid) >= 0
             "#,
@@ -231,7 +232,9 @@ impl Store {
             Some(row) => Ok(Reach::Claimed(Claim {
                 reply_id: row.id.into(),
                 chat_id: row.chat_id.into(),
+                kind: word("chat kind", &row.kind, Kind::parse)?,
                 asked_by: user_id(&row.asked_by)?,
+                organisation: row.org_id,
                 prompt_seq: seq(row.prompt_seq)?,
                 attempt: row.attempt,
                 attempt_of_version: row.attempt_of_version,
@@ -303,10 +306,13 @@ impl Store {
                 set fence = $1, lease_until = now() + make_interval(secs => $2)
                 from found
                 where r.id = found.id
-                returning r.id, r.chat_id, r.asked_by, r.prompt_seq, r.attempt, r.attempt - r.earlier_attempts as attempt_of_version
+                returning
+                    r.id, r.chat_id, r.asked_by, r.org_id, r.prompt_seq, r.attempt,
+                    r.attempt - r.earlier_attempts as attempt_of_version
             )
             select
-                id, chat_id, asked_by, prompt_seq, attempt, attempt_of_version as "attempt_of_version!", '' as "text!", lost.input as "input!", lost.output as "output!"
+                id, chat_id, (select kind from chats where id = chat_id) as "kind!", asked_by, org_id, prompt_seq, attempt,
+                attempt_of_version as "attempt_of_version!", '' as "text!", lost.input as "input!", lost.output as "output!"
             from seized
             cross join lateral cost_of_lost_attempt(seized.id, seized.attempt) as lost
             "#,
@@ -338,10 +344,12 @@ impl Store {
                 set fence = $2, lease_until = now() + make_interval(secs => $3)
                 where id = $5 and chat_id = $4 and asked_by = $1 and state = 'streaming'
                     and stop_requested_at is not null and (select acting_as($1))
-                returning id, chat_id, asked_by, prompt_seq, attempt, attempt - earlier_attempts as attempt_of_version
+                returning
+                    id, chat_id, asked_by, org_id, prompt_seq, attempt, attempt - earlier_attempts as attempt_of_version
             )
             select
-                id, chat_id, asked_by, prompt_seq, attempt, attempt_of_version as "attempt_of_version!",
+                id, chat_id, (select kind from chats where id = chat_id) as "kind!", asked_by, org_id, prompt_seq, attempt,
+                attempt_of_version as "attempt_of_version!",
                 coalesce((
                     select string_agg(p.text, '' order by p.byte_offset) from reply_parts p
                     where p.reply_id = seized.id and p.attempt = seized.attempt
@@ -462,7 +470,7 @@ impl Store {
             r#"
             with place as materialized (
                 select
-                    c.id,
+                    c.id, c.kind,
                     case c.kind when 'post' then $9::bigint else $8::bigint end as instruction,
                     case c.kind when 'post' then $11::bigint else $10::bigint end as output,
                     case c.kind when 'post' then $13::bigint else $12::bigint end as context
@@ -523,7 +531,7 @@ impl Store {
                 from opened
             )
             select
-                target.id as "target?", target.state as "target_state?", target.is_void as "is_void?",
+                place.kind as "kind!", target.id as "target?", target.state as "target_state?", target.is_void as "is_void?",
                 admitted.refusal as "refusal?: Json<Refused>",
                 opened.state as "state?", opened.attempt as "attempt?", opened.prompt_seq as "prompt_seq?"
             from place
@@ -580,7 +588,9 @@ impl Store {
                         Ok(Claim {
                             reply_id: id,
                             chat_id: chat,
+                            kind: word("chat kind", &row.kind, Kind::parse)?,
                             asked_by: me.id.clone(),
+                            organisation: me.org_id.clone(),
                             prompt_seq: seq(prompt_seq)?,
                             attempt,
                             attempt_of_version: 1,
@@ -604,15 +614,12 @@ impl Store {
             r#"
             with asked as (
                 select
-                    c.id as chat_id, c.kind, r.org_id,
-                    (select tokens from holds where reply_id = r.id) as reserved
+                    r.chat_id, (select tokens from holds where reply_id = r.id) as reserved
                 from replies r
-                join chats c on c.id = r.chat_id
                 where r.id = $2 and r.fence = $3 and (select acting_as($1))
             )
             select
-                asked.kind as "kind!", asked.org_id, asked.reserved,
-                said.role as "role!", said.content as "content!", said.attachments as "attachments!"
+                asked.reserved, said.role as "role!", said.content as "content!", said.attachments as "attachments!"
             from asked
             cross join lateral (
                 -- messages_pkey, newest first; replies_pkey tells which message an answer belongs to.
@@ -637,8 +644,6 @@ impl Store {
         .doing("reading a reply's context")?;
         let Some(first) = rows.first() else { return Ok(None) };
         Ok(Some(Context {
-            kind: word("chat kind", &first.kind, Kind::parse)?,
-            organisation: first.org_id.clone(),
             reserved_tokens: first.reserved.map(|tokens| u32::try_from(tokens).unwrap_or(u32::MAX)),
             messages: rows
                 .into_iter()
@@ -1028,7 +1033,9 @@ impl Store {
 struct SeizedRow {
     id: Uuid,
     chat_id: Uuid,
+    kind: String,
     asked_by: String,
+    org_id: Option<String>,
     prompt_seq: i64,
     attempt: i32,
     attempt_of_version: i32,
@@ -1044,7 +1051,9 @@ impl SeizedRow {
             claim: Claim {
                 reply_id: self.id.into(),
                 chat_id: self.chat_id.into(),
+                kind: word("chat kind", &self.kind, Kind::parse)?,
                 asked_by: user_id(&self.asked_by)?,
+                organisation: self.org_id,
                 prompt_seq: seq(self.prompt_seq)?,
                 attempt: self.attempt,
                 attempt_of_version: self.attempt_of_version,

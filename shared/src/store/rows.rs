@@ -103,6 +103,7 @@ pub(super) struct MemberRow {
     read_at: Option<DateTime<Utc>>,
     delivered_seq: i64,
     last_seen_at: Option<DateTime<Utc>>,
+    online: bool,
 }
 
 impl TryFrom<MemberRow> for Member {
@@ -118,6 +119,7 @@ impl TryFrom<MemberRow> for Member {
             read_at: row.read_at,
             delivered_seq: seq(row.delivered_seq)?,
             last_seen_at: row.last_seen_at,
+            online: row.online,
         })
     }
 }

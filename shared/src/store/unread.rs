@@ -8,9 +8,9 @@ use uuid::Uuid;
 
 use super::rows::{UnreadRow, user_id};
 use super::{Doing, Result, Store};
-use crate::domain::ids::{ChatId, MessageId, Seq, UserId};
+use crate::domain::ids::{ChatId, MessageId, UserId};
 use crate::domain::limits::PageSize;
-use crate::domain::unread::{UnreadMessage, UnreadMessages};
+use crate::domain::unread::{Receipt, UnreadMessage, UnreadMessages};
 
 /// What marking messages read has done.
 #[derive(Debug)]
@@ -24,8 +24,8 @@ pub struct Marked {
 #[derive(Debug, PartialEq, Eq)]
 pub struct ReadPosition {
     pub chat_id: ChatId,
-    pub read_seq: Seq,
-    pub read_at: DateTime<Utc>,
+    pub receipt: Receipt,
+    pub at: DateTime<Utc>,
     pub audience: Vec<UserId>,
 }
 
@@ -85,12 +85,12 @@ impl Store {
                 set uncounted = m.uncounted + wrong.was - wrong.found
                 from wrong
                 where m.chat_id = wrong.chat_id and m.user_id = wrong.user_id
-                returning m.chat_id, m.user_id, m.read_seq, m.read_at, wrong.was, wrong.found
+                returning m.chat_id, m.user_id, m.read_seq, m.read_at, m.delivered_seq, wrong.was, wrong.found
             ),
             told as materialized (
                 -- So that whoever polls by the inbox's version asks anew.
                 select tell(chat_id, null, 'read', null, jsonb_build_object(
-                    'userId', user_id, 'readSeq', read_seq, 'readAt', read_at
+                    'userId', user_id, 'readSeq', read_seq, 'readAt', read_at, 'deliveredSeq', delivered_seq
                 ))
                 from (
                     select repaired.* from (select hold_inboxes(array(select chat_id from repaired))) as held
@@ -230,7 +230,7 @@ impl Store {
                 from reached
                 where m.chat_id = reached.chat_id and m.user_id = $1 and m.read_seq < reached.seq
                     and (select acting_as($1))
-                returning m.chat_id, m.read_seq, m.read_at
+                returning m.chat_id, m.read_seq, m.read_at, m.delivered_seq
             ),
             ticked as (
                 -- Once all are read the position moves to the end, so that the read ones are not looked at again.
@@ -238,10 +238,10 @@ impl Store {
                 set uncounted = case when is_all then 0 else m.uncounted + ticks.count end,
                     read_seq = case when is_all then greatest(m.read_seq, ticks.last_message_seq) else m.read_seq end,
                     read_number = case when is_all then greatest(m.read_number, ticks.last_number) else m.read_number end,
-                    read_at = now()
+                    read_at = now(), delivered_seq = greatest(m.delivered_seq, ticks.furthest)
                 from (
                     select
-                        place.chat_id, count(*), c.last_number, c.last_message_seq,
+                        place.chat_id, count(*), max(noticed.seq) as furthest, c.last_number, c.last_message_seq,
                         c.last_number - place.read_number - place.uncounted - count(*) = 0 as is_all
                     from noticed
                     join place on place.chat_id = noticed.chat_id
@@ -250,19 +250,20 @@ impl Store {
                     group by place.chat_id, place.read_number, place.uncounted, c.last_number, c.last_message_seq
                 ) as ticks
                 where m.chat_id = ticks.chat_id and m.user_id = $1 and (select acting_as($1))
-                returning m.chat_id, m.read_seq, m.read_at
+                returning m.chat_id, m.read_seq, m.read_at, m.delivered_seq
             ),
             changed as (
-                select chat_id, read_seq, read_at from moved
+                select chat_id, read_seq, read_at, delivered_seq from moved
                 union all
-                select chat_id, read_seq, read_at from ticked
+                select chat_id, read_seq, read_at, delivered_seq from ticked
             ),
             told as materialized (
                 select
-                    changed.chat_id, changed.read_seq, changed.read_at,
+                    changed.chat_id, changed.read_seq, changed.read_at, changed.delivered_seq,
                     array(
                         select tell(changed.chat_id, null, 'read', null, jsonb_build_object(
-                            'userId', $1::text, 'readSeq', changed.read_seq, 'readAt', changed.read_at
+                            'userId', $1::text, 'readSeq', changed.read_seq, 'readAt', changed.read_at,
+                            'deliveredSeq', changed.delivered_seq
                         ))
                     ) as audience
                 from (select hold_inboxes(array(select chat_id from changed))) as held
@@ -270,7 +271,7 @@ impl Store {
             )
             select
                 told.chat_id as "chat_id?", told.read_seq as "read_seq?", told.read_at as "read_at?",
-                told.audience as "audience?",
+                told.delivered_seq as "delivered_seq?", told.audience as "audience?", now() as "at!",
                 (
                     (select count(*) from noticed)
                     + (select count(*) from named where not is_notice)
@@ -287,13 +288,18 @@ impl Store {
         let count = rows.first().map_or(0, |row| row.count);
         let mut reads = Vec::new();
         for row in rows {
-            if let (Some(chat_id), Some(read_seq), Some(read_at), Some(audience)) =
-                (row.chat_id, row.read_seq, row.read_at, row.audience)
+            if let (Some(chat_id), Some(read_seq), Some(delivered_seq), Some(audience)) =
+                (row.chat_id, row.read_seq, row.delivered_seq, row.audience)
             {
                 reads.push(ReadPosition {
                     chat_id: chat_id.into(),
-                    read_seq: super::rows::seq(read_seq)?,
-                    read_at,
+                    receipt: Receipt {
+                        user_id: me.clone(),
+                        read_seq: super::rows::seq(read_seq)?,
+                        read_at: row.read_at,
+                        delivered_seq: super::rows::seq(delivered_seq)?,
+                    },
+                    at: row.at,
                     audience: audience.iter().map(|id| user_id(id)).collect::<Result<_>>()?,
                 });
             }

@@ -9,23 +9,28 @@ use shared::domain::chat::Kind;
 use shared::domain::ids::{ChatId, MessageId};
 use shared::domain::message::EditHistory;
 use shared::domain::person::Caller;
-use shared::store::messages::Change;
+use shared::domain::unread::ReadMark;
+use shared::store::channels::Membership;
+use shared::store::messages::{Change, SendOutcome};
 use sqlx::{Executor, PgPool};
 use uuid::Uuid;
 
-use crate::world::{LEASE, Random, World, draft, edit};
+use crate::world::{FREE, LEASE, Random, World, draft, edit, seq};
 
 const PEOPLE: [&str; 5] = ["anna", "ben", "cleo", "dan", "eve"];
 const TASKS: usize = 12;
 const OPERATIONS: usize = 10_000;
 const LATELY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Fails whoever moves a read position back, in the middle of whatever they do.
+/// Fails whoever moves a read position back, in the middle of whatever they do; who marks as unread leaves `read_at` alone.
 const WATCH: &str = "
     create function stay() returns trigger language plpgsql as $$
     begin
         if (new.read_seq, new.read_number, new.delivered_seq) is distinct from (old.read_seq, old.read_number, old.delivered_seq)
-            and (new.read_seq < old.read_seq or new.read_number < old.read_number or new.delivered_seq < old.delivered_seq)
+            and (
+                new.read_at is distinct from old.read_at and (new.read_seq < old.read_seq or new.read_number < old.read_number)
+                or new.delivered_seq < old.delivered_seq
+            )
         then
             raise 'a read position moves back: % to %', old, new;
         end if;
@@ -49,19 +54,39 @@ const MISCOUNTED: &str = "
     ) as counted
     where c.last_number - m.read_number - m.uncounted <> counted.unread";
 
-/// Members whose inbox does not tell a chat's seqs one after the other.
+/// Members whose inbox does not tell a chat's seqs one after the other, from when they joined for the last time.
 const OUT_OF_ORDER: &str = "
     select count(*) from members m
     join chats c on c.id = m.chat_id
     where (
         select array_agg(i.seq order by i.version) from inbox i
-        where i.user_id = m.user_id and i.chat_id = m.chat_id and i.seq > 0
-    ) is distinct from (select array_agg(n) from generate_series(1, c.last_seq) n)";
+        where i.user_id = m.user_id and i.chat_id = m.chat_id and i.seq > 0 and i.version > (
+            select coalesce(max(r.version), 0) from inbox r
+            where r.user_id = m.user_id and r.chat_id = m.chat_id and r.event = 'member.removed'
+                and r.data ->> 'userId' = m.user_id
+        )
+    ) is distinct from (select array_agg(n) from generate_series(greatest(1, m.joined_seq), c.last_seq) n)";
+
+/// What people learnt of chats that they were not in.
+const OVERHEARD: &str = "
+    select count(*) from inbox i
+    where i.event <> 'member.added' and i.seq is distinct from 0 and (
+        select max(b.version) from inbox b
+        where b.user_id = i.user_id and b.chat_id = i.chat_id and b.version < i.version
+            and b.event = 'member.removed' and b.data ->> 'userId' = b.user_id
+    ) > (
+        select max(b.version) from inbox b
+        where b.user_id = i.user_id and b.chat_id = i.chat_id and b.version < i.version
+            and (b.event = 'member.added' and b.data -> 'members' @> jsonb_build_array(jsonb_build_object('userId', b.user_id))
+                or b.seq = 0)
+    )";
 
 struct Place {
     id: ChatId,
     members: Vec<usize>,
     said: Mutex<Vec<(MessageId, usize)>>,
+    /// The first of its people adds and removes the others, who also leave.
+    comes_and_goes: bool,
 }
 
 impl Place {
@@ -80,6 +105,7 @@ async fn open(world: &World, people: &[Caller]) -> Vec<Place> {
             id,
             members,
             said: Mutex::default(),
+            comes_and_goes: false,
         });
     };
     for (me, person) in people.iter().enumerate() {
@@ -94,6 +120,14 @@ async fn open(world: &World, people: &[Caller]) -> Vec<Place> {
     }
     let everyone: Vec<_> = people.iter().collect();
     add(world.chat(Kind::Channel, &everyone).await, (0..people.len()).collect());
+    for _ in 0..2 {
+        places.push(Place {
+            id: world.channel(everyone[0], &everyone[1..3]).await,
+            members: (0..people.len()).collect(),
+            said: Mutex::default(),
+            comes_and_goes: true,
+        });
+    }
     places
 }
 
@@ -102,19 +136,57 @@ async fn act(world: &World, people: &[Caller], places: &[Place], random: &mut Ra
     let place = random.pick(places);
     let me = *random.pick(&place.members);
     let person = &people[me];
+    if place.comes_and_goes && random.below(5) == 0 {
+        let other = random.pick(people);
+        let by = if random.below(3) == 0 { other } else { &people[0] };
+        let outcome = match random.below(3) {
+            0 => world.remove(by, place.id, other).await,
+            _ => world.add(&people[0], place.id, other).await,
+        };
+        assert!(!matches!(
+            outcome,
+            Membership::Full | Membership::Unknown(_) | Membership::NotAChannel
+        ));
+        return;
+    }
     match random.below(100) {
         0..40 => {
             let claim_for = (random.below(2) == 0).then_some(LEASE);
-            let sent = world
-                .send_as(person, place.id, &draft(&Uuid::now_v7().to_string(), "hi"), claim_for)
-                .await;
+            let draft = draft(&Uuid::now_v7().to_string(), "hi");
+            let sent = match world
+                .people
+                .send_message(person, place.id, &draft, claim_for, &FREE)
+                .await
+                .unwrap()
+            {
+                SendOutcome::Sent(sent) => sent,
+                SendOutcome::NoSuchChat if place.comes_and_goes => return,
+                other => panic!("not sent: {other:?}"),
+            };
             place.said.lock().unwrap().push((sent.message.id, me));
             if let Some(claim) = sent.claim {
                 let ended = world.complete(&claim, "an answer").await;
                 place.said.lock().unwrap().push((ended.message.unwrap().id, usize::MAX));
             }
         }
-        40..70 => {
+        40..55 => {
+            let said = place.said.lock().unwrap().len();
+            let around = seq(i64::try_from((said * 4 / 3).saturating_sub(random.below(8))).unwrap());
+            let mark = match random.below(4) {
+                0 => ReadMark::Stay,
+                1 => ReadMark::End,
+                2 => ReadMark::UpTo(around),
+                _ => ReadMark::UnreadFrom(around),
+            };
+            let delivered = (random.below(2) == 0).then_some(around);
+            let standing = world
+                .people
+                .mark_chat_read(&person.id, place.id, mark, delivered)
+                .await
+                .unwrap();
+            assert!(standing.is_some() || place.comes_and_goes);
+        }
+        55..70 => {
             let mut ids = Vec::new();
             for _ in 0..random.below(3) {
                 let other = random.pick(places);
@@ -218,6 +290,7 @@ async fn ten_thousand_things_at_once_leave_unread_as_counted(pool: PgPool) {
         );
     }
     assert_eq!(world.number(OUT_OF_ORDER).await, 0);
+    assert_eq!(world.number(OVERHEARD).await, 0);
     world.assert_inboxes_are_contiguous().await;
     for (what, broken) in [
         (
@@ -240,6 +313,8 @@ async fn ten_thousand_things_at_once_leave_unread_as_counted(pool: PgPool) {
         ("select count(*) from messages where deleted_at is not null", 500),
         ("select count(*) from messages where edited_at is not null", 300),
         ("select count(*) from inbox where event = 'read'", 500),
+        ("select count(*) from inbox where event = 'member.added'", 100),
+        ("select count(*) from inbox where event = 'member.removed'", 100),
     ] {
         let found = world.number(what).await;
         assert!(found >= least, "the script has become idle: {what} gives {found}");

@@ -89,7 +89,7 @@ async fn only_the_owner_deletes_and_everyone_learns_of_it(pool: PgPool) {
 
     assert_eq!(
         world.people.delete_chat(&ben.id, channel).await.unwrap(),
-        Deleted::NotYours
+        Deleted::NotYourChannel
     );
     assert_eq!(
         world.people.delete_chat(&cleo.id, channel).await.unwrap(),

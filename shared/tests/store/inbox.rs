@@ -59,7 +59,7 @@ async fn news_of_a_deleted_chat_is_that_it_is_gone(pool: PgPool) {
         .flat_map(|(_, events)| events)
         .map(|event| event.event_type)
         .collect();
-    assert_eq!(told, [EventType::ChatUpdated, EventType::ChatDeleted]);
+    assert_eq!(told, [EventType::ChatDeleted]);
     assert_eq!((news.next, news.version), (3, 3));
 }
 

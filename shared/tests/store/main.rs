@@ -4,9 +4,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod arithmetic;
+mod attachments;
 mod blocks;
 mod budgets;
 mod changing;
+mod channels;
 mod deletion;
 mod inbox;
 mod jobs;
@@ -17,7 +19,9 @@ mod people;
 mod plans;
 mod poll_plans;
 mod races;
+mod rates;
 mod reactions;
+mod reading;
 mod regenerating;
 mod replies;
 mod reply_previews;

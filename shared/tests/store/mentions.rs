@@ -4,6 +4,7 @@ use shared::domain::chat::Kind;
 use shared::domain::ids::{ChatId, MessageId, UserId};
 use shared::domain::message::{Draft, Edit, EditHistory, Message};
 use shared::domain::person::Caller;
+use shared::store::chats::ListFilter;
 use shared::store::messages::{Change, SendOutcome};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -38,7 +39,11 @@ async fn rename(world: &World, me: &Caller, chat: ChatId, message: MessageId, pe
 
 /// How often a person is named in what they have not read of their one chat.
 async fn named(world: &World, person: &Caller) -> i64 {
-    let list = world.people.chats(&person.id, None, None, page(10)).await.unwrap();
+    let list = world
+        .people
+        .chats(&person.id, ListFilter::default(), None, page(10))
+        .await
+        .unwrap();
     list.chats.iter().map(|chat| chat.unread_mentions).sum()
 }
 

@@ -1,15 +1,18 @@
 //! History, catching up, and the list of chats, a page at a time.
 
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use shared::domain::chat::Kind;
 use shared::domain::ids::ChatId;
 use shared::domain::limits::PageSize;
 use shared::domain::person::Caller;
+use shared::store::chats::{ChatPage, ListFilter};
 use shared::store::messages::{MessagePage, Range};
 use sqlx::PgPool;
 
-use crate::world::{World, page, seq};
+use crate::world::{Random, World, page, seq};
 
 async fn read(world: &World, me: &Caller, chat: ChatId, range: Range, size: i64) -> (Vec<i64>, bool, i64) {
     let MessagePage {
@@ -123,7 +126,7 @@ async fn a_stranger_reads_nothing(pool: PgPool) {
     assert_eq!(
         world
             .people
-            .chats(&ben.id, None, None, PageSize::DEFAULT)
+            .chats(&ben.id, ListFilter::default(), None, PageSize::DEFAULT)
             .await
             .unwrap()
             .total,
@@ -178,18 +181,27 @@ async fn the_list_of_chats_is_by_activity_and_skips_and_repeats_nothing(pool: Pg
     }
     world.chat(Kind::Channel, &[&ben]).await;
     // Several in one microsecond, told apart by their ids.
-    sqlx::query("update chats set active_at = '2026-01-01' where id = any($1)")
-        .bind(chats[3..9].iter().map(|chat| chat.uuid()).collect::<Vec<_>>())
-        .execute(&world.rows)
-        .await
-        .unwrap();
+    for sql in [
+        "update chats set active_at = '2026-01-01' where id = any($1)",
+        "update members set joined_at = '2026-01-01' where chat_id = any($1)",
+    ] {
+        sqlx::query(sql)
+            .bind(chats[3..9].iter().map(|chat| chat.uuid()).collect::<Vec<_>>())
+            .execute(&world.rows)
+            .await
+            .unwrap();
+    }
     world.send(&anna, chats[5], "to the top").await;
 
     for size in [1, 4, 23, 50] {
         let mut seen = Vec::new();
         let mut after = None;
         loop {
-            let list = world.people.chats(&anna.id, None, after, page(size)).await.unwrap();
+            let list = world
+                .people
+                .chats(&anna.id, ListFilter::default(), after, page(size))
+                .await
+                .unwrap();
             assert_eq!(list.total, 23);
             seen.extend(list.chats.into_iter().map(|chat| chat.id));
             after = list.next;
@@ -207,7 +219,7 @@ async fn the_list_of_chats_is_by_activity_and_skips_and_repeats_nothing(pool: Pg
     }
     let channels = world
         .people
-        .chats(&anna.id, Some(Kind::Channel), None, PageSize::DEFAULT)
+        .chats(&anna.id, of_kind(Kind::Channel), None, PageSize::DEFAULT)
         .await
         .unwrap();
     assert_eq!(channels.total, 8);
@@ -217,10 +229,109 @@ async fn the_list_of_chats_is_by_activity_and_skips_and_repeats_nothing(pool: Pg
     assert_eq!(
         world
             .people
-            .chats(&anna.id, Some(Kind::Task), None, PageSize::DEFAULT)
+            .chats(&anna.id, of_kind(Kind::Task), None, PageSize::DEFAULT)
             .await
             .unwrap()
             .total,
         0
+    );
+}
+
+fn of_kind(kind: Kind) -> ListFilter {
+    ListFilter {
+        kind: Some(kind),
+        archived: false,
+    }
+}
+
+/// Every chat once, in the order that the list had when it was begun, however much is said meanwhile and by whom.
+#[sqlx::test(migrations = "../migrations")]
+async fn pages_of_the_list_neither_skip_nor_repeat_while_messages_arrive(pool: PgPool) {
+    let world = Arc::new(World::on(pool).await);
+    let (anna, ben) = (world.person("anna").await, world.person("ben").await);
+    let mut chats = Vec::new();
+    for _ in 0..40 {
+        let chat = world.channel(&anna, &[&ben]).await;
+        world.send(&anna, chat, "hi").await;
+        chats.push(chat);
+    }
+    let everything: HashSet<_> = chats.iter().copied().collect();
+    let said = Arc::new(AtomicUsize::new(0));
+    let senders: Vec<_> = (0..4)
+        .map(|n| {
+            let (world, chats, said) = (world.clone(), chats.clone(), said.clone());
+            let sender = if n % 2 == 0 { anna.clone() } else { ben.clone() };
+            tokio::spawn(async move {
+                let mut random = Random(n);
+                loop {
+                    world.send(&sender, *random.pick(&chats), "hi").await;
+                    said.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    let mut orders = HashSet::new();
+    let mut session = 0;
+    while session < 40 || said.load(Ordering::Relaxed) < 500 {
+        let size = [1, 3, 7, 39][session % 4];
+        let mut seen = Vec::new();
+        let mut after = None;
+        loop {
+            let list = world
+                .people
+                .chats(&anna.id, ListFilter::default(), after, page(size))
+                .await
+                .unwrap();
+            seen.extend(list.chats.into_iter().map(|chat| chat.id));
+            after = list.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen.len(), 40, "in session {session}, {size} a page");
+        assert_eq!(seen.iter().copied().collect::<HashSet<_>>(), everything);
+        orders.insert(seen);
+        session += 1;
+    }
+    for sender in senders {
+        sender.abort();
+    }
+    assert!(orders.len() > session / 2, "chats hardly moved: this shows nothing");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_chat_that_moves_to_the_top_is_still_where_it_was_on_later_pages(pool: PgPool) {
+    let world = World::on(pool).await;
+    let (anna, ben) = (world.person("anna").await, world.person("ben").await);
+    let mut chats = Vec::new();
+    for _ in 0..6 {
+        chats.push(world.channel(&anna, &[&ben]).await);
+    }
+    // One with nothing said in it before, one with something, one that was shown already.
+    world.send(&ben, chats[1], "hi").await;
+    let filter = ListFilter::default();
+    let first = world.people.chats(&anna.id, filter, None, page(2)).await.unwrap();
+    let ids = |list: &ChatPage| list.chats.iter().map(|chat| chat.id).collect::<Vec<_>>();
+    assert_eq!(ids(&first), [chats[1], chats[5]]);
+    for chat in [0, 3, 1, 0, 1] {
+        world.send(&ben, chats[chat], "to the top").await;
+    }
+    let fresh = world.channel(&anna, &[&ben]).await;
+    let second = world.people.chats(&anna.id, filter, first.next, page(2)).await.unwrap();
+    assert_eq!(ids(&second), [chats[4], chats[3]]);
+    // As it is now, where it was.
+    assert_eq!((second.chats[1].unread_count, second.total), (1, 7));
+    world.send(&ben, chats[2], "to the top").await;
+    let third = world
+        .people
+        .chats(&anna.id, filter, second.next, page(2))
+        .await
+        .unwrap();
+    assert_eq!(ids(&third), [chats[2], chats[0]]);
+    assert_eq!(third.next, None);
+    let anew = world.people.chats(&anna.id, filter, None, page(10)).await.unwrap();
+    assert_eq!(
+        ids(&anew),
+        [chats[2], fresh, chats[1], chats[0], chats[3], chats[5], chats[4]]
     );
 }

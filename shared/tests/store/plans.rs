@@ -4,11 +4,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use shared::domain::ids::ChatId;
+use shared::domain::ids::{AttachmentId, ChatId, MessageId};
 use shared::domain::limits::PageSize;
+use shared::domain::message::{Attachment, AttachmentType, Draft};
 use shared::domain::person::Caller;
+use shared::domain::rate::{RateClass, RateLimit};
+use shared::domain::text::AttachmentUrl;
 use shared::store::Store;
-use shared::store::messages::Range;
+use shared::store::chats::ListFilter;
+use shared::store::messages::{Range, SendOutcome};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Executor, PgPool, Row};
 
@@ -17,9 +21,9 @@ use crate::world::{ATTEMPTS, FREE, LEASE, World, completed, draft, page, seq};
 /// How often each is asked.
 const RUNS: i64 = 7;
 
-/// 2,000 people with as many chats, 60,000 messages and 20,000 replies; Anna is in forty chats.
+/// 20,000 people and 2,000 chats, 60,000 messages and 20,000 replies; Anna is in forty chats.
 const MUCH: &str = "
-    insert into people (id, name) select 'p' || n, 'P' from generate_series(1, 2000) n;
+    insert into people (id, name) select 'p' || n, 'P' from generate_series(1, 20000) n;
     insert into inbox_heads (user_id, version) select id, 10 from people on conflict do nothing;
     insert into chats (id, kind, owner_id, last_seq, last_number, last_message_seq, last_message_at)
         select gen_random_uuid(), 'channel', 'p' || n, 30, 30, 30, now() from generate_series(1, 2000) n;
@@ -36,6 +40,10 @@ const MUCH: &str = "
     insert into inbox (user_id, version, chat_id, seq, event)
         select c.owner_id, n, c.id, n, 'message.created' from chats c, generate_series(1, 10) n where c.kind = 'channel';
     insert into mentions (chat_id, user_id, seq) select chat_id, sender_id, seq from messages where seq <= 3;
+    insert into attachments (id, owner_id, object_key, mime_type, size, uses)
+        select gen_random_uuid(), 'p' || n % 2000 + 1, 'key-' || n, 'image/png', 1, 1 from generate_series(1, 10000) n;
+    insert into rate_limits (user_id, class, tat, touched_on)
+        select id, class, now(), now() from people, unnest(array['send', 'write', 'stream']) as class;
     insert into reactions (message_id, emoji, user_id) select id, 'x', sender_id from messages where seq = 1;
     insert into reply_parts (reply_id, attempt, byte_offset, text) select id, 1, 0, 'x' from replies where prompt_seq = 1;
     insert into budgets (subject, subject_id, period_start)
@@ -176,7 +184,7 @@ async fn what_people_ask_is_answered_by_indexes(pool: PgPool) {
     watch!("me", |store, _run| store.me(me));
     watch!("the list of chats", |store, _run| store.chats(
         me,
-        None,
+        ListFilter::default(),
         None,
         PageSize::DEFAULT
     ));
@@ -213,6 +221,39 @@ async fn what_people_ask_is_answered_by_indexes(pool: PgPool) {
     watch!("marking", |store, run| {
         let from = usize::try_from(run).unwrap() * 10;
         store.mark_messages_read(me, &ids[from..from + 10])
+    });
+
+    let uploads = [AttachmentId::fresh(), AttachmentId::fresh()];
+    let client_id = &draft("another", "x").client_id;
+    let limit = RateLimit { quota: 2, seconds: 60 };
+    watch!("counting a request", |store, _run| store.spend_rate(
+        me,
+        RateClass::Write,
+        limit
+    ));
+    watch!("looking for uploads", |store, _run| store
+        .attachable(me, channel, client_id, &uploads));
+    watch!("an attachment", |store, _run| store.shown_attachment(
+        me,
+        chat,
+        MessageId::fresh(),
+        0
+    ));
+    watch!("showing and withdrawing an image", |store, run| async move {
+        let draft = Draft {
+            attachments: vec![Attachment {
+                attachment_type: AttachmentType::Image,
+                url: AttachmentUrl::of_object("bucket", "attachments/unknown"),
+                mime_type: None,
+                size: None,
+                file_name: None,
+            }],
+            ..draft(&format!("image {run}"), "look")
+        };
+        let SendOutcome::Sent(sent) = store.send_message(anna, channel, &draft, None, &FREE).await? else {
+            panic!("not sent");
+        };
+        store.delete_message(me, channel, sent.message.id).await.map(drop)
     });
 
     for (what, asked) in &plans {
@@ -288,6 +329,9 @@ async fn what_workers_ask_is_answered_by_indexes(pool: PgPool) {
                     .trim_inboxes(Duration::from_secs(7 * 24 * 60 * 60), 1000)
                     .await
                     .unwrap();
+                store.forget_rates(1000).await.unwrap();
+                store.unused_uploads(1000).await.unwrap();
+                store.forget_uploads(&[AttachmentId::fresh()]).await.unwrap();
             }
         })
         .await;

@@ -4,8 +4,11 @@ use std::env;
 use std::fs;
 use std::path::Path;
 
+use shared::domain::ids::UserId;
 use shared::domain::limits::PageSize;
 use shared::store::Store;
+use shared::store::chats::ListFilter;
+use shared::store::messages::Range;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Executor, PgPool};
 
@@ -25,13 +28,33 @@ const MUCH: &str = "
         select c.owner_id, n, c.id, n, 'message.created' from chats c, generate_series(1, 1000) n;
     analyze;";
 
+/// Somebody with five thousand chats, of twenty messages each.
+const KEEPER: &str = "
+    insert into people (id, name) values ('keeper', 'Keeper');
+    insert into inbox_heads (user_id) values ('keeper');
+    create temp table kept as select n, gen_random_uuid() as id from generate_series(1, 5000) n;
+    insert into chats (id, kind, owner_id, last_seq, last_number, last_message_seq, last_message_at, active_at)
+        select id, 'channel', 'p' || n, 20, 20, 20, now(), now() - n * interval '1 minute' from kept;
+    insert into members (chat_id, user_id, role) select id, 'p' || n, 'owner' from kept;
+    insert into members (chat_id, user_id, joined_at) select id, 'keeper', now() - interval '1 year' from kept;
+    insert into messages (chat_id, seq, id, number, changed_seq, role, sender_id, content)
+        select id, m, gen_random_uuid(), m, m, 'user', 'p' || n, 'text' from kept, generate_series(1, 20) m;
+    analyze;";
+
 /// The plan of the statement that was prepared last, for its one caller: as the store sends it, in its role.
 async fn plan(pool: &PgPool, arguments: &str) -> String {
+    plan_of(pool, "", arguments).await
+}
+
+/// The same of the last that says this.
+async fn plan_of(pool: &PgPool, says: &str, arguments: &str) -> String {
     let (name, statement): (String, String) = sqlx::query_as(
         "select name, statement from pg_prepared_statements
          where statement like '%acting_as%' and statement not like '%pg_prepared_statements%'
+             and strpos(statement, $1) > 0
          order by prepare_time desc limit 1",
     )
+    .bind(says)
     .fetch_one(pool)
     .await
     .unwrap();
@@ -47,6 +70,17 @@ async fn plan(pool: &PgPool, arguments: &str) -> String {
         .filter(|line| !line.trim().is_empty())
         .collect();
     format!("{}\n\n{}\n", statement.join("\n"), lines.join("\n"))
+}
+
+/// As functions that act for people have it.
+fn one_connection(world: &World) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(1)
+        .after_connect(|connection, _| {
+            let settle = "set role backtalk_app; set plan_cache_mode = force_generic_plan";
+            Box::pin(async move { connection.execute(settle).await.map(drop) })
+        })
+        .connect_lazy_with((*world.rows.connect_options()).clone())
 }
 
 fn commit(name: &str, plan: &str) {
@@ -71,13 +105,7 @@ async fn an_idle_poll_is_one_look_up_and_the_unread_list_reads_behind_the_read_p
         .execute("update inbox_heads set version = 1000")
         .await
         .unwrap();
-    let one = PgPoolOptions::new()
-        .max_connections(1)
-        .after_connect(|connection, _| {
-            let settle = "set role backtalk_app; set plan_cache_mode = force_generic_plan";
-            Box::pin(async move { connection.execute(settle).await.map(drop) })
-        })
-        .connect_lazy_with((*world.rows.connect_options()).clone());
+    let one = one_connection(&world);
     let store = Store::on(one.clone());
 
     assert_eq!(store.inbox_version(&anna.id).await.unwrap(), 1000);
@@ -93,4 +121,52 @@ async fn an_idle_poll_is_one_look_up_and_the_unread_list_reads_behind_the_read_p
     assert_eq!(scans(&list, "Seq Scan"), Vec::<&str>::new(), "{list}");
     assert!(list.contains("messages_pkey"), "{list}");
     commit("unread-list.txt", &list);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn lists_and_history_are_answered_by_indexes_however_many_chats_there_are(pool: PgPool) {
+    let world = World::on(pool).await;
+    let anna = world.person("anna").await;
+    world.rows.execute(MUCH).await.unwrap();
+    let mut connection = world.rows.acquire().await.unwrap();
+    connection.execute(KEEPER).await.unwrap();
+    drop(connection);
+    let one = one_connection(&world);
+    let store = Store::on(one.clone());
+
+    let keeper = UserId::parse("keeper").unwrap();
+    let list = store
+        .chats(&keeper, ListFilter::default(), None, PageSize::DEFAULT)
+        .await
+        .unwrap();
+    assert_eq!((list.total, list.chats.len()), (5000, 50));
+    let page = plan_of(
+        &one,
+        "moved as materialized",
+        "'keeper', null, null, null, 51, 0, false",
+    )
+    .await;
+    assert_eq!(scans(&page, "Seq Scan"), Vec::<&str>::new(), "{page}");
+    for index in ["members_user", "chats_pkey", "inbox_pkey", "messages_pkey"] {
+        assert!(page.contains(index), "{page}");
+    }
+    commit("chat-list.txt", &page);
+
+    let chat = store
+        .chats(&anna.id, ListFilter::default(), None, PageSize::DEFAULT)
+        .await
+        .unwrap()
+        .chats[0]
+        .id;
+    let before = Range::Before(crate::world::seq(500));
+    let history = store
+        .messages(&anna.id, chat, before, PageSize::DEFAULT)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(history.messages.len(), 50);
+    let page = plan_of(&one, "m.seq < $3", &format!("'anna', '{chat}', 500, 51")).await;
+    assert_eq!(scans(&page, "Seq Scan"), Vec::<&str>::new(), "{page}");
+    assert!(page.contains("Index Scan Backward using messages_pkey"), "{page}");
+    commit("history-page.txt", &page);
 }

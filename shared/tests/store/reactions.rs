@@ -7,6 +7,7 @@ use shared::domain::ids::{ChatId, MessageId};
 use shared::domain::message::{Message, Reacting, Reaction};
 use shared::domain::person::Caller;
 use shared::domain::text::Emoji;
+use shared::store::chats::ListFilter;
 use shared::store::messages::Range;
 use shared::store::reactions::Reacted;
 use sqlx::PgPool;
@@ -84,7 +85,11 @@ async fn a_reaction_takes_the_next_seq_and_is_nothing_to_read(pool: PgPool) {
     assert_eq!((since.messages, since.seq), (vec![left], seq(6)));
     let me = world.people.me(&ben.id).await.unwrap().unwrap();
     assert_eq!(me.unread_total, 2);
-    let list = world.people.chats(&ben.id, None, None, page(10)).await.unwrap();
+    let list = world
+        .people
+        .chats(&ben.id, ListFilter::default(), None, page(10))
+        .await
+        .unwrap();
     assert_eq!(list.chats[0].last_message.as_ref().unwrap().content, "there");
     world.assert_inboxes_are_contiguous().await;
 }

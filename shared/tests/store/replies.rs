@@ -329,7 +329,7 @@ async fn a_prompt_is_the_conversation_up_to_its_question(pool: PgPool) {
     ] {
         let claim = world.claim(job).await;
         let context = world.system.reply_context(&claim).await.unwrap().unwrap();
-        assert_eq!(context.kind, Kind::Assistant);
+        assert_eq!(claim.kind, Kind::Assistant);
         heard.push(
             context
                 .messages

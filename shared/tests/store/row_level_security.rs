@@ -33,7 +33,9 @@ async fn furnished(pool: PgPool) -> (World, ChatId) {
          select id, 1, role, 'what it said before', 'edited', now() from messages",
         "insert into mentions (chat_id, user_id, seq) select chat_id, 'anna', seq from messages",
         "insert into budget_limits (subject, subject_id, tokens) values ('person', 'anna', 1)",
+        "insert into presences (user_id, channel) values ('anna', 'presence-1')",
         "insert into stream_tickets (hash, user_id, expires_at) values (sha256('ticket'), 'anna', now() + interval '1 h')",
+        "select spend_rate('anna', 'send', 1, interval '1 h')",
     ] {
         sqlx::query(sql).execute(&world.rows).await.unwrap();
     }
@@ -152,13 +154,15 @@ async fn ones_own_rows_are_within_reach(pool: PgPool) {
     };
     let unread = untouched(rows_touched(&world, Some("anna"), reading).await);
     // What people may use is for the system to know.
-    assert_eq!(unread, ["budget_limits", "budgets"]);
+    assert_eq!(unread, ["budget_limits", "budgets", "rate_limits"]);
     let unwritten = untouched(rows_touched(&world, Some("anna"), writing).await);
-    // Inboxes are written by `tell` alone; blocks, mentions, tickets and what was said once never
+    // Inboxes are written by `tell` alone, uploads are counted by triggers and rates by `spend_rate`; blocks, mentions,
+    // tickets and what was said once never
     // change.
     assert_eq!(
         unwritten,
         [
+            "attachments",
             "blocks",
             "budget_limits",
             "budgets",
@@ -166,6 +170,7 @@ async fn ones_own_rows_are_within_reach(pool: PgPool) {
             "inbox",
             "mentions",
             "message_versions",
+            "rate_limits",
             "stream_tickets"
         ]
     );
@@ -227,6 +232,8 @@ async fn another_person_adds_nothing_to_a_foreign_chat(pool: PgPool) {
         "insert into blocks (blocker, blocked) values ('anna', 'ben')".to_owned(),
         "insert into people (id, name) values ('zoe', 'Zoe')".to_owned(),
         "insert into inbox_heads (user_id) values ('zoe')".to_owned(),
+        "insert into rate_limits (user_id, class, tat, touched_on) values ('ben', 'read', now(), now())".to_owned(),
+        "insert into presences (user_id, channel) values ('anna', 'presence-2')".to_owned(),
         "insert into stream_tickets (hash, user_id, expires_at) values (sha256('x'), 'anna', now())".to_owned(),
     ] {
         for person in [None, Some("ben")] {
@@ -280,7 +287,7 @@ async fn nobody_speaks_in_anothers_name(pool: PgPool) {
         ),
         (
             format!("insert into members (chat_id, user_id) values ('{channel}', 'cleo')"),
-            false,
+            true,
         ),
         (
             "update members set muted = true where user_id = 'ben'".to_owned(),

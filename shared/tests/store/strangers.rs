@@ -7,7 +7,7 @@ use shared::domain::message::{EditHistory, Reacting};
 use shared::domain::text::Emoji;
 use shared::store::Store;
 use shared::store::blocks::TypingAudience;
-use shared::store::chats::Deleted;
+use shared::store::chats::{Deleted, ListFilter};
 use shared::store::messages::{Change, Range, SendOutcome};
 use shared::store::reactions::Reacted;
 use sqlx::PgPool;
@@ -112,7 +112,10 @@ async fn each_statement_keeps_strangers_out_by_itself(pool: PgPool) {
             let reply = asked.reply.unwrap().id;
             assert!(store.reply_progress(me, chat, reply, 0, 0).await.unwrap().is_none());
         }
-        let list = store.chats(me, None, None, PageSize::DEFAULT).await.unwrap();
+        let list = store
+            .chats(me, ListFilter::default(), None, PageSize::DEFAULT)
+            .await
+            .unwrap();
         assert_eq!(
             (list.total, list.chats.iter().map(|chat| chat.id).collect::<Vec<_>>()),
             (1, vec![his])

@@ -7,7 +7,7 @@ use shared::domain::ids::{ChatId, JobId, MessageId};
 use shared::domain::limits::PageSize;
 use shared::domain::person::Caller;
 use shared::domain::reply::Failure;
-use shared::store::chats::Deleted;
+use shared::store::chats::{Deleted, ListFilter};
 use shared::store::replies::Reach;
 use sqlx::PgPool;
 
@@ -134,7 +134,11 @@ async fn assert_all_agree(world: &World, people: &[Caller], chats: &[Counted], s
             person.id
         );
 
-        let list = world.people.chats(&person.id, None, None, page(100)).await.unwrap();
+        let list = world
+            .people
+            .chats(&person.id, ListFilter::default(), None, page(100))
+            .await
+            .unwrap();
         assert_eq!(list.chats.len(), mine.len());
         for chat in &mine {
             let seen = list.chats.iter().find(|seen| seen.id == chat.id).unwrap();
@@ -269,7 +273,7 @@ async fn marking_moves_the_position_to_the_furthest_and_never_back(pool: PgPool)
         .unwrap();
     assert_eq!(third.count, 2, "those that were named and unread");
     assert_eq!(third.reads.len(), 1);
-    assert_eq!(third.reads[0].read_seq, crate::world::seq(3));
+    assert_eq!(third.reads[0].receipt.read_seq, crate::world::seq(3));
     let mut audience = third.reads[0].audience.clone();
     audience.sort();
     assert_eq!(audience, [anna.id.clone(), ben.id.clone()]);
@@ -330,7 +334,11 @@ async fn a_muted_chat_counts_for_itself_and_not_in_the_total(pool: PgPool) {
         .await
         .unwrap();
     assert_eq!(world.people.me(&anna.id).await.unwrap().unwrap().unread_total, 1);
-    let list = world.people.chats(&anna.id, None, None, page(10)).await.unwrap();
+    let list = world
+        .people
+        .chats(&anna.id, ListFilter::default(), None, page(10))
+        .await
+        .unwrap();
     assert!(list.chats.iter().all(|chat| chat.unread_count == 1));
 }
 

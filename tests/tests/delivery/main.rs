@@ -11,6 +11,7 @@ mod outages;
 mod polling;
 mod pusher;
 mod refusals;
+mod removal;
 mod stream;
 mod webhook;
 

@@ -47,7 +47,10 @@ async fn pusher_js_hears_messages_edits_deletions_reads_and_typing() {
         .await
         .with(204);
     let typing = annas.hears_event("typing").await;
-    assert_eq!(typing["data"], json!({ "userId": ben.id, "isTyping": true }));
+    assert_eq!(
+        typing["data"],
+        json!({ "userId": ben.id, "isTyping": true, "expiresInSeconds": 6 })
+    );
     ben.post(&format!("/api/chat/{chat}/typing"), &json!({ "isTyping": false }))
         .await
         .with(204);

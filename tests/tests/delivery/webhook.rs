@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 use tests::{Answer, Person, Stack};
 
+use crate::Pair;
+use crate::node::Client;
+
 const PATH: &str = "/api/pusher/webhook";
 
 fn setting(name: &str) -> String {
@@ -142,5 +145,56 @@ async fn odd_fields_cost_an_event_but_not_its_neighbours() {
         deliver(&stack, unreadable, &setting("PUSHER_KEY"), &signature)
             .await
             .with(400);
+    }
+}
+
+/// Online while they are in one of Pusher's rooms; those with whom they have a direct chat, and who are there, are told.
+#[tokio::test]
+async fn who_comes_and_goes_by_pusher_is_online_and_offline() {
+    let stack = Stack::running();
+    let Pair { anna, ben, chat } = Pair::meet(&stack).await;
+    ben.post("/api/me/presence", &json!({})).await.with(204);
+    let mut bens = Client::pusher(&ben).await;
+    assert_eq!(
+        bens.subscribe(&format!("private-user-{}", ben.id)).await["on"],
+        "subscribed"
+    );
+    let is_online = async || {
+        let chat = ben.get(&format!("/api/chat/{chat}")).await.with(200)["chat"].clone();
+        let members = chat["members"].as_array().unwrap().clone();
+        members.into_iter().find(|member| member["userId"] == *anna.id).unwrap()["online"] == true
+    };
+    let now = tests::stack::now() * 1000;
+    let tell = async |at: i64, events: &[(&str, &str)]| {
+        let events: Vec<_> = events
+            .iter()
+            .map(|(name, room)| json!({ "name": name, "channel": format!("presence-{room}"), "user_id": anna.id }))
+            .collect();
+        deliver_signed(&stack, &json!({ "time_ms": at, "events": events }))
+            .await
+            .with(204);
+    };
+    assert!(!is_online().await);
+    tell(now - 9000, &[("member_added", "a"), ("member_added", "b")]).await;
+    assert!(is_online().await);
+    let told = bens.hears_in(&chat, "presence").await;
+    assert_eq!(
+        (&told["data"]["userId"], &told["data"]["online"]),
+        (&json!(anna.id), &json!(true))
+    );
+    tell(now - 8000, &[("member_removed", "a")]).await;
+    assert!(is_online().await, "she is still in the other room");
+    // She went and came within one batch; the webhook that she came to the first room comes again, late.
+    tell(now - 7000, &[("member_removed", "b"), ("member_added", "b")]).await;
+    tell(now - 9000, &[("member_added", "a")]).await;
+    assert!(is_online().await);
+    tell(now - 6000, &[("member_removed", "b")]).await;
+    assert!(!is_online().await);
+    loop {
+        let told = bens.hears_in(&chat, "presence").await;
+        assert!(told.get("seq").is_none());
+        if told["data"]["online"] == false {
+            break;
+        }
     }
 }

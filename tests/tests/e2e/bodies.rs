@@ -264,7 +264,7 @@ async fn what_is_within_the_limits_is_stored_as_it_came() {
     let stack = Stack::running();
     let anna = stack.person("anna");
     let chat = anna.assistant_chat().await;
-    let attachment = json!({ "type": "image", "url": "s3://bucket/key", "mimeType": "image/png", "size": 1 });
+    let attachment = json!({ "type": "image", "url": "https://host/a.png", "mimeType": "image/png", "size": 1 });
     let deep = (0..100).fold(json!(1), |inner, _| json!([inner]));
     for (number, (content, metadata, attachments)) in [
         (" x ".to_owned(), json!({}), json!([])),

@@ -4,12 +4,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod answers;
+mod attachments;
 mod bodies;
 mod chats;
 mod crashes;
 mod model_faults;
 mod paging;
 mod queue;
+mod rate_limits;
 mod retries;
 mod strangers;
 mod tokens;

@@ -2,14 +2,10 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use reqwest::header::{HeaderMap, RETRY_AFTER};
 use serde_json::Value;
 
+use crate::models::refusal::{Refusal, detail, joined};
 use crate::models::{ApiKey, ModelError};
-
-/// How much of what upstream says is kept for the log.
-const MAX_DETAIL_CHARS: usize = 300;
 
 /// An error as providers describe it, in a refusal's body or between the chunks of an answer.
 #[derive(Debug, Default)]
@@ -25,22 +21,19 @@ pub(super) struct Complaint {
 }
 
 impl Complaint {
-    /// Of a body, which may as well be a proxy's page in HTML.
-    pub(super) fn read(body: &[u8], key: &ApiKey) -> Self {
-        let Ok(body) = serde_json::from_slice::<Value>(body) else {
+    pub(super) fn read(refusal: &Refusal<'_>) -> Self {
+        let Some(body) = refusal.json() else {
             return Self {
-                detail: detail(&String::from_utf8_lossy(body), key),
+                detail: refusal.text(),
                 ..Self::default()
             };
         };
-        // Google's compatible endpoint wraps its error in an array.
-        let body = body.get(0).unwrap_or(&body);
         match body.get("error").filter(|error| !error.is_null()) {
             Some(error) => Self {
                 is_named: true,
-                ..Self::new(error, key)
+                ..Self::new(error, refusal.key)
             },
-            None => Self::new(body, key),
+            None => Self::new(&body, refusal.key),
         }
     }
 
@@ -56,11 +49,9 @@ impl Complaint {
             Some(said) => said.to_owned(),
             None => text("message") + &text("detail"),
         };
-        let words = [kind.as_str(), code.as_str(), said.as_str()];
-        let words: Vec<_> = words.into_iter().filter(|word| !word.is_empty()).collect();
         Self {
             status: code.parse().ok().filter(|status| (400..600).contains(status)),
-            detail: detail(&words.join(": "), key),
+            detail: detail(&joined(&[&kind, &code, &said]), key),
             kind,
             code,
             is_named: false,
@@ -115,31 +106,4 @@ impl Complaint {
     fn is(&self, word: &str) -> bool {
         self.kind == word || self.code == word
     }
-}
-
-fn detail(text: &str, key: &ApiKey) -> String {
-    let text = match key.expose() {
-        "" => text.to_owned(),
-        // Some servers repeat the key that they refuse.
-        key => text.replace(key, "***"),
-    };
-    text.chars()
-        .filter(|c| !c.is_control())
-        .take(MAX_DETAIL_CHARS)
-        .collect()
-}
-
-/// How long a provider asks to be left alone: OpenAI's milliseconds, or the standard's seconds or date.
-pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
-    let number = |name: &str, unit: f64| {
-        let number: f64 = text(name)?.parse().ok()?;
-        Duration::try_from_secs_f64(number * unit).ok()
-    };
-    number("retry-after-ms", 0.001)
-        .or_else(|| number(RETRY_AFTER.as_str(), 1.0))
-        .or_else(|| {
-            let date = DateTime::parse_from_rfc2822(text(RETRY_AFTER.as_str())?).ok()?;
-            Some((date.to_utc() - Utc::now()).to_std().unwrap_or_default())
-        })
 }

@@ -1,15 +1,17 @@
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use tokio::time::{Instant, timeout};
 
 use super::*;
-use crate::models::{Chunk, Finish, Provider, TokenUsage, Turn, from_settings};
+use crate::models::fake::{self, Act, Fake, head, nobody, piece, response, stream_of};
+use crate::models::{ApiKey, Chunk, Finish, Image, Provider, TokenUsage, Turn, from_settings};
 
 mod answers;
 mod cuts;
-mod fake;
 mod llmock;
 mod refusals;
 
-use fake::{Act, Fake, head, nobody, piece, response, stream_of};
 use futures_util::StreamExt;
 
 /// For what must come: none waits as long as this, however slow the machine.
@@ -215,7 +217,10 @@ fn the_address_is_made_of_the_base() {
             "https://host/a%20b/v1/chat/completions?k=v",
         ),
     ] {
-        assert_eq!(endpoint(base).unwrap().as_str(), whole);
+        assert_eq!(
+            endpoint(base, DEFAULT_URL, &["chat", "completions"]).unwrap().as_str(),
+            whole
+        );
     }
 }
 

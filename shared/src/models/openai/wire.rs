@@ -2,10 +2,13 @@
 
 use std::borrow::Cow;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::models::{Finish, ModelError, Prompt, Speaker, TokenUsage};
+use crate::models::answer::Ending;
+use crate::models::{ModelError, Part, Prompt, Speaker, TokenUsage, count};
 
 #[derive(Serialize)]
 pub(super) struct Request<'a> {
@@ -29,21 +32,63 @@ struct StreamOptions {
 #[derive(Serialize)]
 struct Message<'a> {
     role: &'static str,
-    content: Cow<'a, str>,
+    content: Content<'a>,
+}
+
+/// Words alone are sent as words: not every server knows parts.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Content<'a> {
+    Text(Cow<'a, str>),
+    Parts(Vec<ContentPart<'a>>),
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum ContentPart<'a> {
+    Text { text: Cow<'a, str> },
+    ImageUrl { image_url: ImageUrl },
+}
+
+#[derive(Serialize)]
+struct ImageUrl {
+    url: String,
+}
+
+impl<'a> Content<'a> {
+    fn new(mut parts: Vec<Part<'a>>) -> Self {
+        if let [Part::Text(text)] = parts.as_mut_slice() {
+            return Self::Text(std::mem::take(text));
+        }
+        Self::Parts(parts.into_iter().map(ContentPart::new).collect())
+    }
+}
+
+impl<'a> ContentPart<'a> {
+    fn new(part: Part<'a>) -> Self {
+        match part {
+            Part::Text(text) => Self::Text { text },
+            Part::Image(image) => Self::ImageUrl {
+                image_url: ImageUrl {
+                    url: format!("data:{};base64,{}", image.mime_type, BASE64.encode(&image.bytes)),
+                },
+            },
+        }
+    }
 }
 
 impl<'a> Request<'a> {
     pub(super) fn new(model: &'a str, prompt: &'a Prompt, caps_completion_tokens: bool) -> Result<Self, ModelError> {
         let system = prompt.instruction().map(|text| Message {
             role: "system",
-            content: text.into(),
+            content: Content::Text(text.into()),
         });
-        let turns = prompt.alternating()?.into_iter().map(|(speaker, content)| Message {
-            role: match speaker {
+        let turns = prompt.alternating()?.into_iter().map(|said| Message {
+            role: match said.speaker {
                 Speaker::Person => "user",
                 Speaker::Assistant => "assistant",
             },
-            content,
+            content: Content::new(said.parts),
         });
         let cap = Some(prompt.max_output_tokens);
         Ok(Self {
@@ -81,20 +126,19 @@ pub(super) struct Delta {
 }
 
 /// An open list: what is not known is an end like any other. Tools are never offered, so that a call of one is, too.
-pub(super) fn finish(reason: &str) -> Result<Finish, ModelError> {
+pub(super) fn finish(reason: &str) -> Result<Ending, ModelError> {
     match reason {
         // Mistral's is `model_length`.
-        "length" | "model_length" => Ok(Finish::Length),
-        "content_filter" => Ok(Finish::Blocked),
+        "length" | "model_length" => Ok(Ending::Length),
+        "content_filter" => Ok(Ending::Blocked(reason.into())),
         // OpenRouter's, vLLM's and DeepSeek's words for an answer that was given up.
         "error" | "abort" | "insufficient_system_resource" => Err(ModelError::Overloaded { retry_after: None }),
-        _ => Ok(Finish::Stop),
+        _ => Ok(Ending::Stop),
     }
 }
 
 /// Odd numbers are no reason to lose an answer.
 pub(super) fn usage(usage: &Value) -> Option<TokenUsage> {
-    let count = |value: &Value| value.as_u64().map(|count| u32::try_from(count).unwrap_or(u32::MAX));
     Some(TokenUsage {
         input_tokens: count(&usage["prompt_tokens"])?,
         output_tokens: count(&usage["completion_tokens"])?,

@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use super::*;
-use crate::models::{Chunk, Finish, Turn};
+use crate::models::{Finish, TokenUsage, Turn};
 
 type Answer = Result<Vec<Result<Chunk, ModelError>>, ModelError>;
 
@@ -211,4 +211,22 @@ async fn waits_grow_and_differ_from_process_to_process() {
     }
     waits.dedup();
     assert!(waits.len() > 1, "no jitter in {waits:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_count_is_nothing_said_and_the_last_one_is_kept() {
+    let counted = |input_tokens| {
+        Ok(Chunk::Counted(TokenUsage {
+            input_tokens,
+            ..TokenUsage::default()
+        }))
+    };
+    let model = Told::new([
+        Ok(vec![counted(1), Err(busy())]),
+        Ok(vec![counted(2), counted(3), text("a"), counted(4), done()]),
+    ]);
+    let retrying = Retrying::new(model.clone(), quick());
+    let chunks: Vec<_> = retrying.stream(&prompt()).await.unwrap().collect().await;
+    assert_eq!(chunks, [counted(3), text("a"), counted(4), done()]);
+    assert_eq!(model.calls(), 2);
 }

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use tokio::time::Instant;
 
 use super::*;
@@ -78,6 +80,54 @@ async fn the_last_message_is_repeated_a_word_at_a_time() {
         [20, 40, 60, 80, 100].into_iter().zip(expected).collect::<Vec<_>>()
     );
     assert_eq!(ending(heard).1, done(Finish::Stop, 7, 5));
+}
+
+fn image(mime_type: &str, bytes: usize) -> Image {
+    Image {
+        mime_type: mime_type.into(),
+        bytes: vec![0; bytes].into(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn images_are_seen_and_counted() {
+    let shown = [image("image/png", 68), image("image/jpeg", 120)];
+    let turns = [
+        Turn::person("old").with_images([image("image/gif", 1)]),
+        Turn::assistant("no").with_images([image("image/gif", 2)]),
+        Turn::person("what is it?").with_images(shown),
+    ];
+    let (text, end) = ending(hear_all(&prompt(&turns)).await);
+    assert_eq!(
+        text,
+        "[2 images: image/png 68 bytes, image/jpeg 120 bytes] You said: what is it?"
+    );
+    assert_eq!(end, done(Finish::Stop, 2 + 1 + 1 + 3 + 3 * 258, 13));
+
+    let (text, _) = ending(hear_all(&prompt(&[Turn::person("").with_images([image("image/png", 5)])])).await);
+    assert_eq!(text, "[1 image: image/png 5 bytes] You said: ");
+
+    let script = Turn::person("/script {\"text\": \"yes\"}").with_images([image("image/png", 5)]);
+    let (text, end) = ending(hear_all(&prompt(&[script])).await);
+    assert_eq!((text.as_str(), end), ("yes", done(Finish::Stop, 5 + 258, 1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_without_eyes_is_not_asked_about_images() {
+    let mut settings = settings();
+    settings.vision = false;
+    let model = from_settings(&settings).unwrap();
+    let asked = |turns: &[Turn]| {
+        let (model, prompt) = (Arc::clone(&model), prompt(turns));
+        async move { model.stream(&prompt).await.err() }
+    };
+    let older = [
+        Turn::person("see").with_images([image("image/png", 5)]),
+        Turn::person("well?"),
+    ];
+    assert_eq!(asked(&older).await, Some(ModelError::NoVision));
+    assert_eq!(asked(&[Turn::person("well?")]).await, None);
+    assert!(!ModelError::NoVision.is_retryable());
 }
 
 #[tokio::test(start_paused = true)]

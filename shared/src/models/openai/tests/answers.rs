@@ -220,16 +220,23 @@ async fn an_error_amid_the_answer_ends_it_as_what_it_is() {
 
 #[tokio::test]
 async fn a_block_amid_the_answer_ends_it_and_one_before_it_is_an_error() {
-    for block in [
-        error(json!({"type": "invalid_request_error", "code": "content_filter", "message": "no"})),
-        error(json!({"type": "content_policy_violation", "code": null})),
+    for (reason, block) in [
+        (
+            "content_filter",
+            json!({"type": "invalid_request_error", "code": "content_filter", "message": "no"}),
+        ),
+        (
+            "content_policy_violation",
+            json!({"type": "content_policy_violation", "code": null}),
+        ),
     ] {
+        let block = error(block);
         assert_eq!(
             hear_events(&[&says("a"), &block]).await,
             ("a".into(), Ok((Finish::Blocked, None)))
         );
         let blocked = ModelError::Blocked {
-            reason: "content_filter".into(),
+            reason: reason.into(),
             usage: Some(COUNTED),
         };
         assert_eq!(hear_events(&[&counts(), &block]).await.1, Err(blocked));

@@ -1,8 +1,11 @@
 //! What is not answered, and why.
 
 use chrono::{TimeDelta, Utc};
+use reqwest::header::HeaderMap;
 
 use super::*;
+use crate::models::refusal::retry_after;
+use crate::models::upstream::{MAX_REFUSAL_BYTES, REFUSAL_TIMEOUT};
 
 /// How a response of this status and JSON is understood.
 async fn refused(status: &str, body: &Value) -> ModelError {
@@ -214,4 +217,53 @@ fn the_wait_is_read_in_each_of_its_forms() {
         .to_string();
     let wait = read(&[("retry-after", &date)]).unwrap();
     assert!((3590..=3600).contains(&wait.as_secs()), "{date}: {wait:?}");
+}
+
+/// What is said to a question with or without an image by a server that answers so.
+async fn refused_to(turn: Turn, status: &str, body: &str) -> ModelError {
+    let fake = Fake::always(response(status, &["content-type: application/json"], body));
+    let prompt = Prompt {
+        turns: vec![turn],
+        ..prompt()
+    };
+    model(fake.url()).stream(&prompt).await.err().unwrap()
+}
+
+#[tokio::test]
+async fn a_model_that_says_it_cannot_see_is_understood() {
+    let image = Image {
+        mime_type: "image/png".into(),
+        bytes: vec![1].into(),
+    };
+    let shown = || Turn::person("see").with_images([image.clone()]);
+    for (status, said) in [
+        (
+            "500 X",
+            "image input is not supported - hint: you may need to provide the mmproj",
+        ),
+        (
+            "400 X",
+            "Invalid content type. image_url is only supported by certain models.",
+        ),
+        ("404 X", "No endpoints found that support image input"),
+        ("400 X", "This model does not support image input."),
+        ("400 X", "this model does not support images"),
+        ("400 X", "m is not a multimodal model"),
+        ("400 X", "Image input modality is not enabled for models/m"),
+    ] {
+        let body = json!({"error": {"message": said}}).to_string();
+        assert_eq!(refused_to(shown(), status, &body).await, ModelError::NoVision, "{said}");
+        assert_ne!(
+            refused_to(Turn::person("see"), status, &body).await,
+            ModelError::NoVision
+        );
+    }
+    for said in [
+        "the image format is not supported",
+        "Unsupported image type: image/gif",
+        "this image is too large",
+    ] {
+        let body = json!({"error": {"message": said}}).to_string();
+        assert_eq!(refused_to(shown(), "400 X", &body).await, rejected(400, said));
+    }
 }

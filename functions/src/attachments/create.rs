@@ -1,0 +1,61 @@
+//! `POST /api/attachments`: announces an upload. The bytes go from the device to S3, by the signed address in the answer.
+
+use serde::Serialize;
+use shared::app::App;
+use shared::attachments::SignedUpload;
+use shared::domain::attachment::Upload;
+use shared::domain::ids::AttachmentId;
+use shared::domain::message::{Attachment, AttachmentType};
+use shared::domain::rate::RateClass;
+use shared::domain::text::{FileName, MimeType};
+use shared::http::{Fields, Request, Response, Result, created, parsed};
+
+#[derive(Serialize)]
+struct Announced {
+    /// As it goes into a message.
+    attachment: Attachment,
+    upload: SignedUpload,
+}
+
+pub async fn handle(app: App, request: Request) -> Result<Response> {
+    let caller = request.caller(&app, RateClass::Upload).await?;
+    let upload = upload(request.fields(&app)?, &app)?;
+    let signed = app.attachments.signed_upload(&upload).await?;
+    app.store.meet(&caller).await?;
+    app.store.announce_upload(&caller.id, &upload).await?;
+    created(&Announced {
+        attachment: app.attachments.attachment(&upload)?,
+        upload: signed,
+    })
+}
+
+fn upload(mut fields: Fields, app: &App) -> Result<Upload> {
+    let config = &app.config.attachments;
+    fields.required("type", |text: String| {
+        AttachmentType::parse(&text).ok_or_else(|| "must be image".to_owned())
+    });
+    let mime_type = fields.required("mimeType", |text: String| {
+        let mime_type = MimeType::parse(&text)?;
+        if config.types.contains(&mime_type) {
+            Ok(mime_type)
+        } else {
+            let types: Vec<_> = config.types.iter().map(MimeType::as_str).collect();
+            Err(format!("must be one of {}", types.join(", ")))
+        }
+    });
+    let size = fields.required("size", |bytes: i64| {
+        if (1..=config.max_bytes).contains(&bytes) {
+            Ok(bytes)
+        } else {
+            Err(format!("must be 1 to {} bytes", config.max_bytes))
+        }
+    });
+    let file_name = fields.optional("fileName", |text: String| FileName::parse(&text));
+    fields.finish()?;
+    Ok(Upload {
+        id: AttachmentId::fresh(),
+        mime_type: parsed(mime_type),
+        size: parsed(size),
+        file_name,
+    })
+}

@@ -1,0 +1,36 @@
+//! `GET /api/chat/{chatId}/messages/{messageId}/attachments/{index}`: where a member of the chat sees an image.
+
+use shared::app::App;
+use shared::attachments::View;
+use shared::domain::rate::RateClass;
+use shared::domain::text::AttachmentUrl;
+use shared::error::Error;
+use shared::http::{Request, Response, Result, found, ok};
+
+pub async fn handle(app: App, request: Request) -> Result<Response> {
+    let caller = request.caller(&app, RateClass::Read).await?;
+    let (chat_id, message_id, place) = (request.chat_id()?, request.message_id()?, request.place("index")?);
+    let shown = app
+        .store
+        .shown_attachment(&caller.id, chat_id, message_id, place)
+        .await?
+        .ok_or(Error::NotFound("attachment"))?;
+    let text = |name: &str| shown[name].as_str();
+    let url = text("url")
+        .and_then(|url| AttachmentUrl::parse(url).ok())
+        .ok_or(Error::NotFound("attachment"))?;
+    let view = if url.object().is_none() {
+        View::on_the_web(&url)
+    } else {
+        let upload = app.attachments.upload_at(&url).ok_or(Error::NotFound("attachment"))?;
+        app.attachments
+            .signed_view(upload, text("mimeType"), text("fileName"))
+            .await?
+    };
+    // A redirect suits links and scripts; a page that shows an image needs the address itself, for `<img>` sends no token.
+    if request.accepts_json() {
+        ok(&view)
+    } else {
+        found(&view.url)
+    }
+}

@@ -1,0 +1,58 @@
+//! `POST /api/chat/{chatId}/read`: to the end, up to a seq, or back to unread from one; and what has been delivered.
+
+use serde::Serialize;
+use shared::app::App;
+use shared::domain::event::{Event, Outgoing};
+use shared::domain::ids::Seq;
+use shared::domain::rate::RateClass;
+use shared::domain::unread::{ReadMark, Receipt};
+use shared::error::{Error, FieldError};
+use shared::http::{Request, Response, Result, ok};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct MarkedRead {
+    #[serde(flatten)]
+    receipt: Receipt,
+    unread_count: i64,
+}
+
+pub async fn handle(app: App, request: Request) -> Result<Response> {
+    let caller = request.caller(&app, RateClass::Write).await?;
+    let chat_id = request.chat_id()?;
+    let mut fields = request.fields_or_none(&app)?;
+    let from_0 = |value: i64| Seq::new(value).ok_or_else(|| "must be a whole number of 0 or more".to_owned());
+    let up_to = fields.optional("seq", from_0);
+    let delivered = fields.optional("deliveredSeq", from_0);
+    let unread_from = fields.optional("unreadFrom", |value: i64| {
+        Seq::new(value)
+            .filter(|seq| seq.value() > 0)
+            .ok_or_else(|| "must be a whole number of 1 or more".to_owned())
+    });
+    fields.finish()?;
+    let mark = match (up_to, unread_from, delivered) {
+        (Some(_), Some(_), _) => {
+            return Err(Error::Invalid(vec![FieldError::at(
+                "/unreadFrom",
+                "only one of seq and unreadFrom can be given",
+            )]));
+        }
+        (Some(seq), None, _) => ReadMark::UpTo(seq),
+        (None, Some(seq), _) => ReadMark::UnreadFrom(seq),
+        (None, None, Some(_)) => ReadMark::Stay,
+        (None, None, None) => ReadMark::End,
+    };
+
+    let standing = app.store.mark_chat_read(&caller.id, chat_id, mark, delivered).await?;
+    let standing = standing.ok_or(Error::NotFound("chat"))?;
+    app.delivery
+        .publish(&[Outgoing {
+            event: Event::read(chat_id, &standing.receipt, standing.at),
+            audience: standing.audience,
+        }])
+        .await;
+    ok(&MarkedRead {
+        receipt: standing.receipt,
+        unread_count: standing.unread_count,
+    })
+}

@@ -1,0 +1,50 @@
+//! `PATCH /api/chat/{chatId}`: its title, and how one keeps it.
+
+use serde::Serialize;
+use shared::app::App;
+use shared::domain::chat::Chat;
+use shared::domain::rate::RateClass;
+use shared::domain::text::Title;
+use shared::error::{Error, FieldError};
+use shared::http::{Request, Response, Result, ok};
+use shared::store::chats::{ChatChange, Updated};
+
+#[derive(Serialize)]
+struct ChatUpdated {
+    chat: Chat,
+}
+
+pub async fn handle(app: App, request: Request) -> Result<Response> {
+    let caller = request.caller(&app, RateClass::Write).await?;
+    let chat_id = request.chat_id()?;
+    let mut fields = request.fields(&app)?;
+    let title = fields.optional("title", |text: String| Title::parse(&text));
+    let archived = fields.optional("archived", |archived: bool| Ok(archived));
+    let muted = fields.optional("muted", |muted: bool| Ok(muted));
+    fields.finish()?;
+
+    let change = ChatChange {
+        title: title.as_ref(),
+        archived,
+        muted,
+    };
+    let limit = app.config.limits.assistant_chats;
+    match app.store.update_chat(&caller.id, chat_id, change, limit).await? {
+        Updated::Made(news) => {
+            app.delivery.publish(&news).await;
+            let chat = app.store.chat(&caller.id, chat_id).await?;
+            ok(&ChatUpdated {
+                chat: chat.ok_or(Error::NotFound("chat"))?,
+            })
+        }
+        Updated::HasNoTitle => Err(Error::Invalid(vec![FieldError::at(
+            "/title",
+            "only channels and assistant chats have a title",
+        )])),
+        Updated::NotAllowed => Err(Error::Forbidden(
+            "Only the owner and admins of a channel can rename it.",
+        )),
+        Updated::TooManyActive => Err(Error::TooManyChats { limit }),
+        Updated::NoSuchChat => Err(Error::NotFound("chat")),
+    }
+}

@@ -1,0 +1,46 @@
+//! `POST /api/chat/{chatId}/members`
+
+use serde_json::Value;
+use shared::app::App;
+use shared::config::UnknownPeople;
+use shared::domain::chat::MemberRole;
+use shared::domain::ids::UserId;
+use shared::domain::rate::RateClass;
+use shared::http::{Request, Response, Result};
+use shared::store::channels::Membership;
+
+use super::{answer, tell, unknown_among};
+
+pub async fn handle(app: App, request: Request) -> Result<Response> {
+    let caller = request.caller(&app, RateClass::Write).await?;
+    let chat_id = request.chat_id()?;
+    let mut fields = request.fields(&app)?;
+    fields.require("members");
+    let members = fields.list("members", app.config.limits.ids, |item| match item {
+        Value::String(text) => UserId::parse(&text).ok_or_else(|| "must be the id of a person".to_owned()),
+        _ => Err("must be a string".to_owned()),
+    });
+    let role = fields.optional("role", |text: String| match MemberRole::parse(&text) {
+        Some(role @ (MemberRole::Admin | MemberRole::Member)) => Ok(role),
+        _ => Err("must be admin or member".to_owned()),
+    });
+    fields.finish()?;
+
+    let role = role.unwrap_or(MemberRole::Member);
+    let add = async || {
+        let (most, history) = (app.config.limits.members, app.config.people.history);
+        app.store
+            .add_members(&caller.id, chat_id, &members, role, most, history)
+            .await
+    };
+    let mut outcome = add().await?;
+    if let (Membership::Unknown(people), UnknownPeople::Create) = (&outcome, app.config.people.unknown) {
+        app.store.introduce(people).await?;
+        outcome = add().await?;
+    }
+    if let Membership::Unknown(people) = &outcome {
+        return Err(unknown_among(people, &members));
+    }
+    tell(&app, outcome).await?;
+    answer(&app, &caller.id, chat_id).await
+}

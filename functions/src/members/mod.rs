@@ -1,0 +1,56 @@
+//! Who is in a channel: `/api/chat/{chatId}/members`.
+
+pub mod add;
+pub mod remove;
+pub mod update;
+
+use shared::app::App;
+use shared::domain::chat::Chat;
+use shared::domain::ids::{ChatId, UserId};
+use shared::error::{Error, FieldError};
+use shared::http::{Response, Result, ok};
+use shared::store::channels::Membership;
+
+/// Tells everyone of a change, or the caller why there is none.
+pub(crate) async fn tell(app: &App, outcome: Membership) -> Result<()> {
+    match outcome {
+        Membership::Changed(news) => {
+            app.delivery.publish(news.as_slice()).await;
+            Ok(())
+        }
+        Membership::Unknown(people) => Err(unknown_among(&people, &[])),
+        Membership::NoSuchMember => Err(Error::NotFound("member")),
+        Membership::Full => Err(Error::TooManyMembers {
+            limit: app.config.limits.members,
+        }),
+        Membership::OwnerStays => Err(Error::Conflict(
+            "Make somebody else the owner first, or delete the channel.",
+        )),
+        Membership::NotAllowed => Err(Error::Forbidden("Your role in this channel does not allow it.")),
+        Membership::NotAChannel => Err(Error::Conflict("Only channels have members that come and go.")),
+        Membership::NoSuchChat => Err(Error::NotFound("chat")),
+    }
+}
+
+/// The chat as it is now.
+async fn answer(app: &App, me: &UserId, chat_id: ChatId) -> Result<Response> {
+    #[derive(serde::Serialize)]
+    struct Changed {
+        chat: Chat,
+    }
+    let chat = app.store.chat(me, chat_id).await?.ok_or(Error::NotFound("chat"))?;
+    ok(&Changed { chat })
+}
+
+/// Points at those of a list of members whom nobody knows.
+pub(crate) fn unknown_among(unknown: &[UserId], members: &[UserId]) -> Error {
+    let errors = members
+        .iter()
+        .enumerate()
+        .filter(|(_, member)| unknown.contains(member));
+    Error::NoSuchPeople(
+        errors
+            .map(|(index, _)| FieldError::at(format!("/members/{index}"), "is not a known person"))
+            .collect(),
+    )
+}

@@ -1,0 +1,42 @@
+//! What goes with a message: addresses on the web as they are, and uploads of the sender, of which we know more than the
+//! sender may claim.
+
+use shared::app::App;
+use shared::domain::ids::ChatId;
+use shared::domain::message::Draft;
+use shared::domain::person::Caller;
+use shared::error::{Error, FieldError};
+use shared::http::Result;
+
+const NOT_YOURS: &str = "url must be an upload of yours, announced within a day and not deleted since";
+
+/// The draft with its uploads as they were announced. Asks the store only where there are any.
+pub(super) async fn with_own_uploads(app: &App, sender: &Caller, chat: ChatId, mut draft: Draft) -> Result<Draft> {
+    let named: Vec<_> = draft
+        .attachments
+        .iter()
+        .enumerate()
+        .filter(|(_, attachment)| attachment.url.object().is_some())
+        .map(|(place, attachment)| (place, app.attachments.upload_at(&attachment.url)))
+        .collect();
+    if named.is_empty() {
+        return Ok(draft);
+    }
+    let ids: Vec<_> = named.iter().filter_map(|(_, id)| *id).collect();
+    let known = app.store.attachable(&sender.id, chat, &draft.client_id, &ids).await?;
+    if known.is_sent {
+        return Ok(draft);
+    }
+    let mut errors = Vec::new();
+    for (place, id) in named {
+        match known.uploads.iter().find(|upload| Some(upload.id) == id) {
+            Some(upload) => draft.attachments[place] = app.attachments.attachment(upload)?,
+            None => errors.push(FieldError::at(format!("/attachments/{place}/url"), NOT_YOURS)),
+        }
+    }
+    if errors.is_empty() {
+        Ok(draft)
+    } else {
+        Err(Error::Invalid(errors))
+    }
+}

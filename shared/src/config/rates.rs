@@ -1,0 +1,52 @@
+//! How fast a person may go, per class of routes.
+
+use super::{ConfigError, Environment};
+use crate::domain::rate::{RateClass, RateLimit};
+
+/// Each as `QUOTA/SECONDSs`, or `none`.
+#[derive(Clone, Debug)]
+pub struct RateConfig {
+    /// `RATE_LIMIT_SEND`: messages that may be answered; default 120/60s.
+    send: Option<RateLimit>,
+    /// `RATE_LIMIT_WRITE`: whatever else changes something; default 300/60s.
+    write: Option<RateLimit>,
+    /// `RATE_LIMIT_STREAM`: streams opened, and tickets for them; default 120/60s.
+    stream: Option<RateLimit>,
+    /// `RATE_LIMIT_READ`: reads and polls; default none, for an idle poll is one look-up and shall not become a write.
+    read: Option<RateLimit>,
+    /// `RATE_LIMIT_UPLOAD`: uploads announced; default 30/60s.
+    upload: Option<RateLimit>,
+}
+
+impl RateConfig {
+    pub(super) fn read(env: &Environment<'_>) -> Result<Self, ConfigError> {
+        let limit = |name: &str, default: &str| {
+            let text = env.optional(name).unwrap_or_else(|| default.to_owned());
+            match text.as_str() {
+                "none" => Ok(None),
+                text => text
+                    .parse()
+                    .map(Some)
+                    .map_err(|()| ConfigError(format!("{name} is {text:?}: use a limit such as 120/60s, or none."))),
+            }
+        };
+        Ok(Self {
+            send: limit("RATE_LIMIT_SEND", "120/60s")?,
+            write: limit("RATE_LIMIT_WRITE", "300/60s")?,
+            stream: limit("RATE_LIMIT_STREAM", "120/60s")?,
+            read: limit("RATE_LIMIT_READ", "none")?,
+            upload: limit("RATE_LIMIT_UPLOAD", "30/60s")?,
+        })
+    }
+
+    #[must_use]
+    pub fn limit(&self, class: RateClass) -> Option<RateLimit> {
+        match class {
+            RateClass::Send => self.send,
+            RateClass::Write => self.write,
+            RateClass::Stream => self.stream,
+            RateClass::Read => self.read,
+            RateClass::Upload => self.upload,
+        }
+    }
+}

@@ -1,0 +1,103 @@
+use aws_sdk_ssm::config::{BehaviorVersion, Credentials, Region};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::models::fake::{Act, Fake, nobody, response};
+
+fn client(url: &str) -> Client {
+    let config = aws_sdk_ssm::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("eu-central-1"))
+        .credentials_provider(Credentials::new("AKID", "secret", None, None, "test"))
+        .retry_config(aws_sdk_ssm::config::retry::RetryConfig::disabled())
+        .endpoint_url(url)
+        .build();
+    Client::from_conf(config)
+}
+
+fn answering(status: &str, body: &Value) -> Fake {
+    Fake::always(response(
+        status,
+        &["content-type: application/x-amz-json-1.1"],
+        &body.to_string(),
+    ))
+}
+
+async fn read_from(fake: &Fake, names: &[&str]) -> Result<BTreeMap<String, Secret>, ParameterError> {
+    read(&client(&fake.url()), &names.iter().copied().collect()).await
+}
+
+#[tokio::test]
+async fn values_come_decrypted_by_name() {
+    let fake = answering(
+        "200 OK",
+        &json!({"Parameters": [{"Name": "/b", "Type": "SecureString", "Value": "two"}, {"Name": "/a", "Value": "one"}]}),
+    );
+    let values = read_from(&fake, &["/a", "/b"]).await.unwrap();
+    assert_eq!(values["/a"].expose(), "one");
+    assert_eq!(values["/b"].expose(), "two");
+    let seen = fake.seen().remove(0);
+    assert!(
+        seen.head.contains("x-amz-target: amazonssm.getparameters\r\n"),
+        "{}",
+        seen.head
+    );
+    assert_eq!(seen.body, json!({"Names": ["/a", "/b"], "WithDecryption": true}));
+}
+
+#[tokio::test]
+async fn more_than_ten_take_more_calls() {
+    let names: Vec<_> = (0..11).map(|number| format!("/{number:02}")).collect();
+    let all: Vec<_> = names.iter().map(|name| json!({"Name": name, "Value": "v"})).collect();
+    let fake = answering("200 OK", &json!({"Parameters": all}));
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    assert_eq!(read_from(&fake, &names).await.unwrap().len(), 11);
+    let asked: Vec<_> = fake
+        .seen()
+        .iter()
+        .map(|seen| seen.body["Names"].as_array().unwrap().len())
+        .collect();
+    assert_eq!(asked, [10, 1]);
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_named_and_values_are_not() {
+    let fake = answering(
+        "200 OK",
+        &json!({"Parameters": [{"Name": "/a", "Value": "very-secret"}], "InvalidParameters": ["/b", "/c"]}),
+    );
+    let error = read_from(&fake, &["/a", "/b", "/c"]).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "/b, /c cannot be read from SSM: there is no such parameter"
+    );
+    assert!(!format!("{error:?}").contains("very-secret"));
+}
+
+#[tokio::test]
+async fn a_refusal_names_the_parameters_and_the_reason() {
+    let fake = answering(
+        "400 Bad Request",
+        &json!({"__type": "AccessDeniedException", "message": "arn:aws:iam::1:role/x is not authorized"}),
+    );
+    let error = read_from(&fake, &["/a"]).await.unwrap_err();
+    assert_eq!(error.to_string(), "/a cannot be read from SSM: AccessDeniedException");
+    let error = read(&client(&nobody()), &BTreeSet::from(["/a"]))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with("/a cannot be read from SSM: ") && error.contains("refused"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_service_that_does_not_answer_is_not_waited_for_long() {
+    let fake = Fake::always(vec![Act::Hang]);
+    let patience = Duration::from_millis(200);
+    let error = read_within(patience, &client(&fake.url()), &BTreeSet::from(["/a"]))
+        .await
+        .unwrap_err();
+    assert_eq!(error.to_string(), "/a cannot be read from SSM: no answer in time");
+}
