@@ -95,7 +95,7 @@ begin
             case when block > 0 then earlier.created_at end as since
         from members m
         join chats c on c.id = m.chat_id
-        cross join lateral generate_series(0, c.last_message_seq >> 10) as block
+        cross join lateral generate_series(m.visible_after >> 10, c.last_message_seq >> 10) as block
         left join lateral (
             -- messages_pkey: the next block begins where this one ends.
             select created_at from messages
@@ -116,21 +116,30 @@ begin
         select string_agg('( ' || replace(template, E'\x01', key) || ' )', ' | ')::tsquery
         into probe
         from unnest(keys[at : at + few - 1]) as key;
-        found := array(
-            select (created_at, id, chat_id, seq)::found_message
-            from (
-                select created_at, id, chat_id, seq from unnest(found)
-                union all
-                select m.created_at, m.id, m.chat_id, m.seq
-                from messages m
-                where search_words(m.chat_id, m.seq, m.content) @@ probe
-                    and (before_at is null or (m.created_at, m.id) < (before_at, before_id))
-                    and m.deleted_at is null and m.type <> 'ERROR'
-                    and (is_words_alone or to_tsvector('pg_catalog.simple', m.content) @@ wanted)
-            ) as candidates
-            order by created_at desc, id desc
-            limit most
-        );
+        with matching as materialized (
+            select m.created_at, m.id, m.chat_id, m.seq
+            from messages m
+            where search_words(m.chat_id, m.seq, m.content) @@ probe
+                and (before_at is null or (m.created_at, m.id) < (before_at, before_id))
+                and m.deleted_at is null and m.type <> 'ERROR'
+                and (is_words_alone or to_tsvector('pg_catalog.simple', m.content) @@ wanted)
+        ),
+        candidates as (
+            select created_at, id, chat_id, seq from unnest(found)
+            union all
+            -- What was said before somebody joined may not be theirs to see.
+            select matching.created_at, matching.id, matching.chat_id, matching.seq
+            from matching
+            join members m on m.chat_id = matching.chat_id and m.user_id = caller() and matching.seq > m.visible_after
+        ),
+        newest as (
+            select created_at, id, chat_id, seq from candidates order by created_at desc, id desc limit most
+        )
+        select coalesce(
+            array_agg((created_at, id, chat_id, seq)::found_message order by created_at desc, id desc), '{}'
+        )
+        into found
+        from newest;
         at := at + few;
         few := least(few * 2, 128);
     end loop;

@@ -53,6 +53,12 @@ impl Store {
                 from messages m
                 join place on place.id = m.chat_id
                 where m.id = $3 and m.deleted_at is null and (select acting_as($1))
+                    and exists (
+                        select 1 from members me
+                        where me.chat_id = m.chat_id and me.user_id = $1 and m.seq > me.visible_after
+                    )
+                    -- As of now: the chat's row may have been waited for.
+                    and is_in_now(place.id, $1)
                 for update of m
             ),
             room as materialized (

@@ -39,7 +39,8 @@ impl Store {
                 ) as "versions!: Json<Vec<MessageVersion>>"
             from members
             join messages m on m.chat_id = members.chat_id
-            where members.chat_id = $2 and members.user_id = $1 and m.id = $3 and (select acting_as($1))
+            where members.chat_id = $2 and members.user_id = $1 and m.id = $3 and m.seq > members.visible_after
+                and (select acting_as($1))
                 and (m.role <> 'user' or m.sender_id = $1 or members.role in ('owner', 'admin'))
             "#,
             me.as_str(),

@@ -148,6 +148,19 @@ async fn what_is_said_now_is_found_and_what_is_gone_is_not(pool: PgPool) {
     let word = words.split(' ').find(|word| word.len() > 3).unwrap();
     assert_eq!(found(&world, &anna, word).await, [""; 0]);
 
+    // Of what was said before somebody joined, what they may see.
+    let joined_late = "insert into members (chat_id, user_id, read_seq, read_number, visible_after)
+                 select id, 'cleo', 3, 2, 3 from chats where kind = 'channel'";
+    let cleo = world.person("cleo").await;
+    let channel = world.chat(Kind::Channel, &[&anna, &ben]).await;
+    for said in ["before one", "before two", "before three", "after all"] {
+        world.send(&ben, channel, said).await;
+    }
+    world.rows.execute(joined_late).await.unwrap();
+    assert_eq!(found(&world, &cleo, "before or after").await, ["after all"]);
+    assert_eq!(paged(&world, &cleo, "before or after", Some(channel), 1).await.len(), 1);
+    assert_eq!(found(&world, &ben, "before or after").await.len(), 4);
+
     // Whoever has left finds nothing there.
     world
         .rows

@@ -322,7 +322,6 @@ async fn what_the_dialect_cannot_say_is_refused_before_anything_is_stored() {
 }
 
 #[tokio::test]
-#[ignore = "needs the route that joins a running reply"]
 async fn a_page_that_is_loaded_again_resumes_the_answer() {
     let stack = Stack::running();
     let anna = stack.person("anna");
@@ -346,7 +345,6 @@ async fn a_page_that_is_loaded_again_resumes_the_answer() {
 }
 
 #[tokio::test]
-#[ignore = "needs the route that stops a reply"]
 async fn a_stopped_answer_keeps_what_was_said_and_the_next_turn_works() {
     let stack = Stack::running();
     let anna = stack.person("anna");
@@ -365,7 +363,6 @@ async fn a_stopped_answer_keeps_what_was_said_and_the_next_turn_works() {
 }
 
 #[tokio::test]
-#[ignore = "needs the route that writes an answer anew"]
 async fn an_answer_is_written_anew() {
     let stack = Stack::running();
     let anna = stack.person("anna");
