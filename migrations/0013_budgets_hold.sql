@@ -24,10 +24,14 @@ create function estimated_tokens(bytes bigint) returns bigint
     as $$ select (bytes * 13 + 39) / 40 $$;
 
 -- What the newest messages of a chat will take in a prompt, at most `room`: what is said, what frames each message, and images.
+--
+-- In plpgsql, whose plans last as long as the connection; a function in SQL would be planned with every send.
 create function estimated_context(chat uuid, up_to bigint, room bigint, image_tokens bigint) returns bigint
-    language sql stable security definer
+    language plpgsql stable security definer
     set search_path from current
     as $$
+begin
+    return (
         select least(room, coalesce(sum(estimated_tokens(bytes) + 4) + least(sum(images), 10) * image_tokens, 0))::bigint
         from (
             -- messages_pkey, newest first; as many as a prompt looks at. Lengths are known without reading long texts.
@@ -37,7 +41,47 @@ create function estimated_context(chat uuid, up_to bigint, room bigint, image_to
             order by seq desc
             limit 200
         ) as newest
-    $$;
+    );
+end
+$$;
+
+-- Reserves tokens in one budget, if it has room for them: one statement.
+create function reserve_tokens(
+    of_subject text, id text, start timestamptz, need bigint, bound bigint
+) returns boolean
+    language plpgsql volatile security definer
+    set search_path from current
+    as $$
+begin
+    insert into budgets as b (subject, subject_id, period_start, reserved)
+    select of_subject, id, start, need
+    where bound is null or need <= bound
+        or exists (select 1 from budgets where subject = of_subject and subject_id = id and period_start = start)
+    on conflict (subject, subject_id, period_start) do update
+        set reserved = b.reserved + need
+        where bound is null or b.used + b.reserved + need <= bound;
+    return found;
+end
+$$;
+revoke execute on function reserve_tokens(text, text, timestamptz, bigint, bigint) from public;
+
+-- How a budget stands that has no room.
+create function refused_by_budget(of_subject text, id text, start timestamptz, bound bigint, ends timestamptz)
+    returns jsonb
+    language plpgsql volatile security definer
+    set search_path from current
+    as $$
+begin
+    return jsonb_build_object('refused', of_subject, 'limit', bound, 'resets_at', ends, 'used', 0, 'reserved', 0) || coalesce(
+        (
+            select jsonb_build_object('used', used, 'reserved', reserved) from budgets
+            where subject = of_subject and subject_id = id and period_start = start
+        ),
+        '{}'
+    );
+end
+$$;
+revoke execute on function refused_by_budget(text, text, timestamptz, bigint, timestamptz) from public;
 
 -- Reserves a reply's tokens, or says why not and changes nothing. The chat's row is locked by now, or is locked here: all that
 -- answer in one chat come one after the other, and see what the one before them left.
@@ -56,8 +100,6 @@ declare
     need bigint := input + output;
     bound_of_person bigint;
     bound_of_org bigint;
-    persons budgets;
-    orgs budgets;
 begin
     if person is distinct from caller() then
         raise exception 'a reply is admitted for its caller alone';
@@ -78,35 +120,20 @@ begin
     bound_of_person := coalesce(
         (select tokens from budget_limits where subject = 'person' and subject_id = person), default_person_limit
     );
-    insert into budgets (subject, subject_id, period_start) values ('person', person, start) on conflict do nothing;
-    select * into persons from budgets
-    where subject = 'person' and subject_id = person and period_start = start
-    for no key update;
-    if persons.used + persons.reserved + need > bound_of_person then
-        return jsonb_build_object(
-            'refused', 'person', 'limit', bound_of_person, 'used', persons.used, 'reserved', persons.reserved,
-            'resets_at', budget_period_end(period)
-        );
+    if not reserve_tokens('person', person, start, need, bound_of_person) then
+        return refused_by_budget('person', person, start, bound_of_person, budget_period_end(period));
     end if;
     if org is not null then
         bound_of_org := coalesce(
             (select tokens from budget_limits where subject = 'organisation' and subject_id = org), default_org_limit
         );
-        insert into budgets (subject, subject_id, period_start) values ('organisation', org, start) on conflict do nothing;
-        select * into orgs from budgets
-        where subject = 'organisation' and subject_id = org and period_start = start
-        for no key update;
-        if orgs.used + orgs.reserved + need > bound_of_org then
-            return jsonb_build_object(
-                'refused', 'organisation', 'limit', bound_of_org, 'used', orgs.used, 'reserved', orgs.reserved,
-                'resets_at', budget_period_end(period)
-            );
+        if not reserve_tokens('organisation', org, start, need, bound_of_org) then
+            -- Nobody has seen what is taken back here: it was never committed.
+            update budgets set reserved = reserved - need
+            where subject = 'person' and subject_id = person and period_start = start;
+            return refused_by_budget('organisation', org, start, bound_of_org, budget_period_end(period));
         end if;
-        update budgets set reserved = reserved + need
-        where subject = 'organisation' and subject_id = org and period_start = start;
     end if;
-    update budgets set reserved = reserved + need
-    where subject = 'person' and subject_id = person and period_start = start;
     insert into holds (reply_id, person_id, org_id, period_start, tokens, input_tokens, person_limit, org_limit)
     values (reply, person, org, start, need, input, bound_of_person, bound_of_org);
     return null;

@@ -374,5 +374,6 @@ async fn an_answer_is_written_anew() {
     shows(&mut page, "submitted", 1).await;
     let second = shows(&mut page, "ready", 2).await;
     assert_eq!(text_of(last(&second)), "You said: hello");
-    assert_ne!(last(&second)["id"], last(&first)["id"]);
+    assert_eq!(last(&second)["id"], last(&first)["id"], "an answer keeps its id");
+    assert_eq!(anna.history(&chat).await[1]["version"], 2);
 }
