@@ -22,9 +22,10 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-mod support;
+#[allow(dead_code, reason = "the other benches use more of it")]
+mod clients;
 
-use support::{TERMS, usual_draft};
+use clients::{TERMS, draft};
 
 const MEMBERS: [usize; 3] = [2, 20, 200];
 const CLIENTS: u32 = 32;
@@ -124,8 +125,7 @@ fn person() -> Result<Caller> {
 }
 
 async fn send(store: &Store, sender: &Caller, chat: ChatId) -> Result<()> {
-    let draft = usual_draft()?;
-    let outcome = store.send_message(sender, chat, &draft, None, &TERMS).await?;
+    let outcome = store.send_message(sender, chat, &draft()?, None, &TERMS).await?;
     ensure!(matches!(outcome, SendOutcome::Sent(_)), "not sent: {outcome:?}");
     Ok(())
 }

@@ -5,16 +5,16 @@
 //! and a network away, through a relay that holds every answer back, for that is where functions are. Our one statement
 //! does more than the six: it also checks every row against the policies and tells the inbox.
 
+mod clients;
+
 use std::env;
-use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use chrono::Utc;
 use shared::config::{DatabaseConfig, Secret};
 use shared::domain::ids::{ChatId, JobId, MessageId, UserId};
-use shared::domain::person::{Caller, CallerRole};
+use shared::domain::person::Caller;
 use shared::store::messages::SendOutcome;
 use shared::store::{Acting, Store, migrate};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
@@ -25,9 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-mod support;
-
-use support::{TERMS, usual_draft};
+use clients::{TERMS, Timed, draft, milliseconds, open_chats, run};
 
 const CLIENTS: [usize; 3] = [1, 8, 32];
 const MOST_CLIENTS: u32 = 32;
@@ -126,44 +124,6 @@ async fn compare(store: &Store, orm: &PgPool, clients: usize, sends: usize) -> R
     Ok(())
 }
 
-/// How long sends took, each and together.
-#[derive(Default)]
-struct Timed {
-    each: Vec<Duration>,
-    all: Duration,
-}
-
-impl Timed {
-    fn add(&mut self, other: Self) {
-        self.each.extend(other.each);
-        self.all += other.all;
-    }
-
-    fn sorted(mut self) -> Self {
-        self.each.sort_unstable();
-        self
-    }
-
-    fn p50(&self) -> Duration {
-        self.each[self.each.len() / 2]
-    }
-
-    fn p95(&self) -> Duration {
-        self.each[self.each.len() * 95 / 100]
-    }
-}
-
-impl fmt::Display for Timed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (p50, p95) = (milliseconds(self.p50()), milliseconds(self.p95()));
-        write!(
-            f,
-            "{p50:>6.2} ms {p95:>6.2} ms {:>9.0}",
-            self.each.len() as f64 / self.all.as_secs_f64()
-        )
-    }
-}
-
 async fn round_trip(pool: &PgPool) -> Result<Duration> {
     let mut connection = pool.acquire().await?;
     let mut took = Timed::default();
@@ -213,68 +173,8 @@ impl Relay {
     }
 }
 
-fn milliseconds(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1000.0
-}
-
-/// One person with one assistant chat for each client.
-async fn open_chats(store: &Store, clients: usize) -> Result<Vec<(Caller, ChatId)>> {
-    let mut chats = Vec::new();
-    for _ in 0..clients {
-        let person = person()?;
-        store.meet(&person).await?;
-        let chat = store
-            .open_assistant_chat(&person.id, None, None, 5)
-            .await?
-            .context("a chat")?;
-        chats.push((person, chat));
-    }
-    Ok(chats)
-}
-
-fn person() -> Result<Caller> {
-    Ok(Caller {
-        id: UserId::parse(&Uuid::now_v7().to_string()).context("an id")?,
-        name: "Bench".into(),
-        image: None,
-        org_id: None,
-        role: CallerRole::Person,
-        token_expires_at: Utc::now(),
-    })
-}
-
-async fn run<F, Fut>(chats: &[(Caller, ChatId)], sends: usize, send: F) -> Result<Timed>
-where
-    F: Fn(Caller, ChatId) -> Fut + Clone + Send + 'static,
-    Fut: Future<Output = Result<()>> + Send,
-{
-    let started = Instant::now();
-    let mut clients = JoinSet::new();
-    for (person, chat) in chats {
-        let (person, chat, send) = (person.clone(), *chat, send.clone());
-        clients.spawn(async move {
-            let mut took = Vec::with_capacity(sends);
-            for _ in 0..sends {
-                let begun = Instant::now();
-                send(person.clone(), chat).await?;
-                took.push(begun.elapsed());
-            }
-            anyhow::Ok(took)
-        });
-    }
-    let mut each = Vec::new();
-    while let Some(took) = clients.join_next().await {
-        each.extend(took??);
-    }
-    Ok(Timed {
-        each,
-        all: started.elapsed(),
-    })
-}
-
 async fn send_by_one_statement(store: &Store, person: &Caller, chat: ChatId) -> Result<()> {
-    let draft = usual_draft()?;
-    let outcome = store.send_message(person, chat, &draft, None, &TERMS).await?;
+    let outcome = store.send_message(person, chat, &draft()?, None, &TERMS).await?;
     ensure!(matches!(outcome, SendOutcome::Sent(_)), "not sent: {outcome:?}");
     Ok(())
 }

@@ -5,9 +5,9 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_config::BehaviorVersion;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
 
 use crate::assistants::Assistants;
 use crate::attachments::Attachments;
@@ -60,12 +60,6 @@ impl App {
     /// SSM for keys that are kept there.
     pub async fn start(acting: Acting) -> Result<Self, StartError> {
         let config = Config::from_process()?;
-        // A redirected request would carry a signature or a key to a stranger.
-        let http = reqwest::Client::builder()
-            .connect_timeout(Duration::from_secs(3))
-            .redirect(reqwest::redirect::Policy::none())
-            .build()?;
-        let store = Store::connect(&config.database, acting).map_err(StartError::DatabaseUrl)?;
         // A refusal is not retried at length: the sweeper is the retry, and the sender waits.
         let aws = aws_config::defaults(BehaviorVersion::latest())
             .retry_config(RetryConfig::standard().with_max_attempts(2))
@@ -76,10 +70,26 @@ impl App {
             )
             .load()
             .await;
-        let queue = Queue::new(aws_sdk_sqs::Client::new(&aws), config.queue_url.clone());
-        let delivery = Delivery::new(config.pusher.clone(), http.clone());
         let keys = model_keys(&config, &aws).await?;
-        let assistants = Assistants::new(&config.assistants, &keys)?;
+        Self::of(config, &aws, &keys, acting)
+    }
+
+    /// Makes every part, and connects to nothing. `keys`: those of models that are kept elsewhere, by name.
+    pub fn of(
+        config: Config,
+        aws: &SdkConfig,
+        keys: &BTreeMap<String, ApiKey>,
+        acting: Acting,
+    ) -> Result<Self, StartError> {
+        // A redirected request would carry a signature or a key to a stranger.
+        let http = reqwest::Client::builder()
+            .connect_timeout(Duration::from_secs(3))
+            .redirect(reqwest::redirect::Policy::none())
+            .build()?;
+        let store = Store::connect(&config.database, acting).map_err(StartError::DatabaseUrl)?;
+        let queue = Queue::new(aws_sdk_sqs::Client::new(aws), config.queue_url.clone());
+        let delivery = Delivery::new(config.pusher.clone(), http.clone());
+        let assistants = Assistants::new(&config.assistants, keys)?;
         let moderation = config
             .moderation
             .clone()
@@ -100,7 +110,7 @@ impl App {
 }
 
 /// The keys that are kept in SSM; it is not asked when there are none.
-async fn model_keys(config: &Config, aws: &aws_config::SdkConfig) -> Result<BTreeMap<String, ApiKey>, ParameterError> {
+async fn model_keys(config: &Config, aws: &SdkConfig) -> Result<BTreeMap<String, ApiKey>, ParameterError> {
     let names = config.assistants.parameters();
     if names.is_empty() {
         return Ok(BTreeMap::new());

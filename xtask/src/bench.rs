@@ -1,5 +1,5 @@
-//! `cargo xtask bench`: how fast the store sends, how big each function is, and how long it takes from its start to its
-//! first request.
+//! `cargo xtask bench`: how fast the store sends and answers polls, what we add to a model, how big each function is, and
+//! how long it takes from its start to its first request.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,8 +21,10 @@ use crate::supervise::supervise;
 use crate::{functions, migrate};
 
 const STARTS: usize = 5;
+/// By name, for a package's programs would be taken for benches too.
+const BENCHES: [&str; 5] = ["send", "turns", "channel", "poll", "replies"];
 
-/// Measure the store, and each function's size and start.
+/// Measure the store, replies against the model alone, and each function's size and start.
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
     /// Fewer rounds: shows that it works, not how fast it is.
@@ -39,7 +41,10 @@ impl Bench {
             let built = build::functions(Profile::Release).await?;
             migrate::apply(&built, &url).await?;
             let mut bench = cargo();
-            bench.args(["bench", "--package", "shared"]).env("DATABASE_URL", &url);
+            bench.args(["bench", "--package", "shared", "--package", "functions"]);
+            bench
+                .args(BENCHES.iter().flat_map(|name| ["--bench", name]))
+                .env("DATABASE_URL", &url);
             if self.quick {
                 bench.args(["--", "--quick"]);
             }
