@@ -94,7 +94,7 @@ impl App {
             .moderation
             .clone()
             .map(|settings| Moderation::new(settings, http.clone()));
-        let attachments = Attachments::new(&config.attachments, &aws, http.clone());
+        let attachments = Attachments::new(&config.attachments, aws, http.clone());
         let authenticator = Authenticator::new(&config.tokens, http);
         Ok(Self(Arc::new(Parts {
             config,
