@@ -272,7 +272,7 @@ async fn what_the_dialect_cannot_say_is_refused_before_anything_is_stored() {
     let rows = stack.rows_of_chat(&chat).await;
     let dialect = format!("{path}?format=ui-message-stream");
     for (body, pointer) in [
-        (with("trigger", json!("regenerate-message")), "/trigger"),
+        (with("trigger", json!("resubmit-message")), "/trigger"),
         (with("messageId", json!("u-1")), "/messageId"),
         (with("messages", json!([])), "/messages"),
         (

@@ -332,3 +332,36 @@ async fn without_a_bucket_uploads_are_refused_clearly_and_nothing_else_is() {
         .await
         .with(201);
 }
+
+#[tokio::test]
+async fn the_model_sees_the_images_of_the_question_and_of_what_was_said_before() {
+    let stack = Stack::running();
+    let anna = stack.person("anna");
+    let chat = anna.assistant_chat().await;
+    let attachment = uploaded(&anna, PNG).await;
+    show(&anna, &chat, &json!([attachment])).await.with(201);
+    let history = anna.history_of(&chat, 2).await;
+    let seen = format!("[1 image: image/png {} bytes] You said: look", PNG.len());
+    assert_eq!(text(&history[1]["content"]), seen);
+    // An image is tokens, too, and what was reserved for it is settled.
+    let usage = anna.get("/api/usage").await.with(200);
+    assert_eq!(usage["reserved"], 0);
+    assert!(usage["used"].as_i64().unwrap() > 0, "{usage}");
+
+    // One that was announced and never sent is mentioned, and is no reason to stay silent.
+    let never_sent = announced(&anna, 10).await["attachment"].clone();
+    show(
+        &anna,
+        &chat,
+        &json!([never_sent, { "type": "image", "url": "https://host.example/a.png" }]),
+    )
+    .await
+    .with(201);
+    let history = anna.history_of(&chat, 4).await;
+    let answer = text(&history[3]["content"]);
+    assert!(answer.starts_with("You said: look"), "{answer}");
+    assert!(
+        answer.contains("could not be read") && answer.contains("https://host.example/a.png"),
+        "{answer}"
+    );
+}

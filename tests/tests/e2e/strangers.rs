@@ -78,6 +78,54 @@ fn routes() -> Vec<(Method, &'static str, Value, Gets)> {
             NotFound,
         ),
         (
+            Method::GET,
+            "/api/chat/{chatId}/messages/{messageId}/attachments/{index}",
+            Value::Null,
+            NotFound,
+        ),
+        (
+            Method::GET,
+            "/api/chat/{chatId}/messages/{messageId}/versions",
+            Value::Null,
+            NotFound,
+        ),
+        (
+            Method::GET,
+            "/api/chat/{chatId}/messages/{messageId}/stream",
+            Value::Null,
+            NotFound,
+        ),
+        (
+            Method::PUT,
+            "/api/chat/{chatId}/messages/{messageId}/reactions/{emoji}",
+            Value::Null,
+            NotFound,
+        ),
+        (
+            Method::DELETE,
+            "/api/chat/{chatId}/messages/{messageId}/reactions/{emoji}",
+            Value::Null,
+            NotFound,
+        ),
+        (Method::POST, "/api/chat/{chatId}/stop", Value::Null, NotFound),
+        (
+            Method::POST,
+            "/api/chat/{chatId}/regenerate",
+            json!({ "messageId": "{messageId}" }),
+            NotFound,
+        ),
+        (Method::GET, "/api/chat/search?q=secret", Value::Null, Nothing(200)),
+        (
+            Method::POST,
+            "/api/attachments",
+            json!({ "type": "image", "mimeType": "image/png", "size": 1 }),
+            Nothing(201),
+        ),
+        (Method::GET, "/api/usage", Value::Null, Nothing(200)),
+        (Method::GET, "/api/people/blocked", Value::Null, Nothing(200)),
+        (Method::PUT, "/api/people/{userId}/block", Value::Null, Nothing(204)),
+        (Method::DELETE, "/api/people/{userId}/block", Value::Null, Nothing(204)),
+        (
             Method::POST,
             "/api/chat/{chatId}/read",
             json!({ "seq": 1, "deliveredSeq": 1 }),
@@ -161,6 +209,8 @@ impl Ids<'_> {
             .replace("{messageId}", self.message)
             .replace("{userId}", self.member)
             .replace("{me}", &me.id)
+            .replace("{emoji}", "%F0%9F%91%8D")
+            .replace("{index}", "0")
     }
 
     async fn call(&self, person: &Person, method: &Method, path: &str, body: &Value, accept: &str) -> Answer {
