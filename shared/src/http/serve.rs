@@ -117,7 +117,10 @@ where
         let outcome = outcome.unwrap_or_else(|_| Err(Error::Internal(anyhow::anyhow!("the handler panicked"))));
         outcome.unwrap_or_else(|error| refuse(&error, &id))
     };
-    if let Some(spent) = spent.get() {
+    // A refusal for want of budget speaks of that alone.
+    if let Some(spent) = spent.get()
+        && !response.headers().contains_key("ratelimit")
+    {
         add_rate(&mut response, spent);
     }
     add_cors(&mut response, origin);
