@@ -200,7 +200,9 @@ async fn fifty_at_once_for_the_last_place_let_one_in() {
     .await;
     let with = |status: u16| answers.iter().filter(|answer| answer.status == status).count();
     // The one that was let in has a long answer, of which our local gateway may lose one, and then says so itself.
-    let lost = answers.iter().filter(|answer| answer.body["type"] == "https://httpstatuses.com/500");
+    let lost = answers
+        .iter()
+        .filter(|answer| answer.body["type"] == "https://httpstatuses.com/500");
     assert_eq!((with(200) + lost.count(), with(403)), (1, 49));
     let full = answers.into_iter().find(|answer| answer.status == 403).unwrap();
     let _problem = full.problem(403, "too-many-members");
