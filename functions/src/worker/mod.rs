@@ -7,8 +7,11 @@ use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use shared::app::App;
 use shared::domain::ids::JobId;
+use shared::domain::job::JobKind;
+use shared::domain::reply::Wake;
 use shared::http::Result;
 use shared::queue::{WakeUp, Woken};
+use shared::store;
 use tracing::{error, warn};
 
 mod reply;
@@ -76,7 +79,7 @@ async fn run(app: &App, record: &Record) -> std::result::Result<(), Undone> {
         warn!(message = record.message_id, "a queue message is no wake-up of ours");
         Undone
     })?;
-    let wakes = reply::run(app, job_id).await.map_err(|error| {
+    let wakes = run_by_kind(app, job_id).await.map_err(|error| {
         error!(job = %job_id, %error, "a job failed");
         Undone
     })?;
@@ -84,6 +87,18 @@ async fn run(app: &App, record: &Record) -> std::result::Result<(), Undone> {
         Woken::Nothing | Woken::Sent => Ok(()),
         // This wake-up is the only trace on the queue of what is still to be done.
         Woken::Refused => Err(Undone),
+    }
+}
+
+/// What is to be woken next.
+async fn run_by_kind(app: &App, job_id: JobId) -> store::Result<Vec<Wake>> {
+    match app.store.job_kind(job_id).await? {
+        None => Ok(Vec::new()),
+        Some(JobKind::Reply) => reply::run(app, job_id).await,
+        Some(kind) => {
+            warn!(job = %job_id, %kind, "nothing runs jobs of this kind");
+            Ok(Vec::new())
+        }
     }
 }
 

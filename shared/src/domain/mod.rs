@@ -5,6 +5,7 @@ pub mod budget;
 pub mod chat;
 pub mod event;
 pub mod ids;
+pub mod job;
 pub mod limits;
 pub mod message;
 pub mod person;

@@ -82,21 +82,20 @@ impl Store {
         .fetch_all(&self.pool)
         .await
         .doing("reading budgets")?;
-        let mut balances = rows.into_iter().map(|row| {
+        // They come in whatever order the plan gives them.
+        let (mut person, mut organisation) = (None, None);
+        for row in rows {
             let balance = Balance {
                 used: row.used,
                 reserved: row.reserved,
                 limit: row.limit,
                 resets_at: row.resets_at,
             };
-            (row.subject, balance)
-        });
-        let mut of = |subject: Subject| {
-            balances
-                .find(|(name, _)| name == subject.word())
-                .map(|(_, balance)| balance)
-        };
-        let (person, organisation) = (of(Subject::Person), of(Subject::Organisation));
+            match word("budget's subject", &row.subject, Subject::parse)? {
+                Subject::Person => person = Some(balance),
+                Subject::Organisation => organisation = Some(balance),
+            }
+        }
         Ok(Balances {
             person: person.ok_or_else(|| super::Error::Unreadable {
                 what: "budget",

@@ -412,14 +412,16 @@ impl Store {
                 (select id from halted where state = 'streaming') as "asked?: Uuid",
                 array(select distinct user_id from told) as "audience!: Vec<String>",
                 (
-                    -- What waited behind them; woken too early it goes on waiting.
+                    -- What waited behind them, if it is first now. What came before them has a wake-up of its own.
                     select j.id
-                    from replies waiting
-                    join jobs j on j.reply_id = waiting.id
-                    where waiting.chat_id = $2 and waiting.state = 'queued'
-                        and waiting.id not in (select id from halted) and exists (select 1 from released)
-                    order by waiting.prompt_seq
-                    limit 1
+                    from (
+                        select id, prompt_seq, state from replies
+                        where chat_id = $2 and state in ('queued', 'streaming') and id not in (select id from halted)
+                        order by prompt_seq
+                        limit 1
+                    ) as first
+                    join jobs j on j.reply_id = first.id
+                    where first.state = 'queued' and first.prompt_seq > (select min(prompt_seq) from released)
                 ) as "next_job?: Uuid"
             from place
             "#,

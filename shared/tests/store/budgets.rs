@@ -255,6 +255,28 @@ async fn people_and_organisations_may_have_limits_of_their_own(pool: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
+async fn balances_are_told_apart_whatever_plan_reads_them(pool: PgPool) {
+    for slow in ["enable_mergejoin", "enable_hashjoin", "enable_nestloop"] {
+        let options = ["enable_mergejoin", "enable_hashjoin", "enable_nestloop"]
+            .into_iter()
+            .filter(|join| *join != slow)
+            .map(|join| (join, "off"));
+        let planned = (*pool.connect_options()).clone().options(options);
+        let world = World::on(PgPool::connect_with(planned).await.unwrap()).await;
+        let anna = Caller {
+            org_id: Some(format!("org-{slow}")),
+            ..world.person(slow).await
+        };
+        let chat = world.assistant_chat(&anna).await;
+        let terms = terms(Some(A_TURN), Some(2 * A_TURN));
+        ask(&world, &anna, chat, &terms).await;
+        let balances = world.people.balances(&anna, &terms.budget).await.unwrap();
+        assert_eq!(balances.person.limit, Some(A_TURN), "{slow}");
+        assert_eq!(balances.organisation.unwrap().limit, Some(2 * A_TURN), "{slow}");
+    }
+}
+
+#[sqlx::test(migrations = "../migrations")]
 async fn a_new_period_begins_anew_and_an_old_hold_is_settled_in_its_own(pool: PgPool) {
     let world = World::on(pool).await;
     let anna = world.person("anna").await;

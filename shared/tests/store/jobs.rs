@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use serde_json::json;
 use shared::domain::ids::JobId;
+use shared::domain::job::{ClaimedJob, JobKind, JobReach};
 use sqlx::PgPool;
 
 use crate::world::World;
@@ -93,4 +96,87 @@ async fn an_old_inbox_is_trimmed_a_bite_at_a_time(pool: PgPool) {
         6,
         "the head goes on counting"
     );
+}
+
+async fn other_job(world: &World) -> JobId {
+    let id = JobId::fresh();
+    sqlx::query("insert into jobs (id, kind, payload) values ($1, 'notice', '{\"say\": \"hi\"}')")
+        .bind(id.uuid())
+        .execute(&world.rows)
+        .await
+        .unwrap();
+    id
+}
+
+async fn claimed(world: &World, job: JobId) -> ClaimedJob {
+    match world.system.reach_for_job(job, GRACE).await.unwrap() {
+        JobReach::Claimed(claimed) => claimed,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn of_many_who_reach_for_a_job_one_has_it_until_its_lease_ends(pool: PgPool) {
+    let world = World::racing(pool).await;
+    let job = other_job(&world).await;
+    let reached = join_all((0..8).map(|_| world.system.reach_for_job(job, GRACE))).await;
+    let (claims, others): (Vec<_>, Vec<_>) = reached
+        .into_iter()
+        .map(Result::unwrap)
+        .partition(|reach| matches!(reach, JobReach::Claimed(_)));
+    assert_eq!(claims.len(), 1);
+    for other in others {
+        assert!(matches!(other, JobReach::Later { after_seconds: 14 | 15 }), "{other:?}");
+    }
+    let JobReach::Claimed(first) = &claims[0] else {
+        unreachable!()
+    };
+    assert_eq!((first.attempt, &first.payload["say"]), (1, &json!("hi")));
+    assert_eq!(lost(&world).await, []);
+
+    // Its worker died: the sweeper finds it, and another one takes it. The first has nothing to say any more.
+    pass(&world, 31).await;
+    assert_eq!(lost(&world).await, [job]);
+    let second = claimed(&world, job).await;
+    assert_eq!(second.attempt, 2);
+    assert!(!world.system.end_job(first).await.unwrap());
+    assert!(!world.system.rest_job(first, GRACE, None).await.unwrap());
+    assert!(!world.system.park_job(first, "late").await.unwrap());
+    assert!(world.system.end_job(&second).await.unwrap());
+    assert_eq!(world.system.reach_for_job(job, GRACE).await.unwrap(), JobReach::Over);
+    assert_eq!(world.system.job_kind(job).await.unwrap(), None);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_job_that_rests_comes_again_and_a_parked_one_stays(pool: PgPool) {
+    let world = World::on(pool).await;
+    let job = other_job(&world).await;
+    let first = claimed(&world, job).await;
+    assert!(world.system.rest_job(&first, GRACE, Some("not yet")).await.unwrap());
+    assert!(matches!(
+        world.system.reach_for_job(job, GRACE).await.unwrap(),
+        JobReach::Later { .. }
+    ));
+    pass(&world, 16).await;
+    let second = claimed(&world, job).await;
+    assert!(world.system.park_job(&second, "never").await.unwrap());
+    pass(&world, 60).await;
+    assert_eq!(world.system.reach_for_job(job, GRACE).await.unwrap(), JobReach::Over);
+    assert_eq!(lost(&world).await, []);
+    let why: String = sqlx::query_scalar("select last_error from jobs where id = $1 and state = 'dead'")
+        .bind(job.uuid())
+        .fetch_one(&world.rows)
+        .await
+        .unwrap();
+    assert_eq!(why, "never");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_reply_is_no_job_of_this_way(pool: PgPool) {
+    let world = World::on(pool).await;
+    let anna = world.person("anna").await;
+    let chat = world.assistant_chat(&anna).await;
+    let job = world.send(&anna, chat, "hi").await.wake.unwrap().job_id;
+    assert_eq!(world.system.job_kind(job).await.unwrap(), Some(JobKind::Reply));
+    assert_eq!(world.system.reach_for_job(job, GRACE).await.unwrap(), JobReach::Over);
 }
