@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: how fast the store sends and answers polls, what we add to a model, how big each function is, and
+//! `cargo xtask bench`: how fast the store sends, lists and searches, what we add to a model, how big each function is, and
 //! how long it takes from its start to its first request.
 
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ use crate::{functions, migrate};
 
 const STARTS: usize = 5;
 /// By name, for a package's programs would be taken for benches too.
-const BENCHES: [&str; 5] = ["send", "turns", "channel", "poll", "replies"];
+const BENCHES: [&str; 5] = ["send", "turns", "channel", "reads", "replies"];
 
 /// Measure the store, replies against the model alone, and each function's size and start.
 #[derive(Debug, Args)]

@@ -10,6 +10,7 @@ use shared::domain::message::{Attachment, AttachmentType, Draft};
 use shared::domain::person::Caller;
 use shared::domain::rate::{RateClass, RateLimit};
 use shared::domain::text::AttachmentUrl;
+use shared::domain::text::SearchText;
 use shared::store::Store;
 use shared::store::chats::ListFilter;
 use shared::store::messages::{Range, SendOutcome};
@@ -217,6 +218,14 @@ async fn what_people_ask_is_answered_by_indexes(pool: PgPool) {
             .await;
         outcome.map(drop)
     });
+    watch!("a search", |store, _run| async move {
+        let found = store
+            .search(me, &SearchText::parse("text").unwrap(), None, None, page(10))
+            .await?
+            .unwrap();
+        assert_eq!(found.results.len(), 10);
+        Ok::<_, shared::store::Error>(())
+    });
     watch!("unread", |store, _run| store.unread_messages(me, page(10)));
     let unread = world.people.unread_messages(me, page(100)).await.unwrap().messages;
     let ids: Vec<_> = unread.iter().map(|message| message.id).collect();
@@ -274,6 +283,8 @@ async fn what_people_ask_is_answered_by_indexes(pool: PgPool) {
         ("Before(Seq(2500))", 2 * 11),
         ("ChangedAfter(Seq(2500))", 2 * 11),
         ("sending", 4),
+        // The eight chats that are looked at first, a block of which has up to 1,024 messages that say it.
+        ("a search", 8 * 1024),
     ] {
         let rows = of(what).rows["messages"] / RUNS;
         assert!(rows <= most, "{what}: {rows} messages are looked at");
@@ -284,6 +295,7 @@ async fn what_people_ask_is_answered_by_indexes(pool: PgPool) {
         ("unread", "members_user"),
         ("ChangedAfter(Seq(2500))", "messages_changed"),
         ("sending", "messages_client_id"),
+        ("a search", "messages_search"),
     ] {
         assert!(
             of(what).uses.get(index).copied().unwrap_or(0) >= RUNS,

@@ -1,7 +1,7 @@
 //! What a poll costs while nothing happens, and the list of unread messages when there are some: with ten thousand
 //! messages in the table and with a million, side by side in one run. Flat is what it must be: neither reads more where
-//! there is more. Then lists of 50, 500 and 5,000 chats, and pages of a long history, among a hundred thousand people and
-//! the million messages.
+//! there is more. Then lists of 50, 500 and 5,000 chats, pages of a long history, and searches over them, among a hundred
+//! thousand people and the million messages.
 //!
 //! `DATABASE_URL` names a server where databases may be made and dropped; `cargo xtask bench` starts one. `--quick` asks
 //! a tenth as often, of a tenth of the million. Read the ratios: the times are this machine's.
@@ -14,6 +14,7 @@ use anyhow::{Context, Result, ensure};
 use shared::config::{DatabaseConfig, Secret};
 use shared::domain::ids::{Seq, UserId};
 use shared::domain::limits::PageSize;
+use shared::domain::text::SearchText;
 use shared::store::chats::ListFilter;
 use shared::store::messages::Range;
 use shared::store::{Acting, Store, migrate};
@@ -29,6 +30,8 @@ const UNREAD: i64 = 60;
 const CROWD: usize = 100_000;
 const KEEPERS: [usize; 3] = [50, 500, 5_000];
 const MESSAGES_A_CHAT: usize = 20;
+/// So many things are spoken of, by turns.
+const TOPICS: usize = 1_000;
 const ROUNDS: usize = 20;
 const POLLS_A_ROUND: usize = 100;
 
@@ -43,7 +46,7 @@ async fn main() -> Result<()> {
     let server = env::var("DATABASE_URL").context("DATABASE_URL must name a Postgres to measure on")?;
     let server = PgConnectOptions::from_str(&server)?;
     let mut admin = PgConnection::connect_with(&server).await?;
-    let names = [FEW, many].map(|messages| format!("backtalk_poll_{messages}_{}", std::process::id()));
+    let names = [FEW, many].map(|messages| format!("backtalk_reads_{messages}_{}", std::process::id()));
     for name in &names {
         admin.execute(AssertSqlSafe(format!("create database {name}"))).await?;
     }
@@ -92,7 +95,7 @@ async fn measure(server: &PgConnectOptions, names: &[String; 2], sizes: [usize; 
     }
     println!("\nratio: p50 with many messages over p50 with few; 1 is flat.");
     crowd(server, &names[1]).await?;
-    println!("\n{:<34}  {:>9} {:>9}", "among 100,000 people", "p50", "p95");
+    println!("\n{:<46}  {:>9} {:>9}", "among 100,000 people", "p50", "p95");
     for keeper in KEEPERS {
         let me = UserId::parse(&format!("keeper-{keeper}")).context("an id")?;
         let first = many.chats(&me, ListFilter::default(), None, PageSize::DEFAULT).await?;
@@ -146,6 +149,33 @@ async fn measure(server: &PgConnectOptions, names: &[String; 2], sizes: [usize; 
         })
         .await?;
     }
+    searches(&many, &anna, "20 chats", polls).await?;
+    for keeper in KEEPERS {
+        let me = UserId::parse(&format!("keeper-{keeper}")).context("an id")?;
+        searches(&many, &me, &format!("{keeper} chats"), polls).await?;
+    }
+    Ok(())
+}
+
+/// For a word that all say, for one that few say, for two of which the one is rare, and for one that nobody says.
+async fn searches(store: &Store, me: &UserId, chats: &str, times: usize) -> Result<()> {
+    for (what, words, is_anywhere) in [
+        ("a common word", "usual", true),
+        ("a rare word", "topic7", true),
+        ("a rare and a common one", "usual topic7", true),
+        ("a word nobody says", "nowhere", false),
+    ] {
+        let text = SearchText::parse(words).map_err(anyhow::Error::msg)?;
+        time(&format!("{chats}, search: {what}"), times, async || {
+            let page = store
+                .search(me, &text, None, None, PageSize::DEFAULT)
+                .await?
+                .context("a page")?;
+            ensure!(page.results.is_empty() != is_anywhere, "{} found", page.results.len());
+            Ok(())
+        })
+        .await?;
+    }
     Ok(())
 }
 
@@ -161,7 +191,7 @@ async fn time(what: &str, times: usize, run: impl AsyncFn() -> Result<()>) -> Re
     }
     took.sort_unstable();
     let at = |percent: usize| took[took.len() * percent / 100].as_secs_f64() * 1000.0;
-    println!("{what:<34}  {:>6.2} ms {:>6.2} ms", at(50), at(95));
+    println!("{what:<46}  {:>6.2} ms {:>6.2} ms", at(50), at(95));
     Ok(())
 }
 
@@ -202,6 +232,11 @@ impl Poll {
     }
 }
 
+/// SQL: what a message says whose number is that.
+fn said(number: &str) -> String {
+    format!("'a message about topic' || ({number}) % {TOPICS} || ' of the usual length'")
+}
+
 /// Many people, and some with many chats: the chat of each has four members, of whom one keeps them all.
 async fn crowd(server: &PgConnectOptions, database: &str) -> Result<()> {
     let mut connection = PgConnection::connect_with(&server.clone().database(database)).await?;
@@ -226,8 +261,9 @@ async fn crowd(server: &PgConnectOptions, database: &str) -> Result<()> {
              insert into members (chat_id, user_id, joined_at)
                  select id, 'keeper-' || k, now() - interval '1 year' from kept, unnest(array{KEEPERS:?}) k where n <= k;
              insert into messages (chat_id, seq, id, number, changed_seq, role, sender_id, client_id, content)
-                 select id, m, gen_random_uuid(), m, m, 'user', 'crowd-' || n, m::text, 'a message of the usual length'
-                 from kept, generate_series(1, {MESSAGES_A_CHAT}) m;"
+                 select id, m, gen_random_uuid(), m, m, 'user', 'crowd-' || n, m::text, {}
+                 from kept, generate_series(1, {MESSAGES_A_CHAT}) m;",
+            said("m + kept.n")
         )))
         .await?;
     connection.execute("vacuum analyze").await?;
@@ -262,14 +298,15 @@ async fn filled(server: &PgConnectOptions, database: &str, messages: usize) -> R
              insert into members (chat_id, user_id) select id, 'anna' from chats order by id limit 20;
              update members set read_seq = {each} - 3, read_number = {each} - 3 where user_id = 'anna';
              insert into messages (chat_id, seq, id, number, changed_seq, role, sender_id, client_id, content)
-                 select c.id, n, gen_random_uuid(), n, n, 'user', c.owner_id, n::text, 'a message of the usual length'
+                 select c.id, n, gen_random_uuid(), n, n, 'user', c.owner_id, n::text, {}
                  from chats c, generate_series(1, {each}) n;
              insert into inbox (user_id, version, chat_id, seq, event)
                  select p.id, n, c.id, n, 'message.created'
                  from people p
                  cross join (select id from chats limit 1) c
                  cross join generate_series(greatest(1, {each} - 1000), {each}) n
-                 where p.id in ('anna', 'p1', 'p2', 'p3', 'p4');"
+                 where p.id in ('anna', 'p1', 'p2', 'p3', 'p4');",
+            said("n")
         )))
         .await?;
     connection.execute("vacuum analyze").await?;
