@@ -327,7 +327,8 @@ async fn a_page_that_is_loaded_again_resumes_the_answer() {
     let anna = stack.person("anna");
     let chat = anna.assistant_chat().await;
     let mut first = page(&anna, &chat, &[]);
-    send(&mut first, &script(&json!({ "words": 30, "delayMs": 100 }))).await;
+    // Long enough for another page to start in the meantime.
+    send(&mut first, &script(&json!({ "words": 150, "delayMs": 100 }))).await;
     let begun = shows(&mut first, "streaming", 2).await;
     drop(first);
 
