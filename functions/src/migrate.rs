@@ -2,8 +2,10 @@
 
 use lambda_runtime::{Error as LambdaError, LambdaEvent, service_fn};
 use serde_json::{Value, json};
+use shared::app::aws;
 use shared::config::DatabaseConfig;
 use shared::http::log_to_stdout;
+use shared::parameters::Variables;
 use shared::store;
 use tracing::info;
 
@@ -21,7 +23,7 @@ pub async fn serve() -> Result<(), LambdaError> {
 }
 
 async fn migrate() -> Result<(), LambdaError> {
-    let config = DatabaseConfig::from_process()?;
+    let config = Variables::of_process(aws).await?.read(DatabaseConfig::read)?;
     store::migrate(&config)
         .await
         .map_err(|error| LambdaError::from(format!("{error:#}")))?;

@@ -16,7 +16,7 @@ use crate::config::{Config, ConfigError};
 use crate::delivery::Delivery;
 use crate::models::ApiKey;
 use crate::moderation::Moderation;
-use crate::parameters::{self, ParameterError};
+use crate::parameters::{self, ParameterError, VariableError, Variables};
 use crate::queue::Queue;
 use crate::store::{Acting, Store};
 
@@ -51,6 +51,8 @@ pub enum StartError {
     DatabaseUrl(#[source] sqlx::Error),
     #[error("the HTTP client cannot be made: {0}")]
     Http(#[from] reqwest::Error),
+    #[error(transparent)]
+    Variable(#[from] VariableError),
     #[error("a model's key is missing: {0}")]
     ModelKey(#[from] ParameterError),
 }
@@ -59,17 +61,8 @@ impl App {
     /// Reads the configuration and makes every part; connects to nothing but what is needed to know the AWS account, and to
     /// SSM for keys that are kept there.
     pub async fn start(acting: Acting) -> Result<Self, StartError> {
-        let config = Config::from_process()?;
-        // A refusal is not retried at length: the sweeper is the retry, and the sender waits.
-        let aws = aws_config::defaults(BehaviorVersion::latest())
-            .retry_config(RetryConfig::standard().with_max_attempts(2))
-            .timeout_config(
-                TimeoutConfig::builder()
-                    .connect_timeout(Duration::from_millis(700))
-                    .build(),
-            )
-            .load()
-            .await;
+        let aws = aws().await;
+        let config = Variables::of_process(async || aws.clone()).await?.read(Config::read)?;
         let keys = model_keys(&config, &aws).await?;
         Self::of(config, &aws, &keys, acting)
     }
@@ -109,7 +102,21 @@ impl App {
     }
 }
 
-/// The keys that are kept in SSM; it is not asked when there are none.
+/// What the clients of AWS go by.
+pub async fn aws() -> SdkConfig {
+    aws_config::defaults(BehaviorVersion::latest())
+        // A refusal is not retried at length: the sweeper is the retry, and the sender waits.
+        .retry_config(RetryConfig::standard().with_max_attempts(2))
+        .timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(Duration::from_millis(700))
+                .build(),
+        )
+        .load()
+        .await
+}
+
+/// The keys that are kept in SSM for some alone; it is not asked when there are none.
 async fn model_keys(config: &Config, aws: &SdkConfig) -> Result<BTreeMap<String, ApiKey>, ParameterError> {
     let names = config.assistants.parameters();
     if names.is_empty() {

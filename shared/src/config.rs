@@ -87,6 +87,9 @@ pub struct Config {
 pub struct DatabaseConfig {
     /// `DATABASE_URL`: `postgres://…`, a direct or session-mode connection.
     pub url: Secret,
+    /// `DATABASE_CA`: the certificate, as PEM, of the authority that vouches for the server; the server is verified by it.
+    /// None: as the URL's `sslmode` says, and encrypted at least where the server is on another machine.
+    pub authority: Option<String>,
     /// `DATABASE_SCHEMA`: where Backtalk's tables live, apart from the application's own; default `backtalk`.
     pub schema: String,
     /// `DATABASE_CONNECTIONS`: of one function process; default 1, for a process serves one request at a time.
@@ -246,10 +249,6 @@ impl Environment<'_> {
 }
 
 impl Config {
-    pub fn from_process() -> Result<Self, ConfigError> {
-        Self::read(&Environment(&|name| std::env::var(name).ok()))
-    }
-
     pub fn read(env: &Environment<'_>) -> Result<Self, ConfigError> {
         Ok(Self {
             database: DatabaseConfig::read(env)?,
@@ -277,11 +276,7 @@ impl Config {
 }
 
 impl DatabaseConfig {
-    pub fn from_process() -> Result<Self, ConfigError> {
-        Self::read(&Environment(&|name| std::env::var(name).ok()))
-    }
-
-    fn read(env: &Environment<'_>) -> Result<Self, ConfigError> {
+    pub fn read(env: &Environment<'_>) -> Result<Self, ConfigError> {
         let schema = env.optional("DATABASE_SCHEMA").unwrap_or_else(|| "backtalk".into());
         let is_plain = schema
             .chars()
@@ -291,12 +286,45 @@ impl DatabaseConfig {
                 "DATABASE_SCHEMA is {schema:?}: use lower-case letters, digits and underscores."
             )));
         }
+        let url = env.required("DATABASE_URL", "the Postgres database")?;
+        refuse_transaction_pooler(&url)?;
+        let authority = env.optional("DATABASE_CA");
+        if authority
+            .as_ref()
+            .is_some_and(|text| !text.contains("-----BEGIN CERTIFICATE-----"))
+        {
+            return Err(ConfigError("DATABASE_CA is no certificate in PEM.".into()));
+        }
         Ok(Self {
-            url: Secret::new(env.required("DATABASE_URL", "the Postgres database")?),
+            url: Secret::new(url),
+            authority,
             schema,
             connections: env.parsed("DATABASE_CONNECTIONS", 1)?,
         })
     }
+}
+
+/// Behind a pooler in transaction mode, what one statement prepared or set meets another's connection: rows would be
+/// wrong and policies off, without any error.
+fn refuse_transaction_pooler(url: &str) -> Result<(), ConfigError> {
+    let Ok(url) = Url::parse(url) else {
+        // What is wrong with it is said by whoever connects.
+        return Ok(());
+    };
+    let host = url.host_str().unwrap_or_default();
+    let pooler = if url.port() == Some(6543) && host.contains("supabase.") {
+        "Supabase's pooler in transaction mode; use port 5432, which is its session mode, or the direct host"
+    } else if host.contains("-pooler.") && host.ends_with(".neon.tech") {
+        "Neon's pooler, which works in transaction mode; use the host without \"-pooler\""
+    } else if url
+        .query_pairs()
+        .any(|(name, value)| name == "pgbouncer" && value == "true")
+    {
+        "a PgBouncer in transaction mode, as it says by pgbouncer=true; use a direct or session-mode connection"
+    } else {
+        return Ok(());
+    };
+    Err(ConfigError(format!("DATABASE_URL names {pooler}.")))
 }
 
 impl TokenConfig {
@@ -497,6 +525,22 @@ mod tests {
     fn what_is_missing_or_odd_is_named_in_one_sentence() {
         for (name, value, says) in [
             ("DATABASE_URL", "", "DATABASE_URL is not set"),
+            (
+                "DATABASE_URL",
+                "postgres://u:hunter2@aws-0-eu.pooler.supabase.com:6543/postgres",
+                "DATABASE_URL names Supabase's pooler in transaction mode; use port 5432",
+            ),
+            (
+                "DATABASE_URL",
+                "postgres://u:hunter2@ep-cool-1-pooler.eu-central-1.aws.neon.tech/db?sslmode=require",
+                "DATABASE_URL names Neon's pooler",
+            ),
+            (
+                "DATABASE_URL",
+                "postgres://u:hunter2@db:6432/app?pgbouncer=true",
+                "DATABASE_URL names a PgBouncer in transaction mode",
+            ),
+            ("DATABASE_CA", "/etc/ca.pem", "DATABASE_CA is no certificate"),
             ("SQS_QUEUE_URL", " ", "SQS_QUEUE_URL is not set"),
             ("JWT_ALGORITHM", "none", "JWT_ALGORITHM is \"none\""),
             ("JWT_SECRET", "short", "JWT_SECRET is too short"),

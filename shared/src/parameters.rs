@@ -2,19 +2,96 @@
 //! never again in that process.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::fmt;
 use std::time::Duration;
 
+use aws_config::SdkConfig;
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::error::ProvideErrorMetadata;
 use tokio::time::timeout;
 
-use crate::config::Secret;
+use crate::config::{ConfigError, Environment, Secret};
 use crate::error::causes;
 
 /// How long a start waits for one call.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// SSM gives ten parameters a call.
 const BATCH: usize = 10;
+
+/// What begins the value of a variable that is kept in SSM: `ssm:/path`.
+const KEPT: &str = "ssm:";
+
+/// The process's environment, with secrets in the places where it says under which names they are kept.
+pub struct Variables(BTreeMap<String, String>);
+
+impl Variables {
+    /// `aws` is asked for when something is kept there.
+    pub async fn of_process(aws: impl AsyncFnOnce() -> SdkConfig) -> Result<Self, VariableError> {
+        let text = |text: OsString| text.into_string().ok();
+        let mut variables = Self(
+            std::env::vars_os()
+                .filter_map(|(name, value)| Some((text(name)?, text(value)?)))
+                .collect(),
+        );
+        let kept = variables.kept()?;
+        if !kept.is_empty() {
+            variables.fill(&Client::new(&aws().await), kept).await?;
+        }
+        Ok(variables)
+    }
+
+    /// The variables that are kept in SSM, and under which names.
+    fn kept(&self) -> Result<BTreeMap<String, String>, ConfigError> {
+        let kept = self.0.iter().filter_map(|(variable, value)| {
+            let name = parameter_name(value.strip_prefix(KEPT)?);
+            Some(match name {
+                Ok(name) => Ok((variable.clone(), name.to_owned())),
+                Err(why) => Err(ConfigError::new(format!("{variable} {why}."))),
+            })
+        });
+        kept.collect()
+    }
+
+    async fn fill(&mut self, client: &Client, kept: BTreeMap<String, String>) -> Result<(), ParameterError> {
+        let values = read(client, &kept.values().map(String::as_str).collect()).await?;
+        for (variable, name) in kept {
+            if let Some(value) = values.get(&name) {
+                self.0.insert(variable, value.expose().to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// For whoever reads settings.
+    pub fn read<T>(&self, read: impl FnOnce(&Environment<'_>) -> T) -> T {
+        read(&Environment(&|name| self.0.get(name).cloned()))
+    }
+}
+
+impl fmt::Debug for Variables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// What follows `ssm:`, if it can be the name of a parameter.
+pub(crate) fn parameter_name(name: &str) -> Result<&str, &'static str> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    if name.starts_with('/') && name.chars().all(is_name) {
+        Ok(name)
+    } else {
+        Err("begins with \"ssm:\", and no name of an SSM parameter, such as /backtalk/model-key, follows")
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VariableError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("a secret is missing: {0}")]
+    Parameter(#[from] ParameterError),
+}
 
 /// Names the parameters, and never says what is in them.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

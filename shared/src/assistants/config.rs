@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::config::{ConfigError, Environment};
 use crate::domain::chat::Kind;
 use crate::models::{ApiKey, ModelSettings, Provider};
+use crate::parameters::parameter_name;
 
 const DEFAULT_SYSTEM_PROMPT: &str = "You are a helpful assistant in a chat. Answer briefly and to the point.";
 const VARIABLES: &str = "The MODEL_ variables";
@@ -126,10 +127,7 @@ impl Choice {
         let defaults = ModelSettings::new(provider, model);
         let key = match env.optional("MODEL_KEY") {
             None => Key::None,
-            Some(text) => match text.strip_prefix("ssm:") {
-                None => Key::Given(ApiKey::new(text)),
-                Some(name) => Key::parameter(name).map_err(|why| ConfigError::new(format!("MODEL_KEY {why}.")))?,
-            },
+            Some(key) => Key::Given(ApiKey::new(key)),
         };
         let choice = Self {
             origin: VARIABLES.into(),
@@ -279,19 +277,12 @@ impl Key {
                 .ok_or_else(|| format!("key names the variable {name}, which is not set"));
         }
         match text.strip_prefix("ssm:") {
-            Some(name) => Self::parameter(name).map_err(|why| format!("key {why}")),
+            Some(name) => {
+                let name = parameter_name(name).map_err(|why| format!("key {why}"))?;
+                Ok(Self::Parameter(name.to_owned()))
+            }
             None => Err("key must be \"env:NAME\" or \"ssm:/path\", never the key itself".into()),
         }
-    }
-
-    fn parameter(name: &str) -> Result<Self, String> {
-        let is_name = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
-        if !name.starts_with('/') || !name.chars().all(is_name) {
-            return Err(
-                "begins with \"ssm:\", and no name of an SSM parameter, such as /backtalk/model-key, follows".into(),
-            );
-        }
-        Ok(Self::Parameter(name.to_owned()))
     }
 }
 

@@ -246,7 +246,6 @@ fn what_is_odd_in_the_variables_is_named_in_one_sentence() {
         ),
         ("MODEL_NAME", "", "MODEL_NAME is not set"),
         ("MODEL_KEY", "", "MODEL_KEY is not set, but gemini needs one"),
-        ("MODEL_KEY", "ssm:model-key", "MODEL_KEY begins with \"ssm:\""),
         ("MODEL_TEMPERATURE", "warm", "MODEL_TEMPERATURE is \"warm\""),
         ("MODEL_TEMPERATURE", "-1", "MODEL_TEMPERATURE is \"-1\""),
         ("MODEL_TEMPERATURE", "inf", "MODEL_TEMPERATURE is \"inf\""),
@@ -298,15 +297,11 @@ fn one_model_is_made_for_all_who_choose_the_same() {
 
 #[test]
 fn keys_that_are_kept_elsewhere_are_put_in() {
-    let variables = [
-        ("MODEL_PROVIDER", "gemini"),
-        ("MODEL_NAME", "m"),
-        ("MODEL_KEY", "ssm:/backtalk/model-key"),
-    ];
+    let variables = [("MODEL_PROVIDER", "gemini"), ("MODEL_NAME", "m"), ("MODEL_KEY", "one")];
     let config = read_with(&variables, r#"[{"organisation": "a", "key": "ssm:/a/key"}]"#).unwrap();
     let names: Vec<_> = config.parameters().into_iter().collect();
-    assert_eq!(names, ["/a/key", "/backtalk/model-key"]);
-    let mut keys = BTreeMap::from([("/backtalk/model-key".to_owned(), ApiKey::new("one"))]);
+    assert_eq!(names, ["/a/key"]);
+    let mut keys = BTreeMap::new();
     let error = Assistants::new(&config, &keys).unwrap_err().to_string();
     assert!(
         error.contains("entry 1") && error.contains("/a/key") && !error.contains("one"),

@@ -101,3 +101,57 @@ async fn a_service_that_does_not_answer_is_not_waited_for_long() {
         .unwrap_err();
     assert_eq!(error.to_string(), "/a cannot be read from SSM: no answer in time");
 }
+
+fn variables(of: &[(&str, &str)]) -> Variables {
+    Variables(
+        of.iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+    )
+}
+
+#[tokio::test]
+async fn variables_that_say_where_their_value_is_kept_get_it() {
+    let fake = answering(
+        "200 OK",
+        &json!({"Parameters": [{"Name": "/site/database", "Value": "postgres://hunter2"}]}),
+    );
+    let mut variables = variables(&[
+        ("DATABASE_URL", "ssm:/site/database"),
+        ("DATABASE_READ_URL", "ssm:/site/database"),
+        ("JWT_SECRET", "plain ssm:/not"),
+    ]);
+    let kept = variables.kept().unwrap();
+    variables.fill(&client(&fake.url()), kept).await.unwrap();
+    let read = |name: &str| variables.read(|env| env.optional(name));
+    for (name, value) in [
+        ("DATABASE_URL", "postgres://hunter2"),
+        ("DATABASE_READ_URL", "postgres://hunter2"),
+        ("JWT_SECRET", "plain ssm:/not"),
+    ] {
+        assert_eq!(read(name).as_deref(), Some(value));
+    }
+    assert_eq!(fake.seen().len(), 1, "one parameter is asked for once");
+    assert!(!format!("{variables:?}").contains("hunter2"));
+    assert!(variables.kept().unwrap().is_empty());
+}
+
+#[test]
+fn a_name_that_cannot_be_one_is_told_with_its_variable() {
+    for odd in ["ssm:", "ssm:name", "ssm:/a b"] {
+        let error = variables(&[("MODEL_KEY", odd)]).kept().unwrap_err().to_string();
+        assert!(error.starts_with("MODEL_KEY begins with \"ssm:\""), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_kept_there_is_an_error_that_names_it() {
+    let fake = answering("200 OK", &json!({"Parameters": []}));
+    let mut variables = variables(&[("JWT_SECRET", "ssm:/site/jwt")]);
+    let kept = variables.kept().unwrap();
+    let error = variables.fill(&client(&fake.url()), kept).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "/site/jwt cannot be read from SSM: there is no such parameter"
+    );
+}

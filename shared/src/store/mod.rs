@@ -25,11 +25,12 @@ pub mod versions;
 
 mod rows;
 
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use crate::config::DatabaseConfig;
@@ -114,7 +115,7 @@ fn lost_a_race(error: &sqlx::Error, indexes: &[&str]) -> bool {
 impl Store {
     /// Makes a pool that connects when it is first used.
     pub fn connect(config: &DatabaseConfig, acting: Acting) -> std::result::Result<Self, sqlx::Error> {
-        let options = PgConnectOptions::from_str(config.url.expose())?.application_name("backtalk");
+        let options = options(config)?.application_name("backtalk");
         let schema = config.schema.clone();
         let pool = PgPoolOptions::new()
             .max_connections(config.connections)
@@ -145,11 +146,43 @@ impl Store {
     }
 }
 
+/// Where to connect, and never without encryption but on this machine or where the URL says so: by itself, Postgres'
+/// protocol goes on in plain text with whoever says that there is none.
+fn options(config: &DatabaseConfig) -> std::result::Result<PgConnectOptions, sqlx::Error> {
+    let options = PgConnectOptions::from_str(config.url.expose())?;
+    if let Some(authority) = &config.authority {
+        let authority = authority.as_bytes().to_vec();
+        return Ok(options
+            .ssl_mode(PgSslMode::VerifyFull)
+            .ssl_root_cert_from_pem(authority));
+    }
+    let host = options.get_host();
+    let is_here = options.get_socket().is_some()
+        || host == "localhost"
+        || IpAddr::from_str(host.trim_matches(['[', ']'])).is_ok_and(|address| address.is_loopback());
+    Ok(match options.get_ssl_mode() {
+        PgSslMode::Prefer if !is_here => options.ssl_mode(PgSslMode::Require),
+        _ => options,
+    })
+}
+
 /// The schema's name is checked by the configuration to be plain lower-case letters.
 fn settle_in(schema: &str, acting: Acting) -> String {
+    let needed = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
+    // A function that is newer than the schema would fail here and there; it had better not serve at all. Class 57 makes it
+    // a 503, to be tried again.
+    let check = format!(
+        "do $$ begin
+            if to_regclass('_sqlx_migrations') is null
+                or {needed} > (select coalesce(max(version), 0) from _sqlx_migrations where success)
+            then
+                raise exception 'the schema {schema} is older than this function: run migrate' using errcode = '57P03';
+            end if;
+        end $$"
+    );
     // Planning our statements with their policies takes longer than running them, and every one of them looks up keys: the
     // plan for all values is the plan for each.
-    let settled = format!("set search_path = {schema}; set plan_cache_mode = force_generic_plan");
+    let settled = format!("set search_path = {schema}; {check}; set plan_cache_mode = force_generic_plan");
     match acting {
         Acting::ForAPerson => format!("{settled}; set role backtalk_app"),
         Acting::ForTheSystem => settled,
@@ -158,7 +191,7 @@ fn settle_in(schema: &str, acting: Acting) -> String {
 
 /// Applies the migrations that are missing, in the configured schema. Safe to run twice at once: sqlx takes a lock.
 pub async fn migrate(config: &DatabaseConfig) -> anyhow::Result<()> {
-    let options = PgConnectOptions::from_str(config.url.expose())?.application_name("backtalk-migrate");
+    let options = options(config)?.application_name("backtalk-migrate");
     let mut connection = PgConnection::connect_with(&options).await?;
     let schema = &config.schema;
     // Two migrations at once may both find the schema missing.
@@ -177,4 +210,46 @@ pub async fn migrate(config: &DatabaseConfig) -> anyhow::Result<()> {
     MIGRATIONS.run(&mut connection).await?;
     connection.close().await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Secret;
+
+    fn mode(url: &str, authority: Option<&str>) -> PgSslMode {
+        let config = DatabaseConfig {
+            url: Secret::new(url),
+            authority: authority.map(Into::into),
+            schema: "backtalk".into(),
+            connections: 1,
+        };
+        options(&config).expect("a URL").get_ssl_mode()
+    }
+
+    #[test]
+    fn nothing_goes_to_another_machine_in_plain_text_unless_it_is_said() {
+        for (url, expected) in [
+            ("postgres://u:p@db.example.com/app", PgSslMode::Require),
+            ("postgres://u:p@10.0.0.7/app?sslmode=prefer", PgSslMode::Require),
+            ("postgres://u:p@db/app?sslmode=disable", PgSslMode::Disable),
+            ("postgres://u:p@db/app?sslmode=verify-full", PgSslMode::VerifyFull),
+            ("postgres://u:p@127.0.0.1:5433/app", PgSslMode::Prefer),
+            ("postgres://u:p@[::1]/app", PgSslMode::Prefer),
+            ("postgres://u:p@localhost/app", PgSslMode::Prefer),
+        ] {
+            let found = mode(url, None);
+            assert!(
+                std::mem::discriminant(&found) == std::mem::discriminant(&expected),
+                "{url}: {found:?}"
+            );
+        }
+        assert!(matches!(
+            mode(
+                "postgres://u:p@db/app?sslmode=prefer",
+                Some("-----BEGIN CERTIFICATE-----")
+            ),
+            PgSslMode::VerifyFull
+        ));
+    }
 }

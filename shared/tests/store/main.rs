@@ -9,6 +9,7 @@ mod blocks;
 mod budgets;
 mod changing;
 mod channels;
+mod connecting;
 mod deletion;
 mod inbox;
 mod jobs;
