@@ -52,6 +52,7 @@ async fn measure(server: &PgConnectOptions, database: &str, sends: usize) -> Res
     let config = DatabaseConfig {
         url: Secret::new(format!("postgres://{user}@{host}:{port}/{database}")),
         schema: "backtalk".into(),
+        password: None,
         authority: None,
         connections: CLIENTS,
     };

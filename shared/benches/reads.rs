@@ -281,6 +281,7 @@ async fn filled(server: &PgConnectOptions, database: &str, messages: usize) -> R
     let config = DatabaseConfig {
         url: Secret::new(format!("postgres://{user}@{host}:{port}/{database}")),
         schema: "backtalk".into(),
+        password: None,
         authority: None,
         connections: 1,
     };

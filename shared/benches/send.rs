@@ -66,6 +66,7 @@ async fn measure(server: &PgConnectOptions, database: &str, sends: usize) -> Res
         let config = DatabaseConfig {
             url: Secret::new(&url),
             schema: "backtalk".into(),
+            password: None,
             authority: None,
             connections: MOST_CLIENTS,
         };

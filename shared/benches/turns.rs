@@ -108,6 +108,7 @@ async fn measure(server: &PgConnectOptions, database: &str, turns: usize) -> Res
     let config = DatabaseConfig {
         url: Secret::new(format!("postgres://{user}@{host}:{port}/{database}")),
         schema: "backtalk".into(),
+        password: None,
         authority: None,
         connections: MOST_CLIENTS,
     };

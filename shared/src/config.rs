@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use jsonwebtoken::Algorithm;
 use reqwest::Url;
+use serde::Deserialize;
 
 use crate::assistants::config::AssistantsConfig;
 use crate::delivery::pusher::PusherSettings;
@@ -87,6 +88,8 @@ pub struct Config {
 pub struct DatabaseConfig {
     /// `DATABASE_URL`: `postgres://…`, a direct or session-mode connection.
     pub url: Secret,
+    /// `DATABASE_PASSWORD`: where the URL has none. Or a JSON object with a `password`, as Secrets Manager keeps it.
+    pub password: Option<Secret>,
     /// `DATABASE_CA`: the certificate, as PEM, of the authority that vouches for the server; the server is verified by it.
     /// None: as the URL's `sslmode` says, and encrypted at least where the server is on another machine.
     pub authority: Option<String>,
@@ -297,11 +300,22 @@ impl DatabaseConfig {
         }
         Ok(Self {
             url: Secret::new(url),
+            password: env
+                .optional("DATABASE_PASSWORD")
+                .map(|text| Secret::new(password(text))),
             authority,
             schema,
             connections: env.parsed("DATABASE_CONNECTIONS", 1)?,
         })
     }
+}
+
+fn password(text: String) -> String {
+    #[derive(Deserialize)]
+    struct Kept {
+        password: String,
+    }
+    serde_json::from_str(&text).map_or(text, |Kept { password }| password)
 }
 
 /// Behind a pooler in transaction mode, what one statement prepared or set meets another's connection: rows would be
@@ -519,6 +533,16 @@ mod tests {
                 .map(|(_, value)| (*value).to_owned())
         };
         Config::read(&Environment(&value))
+    }
+
+    #[test]
+    fn a_password_is_taken_as_it_is_or_out_of_what_secrets_manager_keeps() {
+        for text in ["pa:ss/w{rd", r#"{"username": "app", "password": "pa:ss/w{rd"}"#] {
+            let config = read(&[("DATABASE_PASSWORD", text)]).expect("good settings");
+            let password = config.database.password.expect("a password");
+            assert_eq!(password.expose(), "pa:ss/w{rd");
+        }
+        assert_eq!(read(&[]).expect("good settings").database.password, None);
     }
 
     #[test]

@@ -109,6 +109,7 @@ async fn measure(server: &PgConnectOptions, database: &str, model: ModelServer, 
     let config = DatabaseConfig {
         url: Secret::new(&place.database_url),
         schema: "backtalk".into(),
+        password: None,
         authority: None,
         connections: 1,
     };

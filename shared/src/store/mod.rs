@@ -149,7 +149,10 @@ impl Store {
 /// Where to connect, and never without encryption but on this machine or where the URL says so: by itself, Postgres'
 /// protocol goes on in plain text with whoever says that there is none.
 fn options(config: &DatabaseConfig) -> std::result::Result<PgConnectOptions, sqlx::Error> {
-    let options = PgConnectOptions::from_str(config.url.expose())?;
+    let mut options = PgConnectOptions::from_str(config.url.expose())?;
+    if let Some(password) = &config.password {
+        options = options.password(password.expose());
+    }
     if let Some(authority) = &config.authority {
         let authority = authority.as_bytes().to_vec();
         return Ok(options
@@ -220,6 +223,7 @@ mod tests {
     fn mode(url: &str, authority: Option<&str>) -> PgSslMode {
         let config = DatabaseConfig {
             url: Secret::new(url),
+            password: None,
             authority: authority.map(Into::into),
             schema: "backtalk".into(),
             connections: 1,

@@ -12,6 +12,7 @@ fn config(pool: &PgPool) -> DatabaseConfig {
     let database = options.get_database().unwrap();
     DatabaseConfig {
         url: Secret::new(format!("postgres://{user}@{host}:{port}/{database}")),
+        password: None,
         authority: None,
         schema: "public".into(),
         connections: 1,
