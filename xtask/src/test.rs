@@ -78,6 +78,7 @@ impl Test {
                 .await?;
             report.step("advisories", advisories()).await?;
             report.step("query data", Prepare { check: true }.run()).await?;
+            report.step("the template, and its gate", gate()).await?;
         }
         report
             .step("golden answers against the providers' SDKs", golden_answers())
@@ -151,6 +152,19 @@ async fn golden_answers() -> Result<()> {
         .arg("shared/src/models/golden/prove.py")
         .env("PYTHONDONTWRITEBYTECODE", "1");
     program::run(prove).await
+}
+
+/// Whether the template can be deployed, and whether it would be told if it could not.
+async fn gate() -> Result<()> {
+    let python = tools::gate().await?.join("python");
+    for arguments in [&["gate.py"][..], &["-m", "unittest", "--quiet", "test_gate"]] {
+        let mut gate = Command::new(&python);
+        gate.current_dir(repository().join("deploy/gate"))
+            .args(arguments)
+            .env("PYTHONDONTWRITEBYTECODE", "1");
+        program::run(gate).await?;
+    }
+    Ok(())
 }
 
 /// Apart from the others: the SDK is no part of the usual build.

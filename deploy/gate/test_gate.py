@@ -1,0 +1,99 @@
+"""The gate must fail where the template is broken: each test breaks it once."""
+
+import unittest
+
+from gate import REPOSITORY, linted, problems_of, unsafe
+
+TEMPLATE = (REPOSITORY / "template.yaml").read_text()
+
+
+def function(name):
+    """One function's part of the template."""
+    begin = TEMPLATE.index(f"  {name}:\n    Type: AWS::Serverless::Function")
+    return TEMPLATE[begin : TEMPLATE.index("\n\n", begin)]
+
+
+class BrokenOnPurpose(unittest.TestCase):
+    def breaks(self, old, new, says, within=None, tools=()):
+        """Something in the template, or in one function's part of it."""
+        part = TEMPLATE if within is None else function(within)
+        self.assertIn(old, part)
+        broken = TEMPLATE.replace(part, part.replace(old, new, 1), 1)
+        problems = problems_of(broken, tools)
+        self.assertTrue(any(says in problem for problem in problems), problems)
+
+    def test_it_passes_as_it_is(self):
+        self.assertEqual(problems_of(TEMPLATE, ()), [])
+
+    def test_a_stream_that_is_buffered(self):
+        self.breaks(
+            "ResponseTransferMode: RESPONSE_STREAM, ", "", "POST /api/chat/{chatId}/messages is buffered", "SendMessage"
+        )
+
+    def test_the_word_that_looks_like_streaming(self):
+        self.breaks("RESPONSE_STREAM", "STREAM", "GET /api/chat/stream is buffered", "StreamEvents")
+
+    def test_a_buffered_route_that_streams(self):
+        self.breaks(
+            'Path: "/api/usage"', 'Path: "/api/usage", ResponseTransferMode: RESPONSE_STREAM', "GET /api/usage streams", "GetUsage"
+        )
+
+    def test_a_stream_that_is_cut_before_its_function_ends(self):
+        self.breaks("TimeoutInMillis: 300000", "TimeoutInMillis: 30000", "is cut after 30000 ms", "StreamEvents")
+
+    def test_a_route_that_is_missing(self):
+        self.breaks(
+            "Get: {Type: Api, Properties: {RestApiId: !Ref Api, Method: GET, Path: \"/api/usage\"}}",
+            "{}",
+            "('GET', '/api/usage', 'get-usage') is in Cargo.toml's router alone",
+            "GetUsage",
+        )
+
+    def test_a_route_that_leads_elsewhere(self):
+        self.breaks("Path: \"/api/me\"", "Path: \"/api/my\"", "('GET', '/api/my', 'get-me') is in the template alone", "GetMe")
+
+    def test_a_binary_that_is_no_function(self):
+        self.breaks("Binary: sweeper", "Binary: sweep", "the binary sweeper is no function")
+
+    def test_a_policy_that_is_missing(self):
+        self.breaks("        - *its_secrets\n", "", "GetMe cannot read DatabaseUrlParameter", "GetMe")
+
+    def test_a_policy_that_gives_too_much(self):
+        self.breaks("- *its_secrets\n", "- *its_secrets\n        - *models_key\n", "StopReply may read ModelKeyParameter", "StopReply")
+
+    def test_a_policy_of_everything(self):
+        self.breaks("Action: sqs:SendMessage,", "Action: sqs:*,", "may do sqs:* in general")
+
+    def test_a_policy_on_everything(self):
+        self.breaks("Resource: !GetAtt Jobs.Arn", 'Resource: "*"', "to anything")
+
+    def test_a_function_that_cannot_wake_the_worker(self):
+        self.breaks("        - *wakes\n", "", "StopReply must be able to send to the queue", "StopReply")
+
+    def test_a_function_that_could_write_uploads(self):
+        self.breaks("s3:PutObject", "s3:GetObject", "CreateAttachment may do ['s3:GetObject']", "CreateAttachment")
+
+    def test_a_secret_in_plain_text(self):
+        self.breaks('!Sub "ssm:${JwtSecretParameter}"', "hunter2", "has JWT_SECRET in plain text")
+
+    def test_batches_that_are_repeated_as_a_whole(self):
+        self.breaks("            FunctionResponseTypes: [ReportBatchItemFailures]\n", "", "repeats whole batches", "Worker")
+
+    def test_a_queue_that_is_impatient(self):
+        self.breaks("VisibilityTimeout: 1800", "VisibilityTimeout: 300", "while they are worked on")
+
+    def test_another_processor(self):
+        self.breaks("Architectures: [arm64]", "Architectures: [x86_64]", "is built for ['x86_64']")
+
+    def test_what_sam_does_not_understand(self):
+        self.breaks("Type: Api, Properties", "Type: Pai, Properties", "SAM: ", "GetMe")
+
+    def test_what_cloudformation_does_not_understand(self):
+        self.breaks("RetentionInDays: !Ref LogDays", "RetentionInDays: 31", "cfn-lint E3030", tools=(linted,))
+
+    def test_what_is_unsafe(self):
+        self.breaks("BlockPublicAcls: true", "BlockPublicAcls: false", "checkov CKV_AWS_53", tools=(unsafe,))
+
+
+if __name__ == "__main__":
+    unittest.main()
