@@ -1,16 +1,20 @@
 //! Waking the worker through SQS. The job itself is a row in Postgres: a wake-up may be lost, doubled or late without
 //! harm, so a refusal is reported and never an error.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
+use aws_sdk_sqs::types::{
+    MessageSystemAttributeNameForSends, MessageSystemAttributeValue, SendMessageBatchRequestEntry,
+};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use tracing::warn;
 
 use crate::domain::ids::JobId;
 use crate::domain::reply::Wake;
+use crate::observed::{self, Part};
 
 /// How long a sender waits for SQS. The sweeper finds what SQS did not take.
 pub const WAKE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -65,7 +69,7 @@ impl Queue {
         if wakes.is_empty() {
             return Woken::Nothing;
         }
-        match timeout(WAKE_TIMEOUT, self.send(wakes)).await {
+        match observed::timing(Part::Queue, timeout(WAKE_TIMEOUT, self.send(wakes))).await {
             Ok(Ok(())) => Woken::Sent,
             Ok(Err(error)) => {
                 warn!(
@@ -83,6 +87,13 @@ impl Queue {
     }
 
     async fn send(&self, wakes: &[Wake]) -> anyhow::Result<()> {
+        let trace = observed::trace().map(|header| {
+            MessageSystemAttributeValue::builder()
+                .data_type("String")
+                .string_value(header)
+                .build()
+        });
+        let trace = trace.transpose()?;
         for batch in wakes.chunks(BATCH) {
             let entries = batch
                 .iter()
@@ -93,6 +104,9 @@ impl Queue {
                         .message_body(serde_json::to_string(&WakeUp::of(wake.job_id))?)
                         // On a standard queue this asks for fairness alone: a busy chat does not hold the others up.
                         .set_message_group_id(wake.chat_id.map(|chat| chat.to_string()))
+                        .set_message_system_attributes(trace.clone().map(|header| {
+                            HashMap::from([(MessageSystemAttributeNameForSends::AwsTraceHeader, header)])
+                        }))
                         .delay_seconds(wake.after_seconds.clamp(0, MAX_DELAY_SECONDS))
                         .build()?)
                 })

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use shared::app::App;
 use shared::http::Result;
+use shared::metrics::{self, Metric};
 use shared::queue::Woken;
 use tracing::{info, warn};
 
@@ -69,6 +70,9 @@ pub async fn handle(app: App, _tick: Value) -> Result<Swept> {
         warn!(chat = %wrong.chat_id, was = wrong.was, is = wrong.is, "an unread count was wrong");
     }
     let unread_repaired = repaired.len();
+    if unread_repaired > 0 {
+        metrics::say(&[(Metric::UnreadRepaired, unread_repaired as f64)], None);
+    }
     let uploads_deleted = delete_unused_uploads(&app).await?;
     let swept = Swept {
         jobs_woken,

@@ -10,9 +10,10 @@ use shared::domain::ids::JobId;
 use shared::domain::job::JobKind;
 use shared::domain::reply::Wake;
 use shared::http::Result;
+use shared::observed;
 use shared::queue::{WakeUp, Woken};
 use shared::store;
-use tracing::{error, warn};
+use tracing::{Instrument, error, info_span, warn};
 
 mod reply;
 
@@ -29,6 +30,15 @@ struct Record {
     message_id: String,
     #[serde(default)]
     body: Option<String>,
+    #[serde(default)]
+    attributes: Attributes,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Attributes {
+    /// Of the request that left this work behind.
+    #[serde(rename = "AWSTraceHeader")]
+    trace: Option<String>,
 }
 
 /// Which messages SQS is to hand over again; the others are done.
@@ -52,7 +62,9 @@ pub async fn handle(app: App, batch: Batch) -> Result<BatchResponse> {
     let outcomes = join_all(batch.records.iter().map(|record| {
         let app = app.clone();
         async move {
-            let outcome = AssertUnwindSafe(run(&app, record)).catch_unwind().await;
+            let job = info_span!("job", trace = record.attributes.trace);
+            let running = AssertUnwindSafe(run(&app, record)).catch_unwind();
+            let (outcome, _times) = observed::gathering(record.attributes.trace.clone(), running.instrument(job)).await;
             outcome.unwrap_or_else(|_| {
                 error!(message = record.message_id, "a job panicked");
                 Err(Undone)
@@ -117,6 +129,7 @@ mod tests {
         job_named_by(&Record {
             message_id: "m".into(),
             body: Some(body.into()),
+            attributes: Attributes::default(),
         })
     }
 

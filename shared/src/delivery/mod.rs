@@ -7,6 +7,8 @@ use tracing::{info, warn};
 
 use self::pusher::{ChannelName, Pushed, Pusher, PusherSettings, Trigger, fit, user_channel};
 use crate::domain::event::{EventType, Outgoing};
+use crate::metrics::{self, Metric};
+use crate::observed::{self, Part};
 
 /// Pusher takes so many channels in one call.
 const CHANNELS_A_TRIGGER: usize = 100;
@@ -37,15 +39,19 @@ impl Delivery {
     /// Tells everyone, within [`pusher::PUSH_TIMEOUT`]. Whether Pusher took it all; `None` where there is no Pusher or
     /// nobody to tell.
     pub async fn publish(&self, news: &[Outgoing]) -> Option<bool> {
+        if let Some(seq) = news.iter().find_map(|news| news.event.seq) {
+            observed::place(seq);
+        }
         let pusher = self.pusher.as_ref()?;
         let triggers: Vec<Trigger> = news.iter().flat_map(triggers).collect();
         if triggers.is_empty() {
             return None;
         }
-        match pusher.trigger(&triggers).await {
+        match observed::timing(Part::Pusher, pusher.trigger(&triggers)).await {
             Pushed::Sent => Some(true),
             Pushed::Failed(reason) => {
                 warn!(%reason, events = news.len(), "Pusher did not take an event");
+                metrics::say(&[(Metric::PushesFailed, news.len() as f64)], None);
                 Some(false)
             }
         }

@@ -15,6 +15,7 @@ use crate::domain::person::Caller;
 use crate::domain::rate::{RateClass, Spent};
 use crate::domain::text::Emoji;
 use crate::error::{Error, FieldError};
+use crate::observed;
 
 /// Lambda takes 6 MB, of which a body that is sent as base64 keeps three quarters.
 const LONG_BODY_BYTES: usize = 4 * 1024 * 1024;
@@ -51,6 +52,7 @@ impl Request {
     /// Who calls, as the bearer token proves, and may go ahead: it spends one request of `class`.
     pub async fn caller(&self, app: &App, class: RateClass) -> Result<Caller> {
         let caller = app.authenticator.caller(self.header(AUTHORIZATION)).await?;
+        observed::caller(&caller.id);
         self.spend(app, &caller.id, class).await?;
         Ok(caller)
     }
@@ -245,8 +247,23 @@ impl Request {
         Arc::clone(&self.spent)
     }
 
-    pub(super) fn line(&self) -> (String, String) {
-        (self.inner.method().to_string(), self.inner.uri().path().to_owned())
+    /// X-Ray's header, as Lambda hands it on.
+    pub(super) fn trace(&self) -> Option<String> {
+        self.inner.lambda_context_ref()?.xray_trace_id.clone()
+    }
+
+    /// The path with names in the places of what it names: `/api/chat/{chatId}`.
+    pub(super) fn route(&self) -> String {
+        let mut route = self.inner.raw_http_path().to_owned();
+        for (name, value) in self
+            .inner
+            .path_parameters_ref()
+            .into_iter()
+            .flat_map(|parameters| parameters.iter())
+        {
+            route = route.replacen(&format!("/{value}"), &format!("/{{{name}}}"), 1);
+        }
+        route
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::Utc;
@@ -13,7 +14,10 @@ use lambda_http::{Error as LambdaError, service_fn};
 use lambda_runtime::LambdaEvent;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tracing::{error, info};
+use tracing::{error, field, info};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt};
 
 use super::response::problem;
 use super::{Request, Response, Result, no_content};
@@ -21,6 +25,7 @@ use crate::app::App;
 use crate::domain::budget::Exhausted;
 use crate::domain::rate::Spent;
 use crate::error::Error;
+use crate::observed::{self, Gathered, Part};
 use crate::store::Acting;
 
 /// What browsers of other origins may send and read.
@@ -80,15 +85,15 @@ async fn start(acting: Acting) -> std::result::Result<App, LambdaError> {
 /// JSON lines on AWS, where a query reads them; plain lines where a person does.
 pub fn log_to_stdout() {
     let filter = std::env::var("LOG").unwrap_or_else(|_| "info".into());
-    let filter = tracing_subscriber::EnvFilter::try_new(&filter).unwrap_or_else(|_| "info".into());
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_target(false)
-        .with_ansi(false);
+    let filter = EnvFilter::try_new(&filter).unwrap_or_else(|_| "info".into());
+    let lines = fmt::layer().with_target(false).with_ansi(false);
+    let listening = tracing_subscriber::registry().with(observed::statements());
     if std::env::var("LOG_FORMAT").is_ok_and(|format| format == "text") {
-        lines.without_time().init();
+        listening.with(lines.without_time().with_filter(filter)).init();
     } else {
-        lines.json().flatten_event(true).init();
+        listening
+            .with(lines.json().flatten_event(true).with_filter(filter))
+            .init();
     }
 }
 
@@ -106,14 +111,20 @@ where
     let is_preflight = request.method() == Method::OPTIONS;
     let request = Request::new(request);
     let id = request.id().to_owned();
-    let (method, path) = request.line();
+    let method = request.method().clone();
+    let route = request.route();
+    let chat = request.chat_id().ok();
     let spent = request.spent();
+    let request_trace = request.trace();
+    let mut gathered = Arc::<Gathered>::default();
     let mut response = if is_preflight {
         no_content()
     } else {
         // A panic in a handler is a bug of ours, but one request's bug: the process goes on.
         // Boxed, for a handler's future nests deeper than the compiler likes to look.
-        let outcome = AssertUnwindSafe(handler(app, request).boxed()).catch_unwind().await;
+        let answering = AssertUnwindSafe(handler(app, request).boxed()).catch_unwind();
+        let (outcome, observed) = observed::gathering(request_trace, answering).await;
+        gathered = observed;
         let outcome = outcome.unwrap_or_else(|_| Err(Error::Internal(anyhow::anyhow!("the handler panicked"))));
         outcome.unwrap_or_else(|error| refuse(&error, &id))
     };
@@ -126,10 +137,17 @@ where
     add_cors(&mut response, origin);
     info!(
         request = id,
-        method,
-        path,
+        %method,
+        route,
+        person = gathered.person(),
+        chat = chat.map(field::display),
+        seq = gathered.seq(),
         status = response.status().as_u16(),
-        milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        milliseconds = started.elapsed().as_secs_f64() * 1000.0,
+        database_milliseconds = gathered.milliseconds(Part::Database),
+        statements = gathered.statements(),
+        queue_milliseconds = gathered.milliseconds(Part::Queue),
+        pusher_milliseconds = gathered.milliseconds(Part::Pusher),
         "answered"
     );
     Ok(response)
