@@ -10,6 +10,7 @@ mod budgets;
 mod changing;
 mod channels;
 mod deletion;
+mod erasure;
 mod inbox;
 mod jobs;
 mod mentions;
