@@ -1,9 +1,10 @@
 //! One person's export and erasure: all of theirs, and nothing of others.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use shared::domain::chat::Kind;
 use shared::domain::event::EventType;
 use shared::domain::ids::{ChatId, JobId, UserId};
@@ -17,7 +18,7 @@ use shared::store::export::ExportCursor;
 use shared::store::messages::Range;
 use sqlx::{AssertSqlSafe, Executor, PgPool};
 
-use crate::world::{World, draft, edit, page};
+use crate::world::{FREE, World, at_once, draft, edit, page};
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -118,17 +119,26 @@ async fn claimed(world: &World, person: &Caller) -> ClaimedJob {
     }
 }
 
+/// One bite, with what S3 would do.
+async fn bite(world: &World, job: &ClaimedJob) -> Bite {
+    let bite = world.system.erase_some(job).await.unwrap();
+    if let Bite::Uploads(uploads) = &bite {
+        world.system.erase_uploads(job, uploads).await.unwrap();
+    }
+    bite
+}
+
 /// Runs an erasure to its end: who was told of what.
 async fn erase(world: &World, person: &Caller) -> Vec<(EventType, ChatId, BTreeSet<String>)> {
     let job = claimed(world, person).await;
     let mut told = Vec::new();
     for _ in 0..200 {
-        match world.system.erase_some(&job).await.unwrap() {
+        match bite(world, &job).await {
             Bite::Taken(news) => told.extend(news.into_iter().map(|news| {
                 let audience = news.audience.iter().map(ToString::to_string).collect();
                 (news.event.event_type, news.event.chat_id, audience)
             })),
-            Bite::Uploads(uploads) => world.system.erase_uploads(&job, &uploads).await.unwrap(),
+            Bite::Uploads(_) => {}
             Bite::Last => return told,
         }
     }
@@ -302,7 +312,7 @@ async fn it_may_be_cut_anywhere_and_asked_for_twice(pool: PgPool) {
         direct,
         ..
     } = life(pool).await;
-    let system = &world.system;
+    let system = world.system.clone();
     let job = claimed(&world, &anna).await;
     assert_eq!(system.ask_for_erasure(&anna.id).await.unwrap().unwrap().job_id, job.id);
     // Somebody is at it, and whoever asked anew has not changed that.
@@ -316,19 +326,12 @@ async fn it_may_be_cut_anywhere_and_asked_for_twice(pool: PgPool) {
         panic!("it does not go on");
     };
     // Two at once, one of whose lease ran out.
-    let both = crate::world::at_once(2, |_| {
-        let (system, job) = (system.clone(), job.clone());
-        async move {
-            loop {
-                match system.erase_some(&job).await.unwrap() {
-                    Bite::Taken(_) => {}
-                    Bite::Uploads(uploads) => system.erase_uploads(&job, &uploads).await.unwrap(),
-                    Bite::Last => return,
-                }
-            }
-        }
-    });
-    both.await;
+    let world = Arc::new(world);
+    at_once(2, |_| {
+        let (world, job) = (world.clone(), job.clone());
+        async move { while !matches!(bite(&world, &job).await, Bite::Last) {} }
+    })
+    .await;
     assert_eq!(tables_with(&world, "annas secret").await, [""; 0]);
     assert_eq!(system.reach_for_job(job.id, LEASE).await.unwrap(), JobReach::Over);
     assert_eq!(
@@ -354,6 +357,212 @@ async fn it_may_be_cut_anywhere_and_asked_for_twice(pool: PgPool) {
     );
     let opened = world.people.open_direct_chat(&ben.id, &anna.id).await.unwrap();
     assert!(matches!(opened, shared::store::chats::DirectChat::Opened { chat_id, .. } if chat_id != direct));
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn what_others_were_told_of_them_is_told_without_them(pool: PgPool) {
+    let world = World::on(pool).await;
+    let (anna, ben, cleo, dora) = (
+        world.person("anna").await,
+        world.person("ben").await,
+        world.person("cleo").await,
+        world.person("dora").await,
+    );
+    let chat = world.channel(&anna, &[&ben]).await;
+    let message = world.send(&ben, chat, "hi").await.message.id;
+    let before = world.people.inbox_version(&ben.id).await.unwrap();
+    let thumb = Emoji::parse("👍").unwrap();
+    for what in [Reacting::Add, Reacting::Remove] {
+        world
+            .people
+            .react(&anna.id, chat, message, &thumb, what, 20)
+            .await
+            .unwrap();
+    }
+    world.people.mark_messages_read(&anna.id, &[message]).await.unwrap();
+    world.add(&anna, chat, &cleo).await;
+    world.add(&ben, chat, &dora).await;
+    world.remove(&anna, chat, &cleo).await;
+    let of_ben = async || {
+        let news = world.people.news(&ben.id, before, None, 100).await.unwrap();
+        let events = news.events.into_iter().flat_map(|(_, events)| events);
+        events
+            .map(|event| (event.event_type.word().to_owned(), event.data))
+            .collect::<Vec<_>>()
+    };
+    let kinds = |news: &[(String, Value)]| news.iter().map(|(kind, _)| kind.clone()).collect::<Vec<_>>();
+    let with_her = of_ben().await;
+    assert_eq!(
+        kinds(&with_her),
+        [
+            "reaction.changed",
+            "reaction.changed",
+            "read",
+            "member.added",
+            "member.removed"
+        ]
+    );
+
+    erase(&world, &anna).await;
+
+    let without_her = of_ben().await;
+    assert_eq!(
+        kinds(&without_her),
+        [
+            // How the message is now, that the chat has changed, what she did to others;
+            "message.updated",
+            "message.updated",
+            "chat.updated",
+            "member.added",
+            "member.removed",
+            // and that it has another owner, and that she went.
+            "chat.updated",
+            "chat.updated",
+        ]
+    );
+    assert!(!format!("{without_her:?}").contains("anna"), "{without_her:?}");
+    assert_eq!(without_her[2].1, json!({}));
+    assert_eq!(without_her[3].1["members"], with_her[3].1["members"]);
+    assert_eq!(without_her[4].1, json!({"userId": "cleo", "by": null}));
+    // Cleo still learns that she is not in it any more.
+    let news = world.people.news(&cleo.id, 0, None, 100).await.unwrap();
+    let last = news.events.last().unwrap().1.last().unwrap();
+    assert!(last.ends_for(&cleo.id), "{last:?}");
+}
+
+/// Others write, react and name her, and she herself writes on, makes chats and channels, until she is gone.
+#[sqlx::test(migrations = "../migrations")]
+async fn an_erasure_bears_what_everyone_does_meanwhile(pool: PgPool) {
+    let world = Arc::new(World::racing(pool).await);
+    let (anna, ben, cleo) = (
+        world.person("anna").await,
+        world.person("ben").await,
+        world.person("cleo").await,
+    );
+    let channel = world.channel(&anna, &[&ben, &cleo]).await;
+    let direct = world.chat(Kind::Direct, &[&anna, &ben]).await;
+    for number in 0..20 {
+        for chat in [channel, direct] {
+            world.send(&anna, chat, &format!("annas secret {number}")).await;
+        }
+    }
+    let job = claimed(&world, &anna).await;
+    let rounds = 25;
+    at_once(5, |task| {
+        let (world, job) = (world.clone(), job.clone());
+        let (anna, ben, cleo) = (anna.clone(), ben.clone(), cleo.clone());
+        async move {
+            let store = &world.people;
+            let thumb = Emoji::parse("👍").unwrap();
+            match task {
+                0 => while !matches!(bite(&world, &job).await, Bite::Last) {},
+                1 | 2 => {
+                    let me = if task == 1 { &ben } else { &cleo };
+                    for number in 0..rounds {
+                        let named = Draft {
+                            mentions: vec![anna.id.clone()],
+                            ..draft(&format!("{task} {number}"), "others words")
+                        };
+                        let sent = world.send_as(me, channel, &named, None).await.message.id;
+                        store
+                            .react(&me.id, channel, sent, &thumb, Reacting::Add, 20)
+                            .await
+                            .unwrap();
+                        store
+                            .react(&anna.id, channel, sent, &thumb, Reacting::Add, 20)
+                            .await
+                            .ok();
+                        // Where she is gone at this moment there is nobody to open it with.
+                        store.open_direct_chat(&me.id, &anna.id).await.ok();
+                    }
+                }
+                // With a token of hers. What is refused at the moment of her end is no matter; what is taken is erased.
+                _ => {
+                    for number in 0..rounds {
+                        for chat in [channel, direct] {
+                            let text = draft(&format!("{task} {number}"), "annas secret, late");
+                            store.send_message(&anna, chat, &text, None, &FREE).await.ok();
+                        }
+                        if let Ok(Some(own)) = store.open_assistant_chat(&anna.id, None, None, i32::MAX).await {
+                            store
+                                .send_message(&anna, own, &draft("1", "annas secret"), None, &FREE)
+                                .await
+                                .ok();
+                        }
+                    }
+                }
+            }
+        }
+    })
+    .await;
+
+    // Of her there is nothing, and nobody made her anew: that takes a request that says who she is.
+    assert_eq!(tables_with(&world, "annas secret").await, [""; 0]);
+    assert_eq!(tables_with(&world, "\"anna\"").await, [""; 0]);
+    assert_eq!(
+        world
+            .number("select count(*) from chats where kind = 'assistant'")
+            .await,
+        0
+    );
+    let others = "select count(*) from messages where content = 'others words'";
+    assert_eq!(world.number(others).await, 2 * rounds);
+    let shown = world.people.chat(&ben.id, channel).await.unwrap().unwrap();
+    let owners = shown.members.iter().filter(|member| member.role.to_string() == "owner");
+    assert_eq!(owners.count(), 1);
+    let repaired = world.system.repair_unread(Duration::from_secs(600), 100).await.unwrap();
+    assert!(repaired.is_empty(), "{repaired:?}");
+    // Every seq was told to whom it concerns.
+    let untold = format!(
+        "select count(*) from generate_series(1, (select last_seq from chats where id = '{channel}')) n
+         where not exists (select 1 from inbox where chat_id = '{channel}' and user_id = 'ben' and seq = n)"
+    );
+    assert_eq!(world.number(&untold).await, 0);
+    world.assert_inboxes_are_contiguous().await;
+}
+
+/// The owner's rights go to the oldest admin, else to the oldest member, and a channel of one goes.
+#[sqlx::test(migrations = "../migrations")]
+async fn a_channel_is_handed_on_to_who_runs_it(pool: PgPool) {
+    let world = World::on(pool).await;
+    let (anna, ben, cleo, dora) = (
+        world.person("anna").await,
+        world.person("ben").await,
+        world.person("cleo").await,
+        world.person("dora").await,
+    );
+    let with_admins = world.channel(&anna, &[&ben, &cleo, &dora]).await;
+    let alone = world.channel(&anna, &[]).await;
+    for sql in [
+        "update members set role = 'admin' where user_id in ('cleo', 'dora')",
+        "update members set joined_at = now() - interval '1 day' where user_id = 'dora'",
+        "update members set joined_at = now() - interval '2 days' where user_id = 'ben'",
+    ] {
+        world.rows.execute(sql).await.unwrap();
+    }
+    erase(&world, &anna).await;
+    let owner = "select count(*) from members m join chats c on c.id = m.chat_id
+                 where m.user_id = 'dora' and m.role = 'owner' and c.owner_id = 'dora'";
+    assert_eq!(world.number(owner).await, 1);
+    assert_eq!(
+        world.number("select count(*) from members where role = 'owner'").await,
+        1
+    );
+    assert!(world.people.chat(&ben.id, with_admins).await.unwrap().is_some());
+    let left = format!("select count(*) from chats where id = '{alone}'");
+    assert_eq!(world.number(&left).await, 0);
+    // Two who go at once leave it to the third.
+    let both = [claimed(&world, &dora).await, claimed(&world, &cleo).await];
+    let world = Arc::new(world);
+    at_once(2, |number| {
+        let (world, job) = (world.clone(), both[number].clone());
+        async move { while !matches!(bite(&world, &job).await, Bite::Last) {} }
+    })
+    .await;
+    let owner = "select count(*) from members where user_id = 'ben' and role = 'owner'";
+    assert_eq!(world.number(owner).await, 1);
+    erase(&world, &ben).await;
+    assert_eq!(world.number("select count(*) from chats").await, 0);
 }
 
 async fn exported(world: &World, person: &UserId) -> Vec<Value> {
