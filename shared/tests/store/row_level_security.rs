@@ -136,10 +136,7 @@ async fn another_person_sees_and_changes_nothing(pool: PgPool) {
     let written = rows_touched(&world, Some("ben"), writing).await;
     assert_eq!(except(&written, &own), [""; 0]);
     assert_eq!((written["people"], written["inbox_heads"]), (1, 1));
-    assert_eq!(
-        except(&rows_touched(&world, Some("ben"), deleting).await, &["inbox_heads"]),
-        [""; 0]
-    );
+    assert_eq!(except(&rows_touched(&world, Some("ben"), deleting).await, &[]), [""; 0]);
 }
 
 #[sqlx::test(migrations = "../migrations")]
@@ -251,22 +248,22 @@ async fn what_each_may_reach_is_written_down(pool: PgPool) {
 
 /// Rows that are read, written, deleted, of what `shared_channel` has; of other tables none.
 const FELLOW_MEMBER: &[&str] = &[
-    "chats: 1 1 1",
+    "chats: 1 1 0",
     "inbox: 4 0 0",
-    "inbox_heads: 1 1 1",
+    "inbox_heads: 1 1 0",
     "jobs: 1 1 1",
     // Anna's and one's own; one leaves, and removes nobody.
     "members: 2 2 1",
     // What was said since one came.
-    "messages: 2 2 2",
+    "messages: 2 2 0",
     "people: 4 1 0",
     "reactions: 2 0 0",
-    "replies: 1 1 1",
+    "replies: 1 1 0",
     "reply_parts: 1 1 1",
 ];
 /// What they were told while they were in it is theirs.
-const REMOVED: &[&str] = &["inbox: 6 0 0", "inbox_heads: 1 1 1", "people: 4 1 0"];
-const STRANGER: &[&str] = &["inbox_heads: 1 1 1", "people: 4 1 0"];
+const REMOVED: &[&str] = &["inbox: 6 0 0", "inbox_heads: 1 1 0", "people: 4 1 0"];
+const STRANGER: &[&str] = &["inbox_heads: 1 1 0", "people: 4 1 0"];
 
 /// Functions that act as the owner of the tables are holes in the second lock. Whoever adds one says here what it is.
 #[sqlx::test(migrations = "../migrations")]
@@ -491,7 +488,6 @@ async fn what_was_said_before_one_joined_is_out_of_reach(pool: PgPool) {
     for sql in [
         "select content from messages",
         "update messages set metadata = metadata returning content",
-        "delete from messages returning content",
     ] {
         let mut transaction = acting(&world, Some("ben")).await;
         let seen: Vec<String> = sqlx::query_scalar(sql).fetch_all(&mut *transaction).await.unwrap();

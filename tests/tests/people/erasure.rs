@@ -20,7 +20,7 @@ async fn show_picture(person: &Person, chat: &str) -> String {
         request = request.header(name, text(value));
     }
     assert_eq!(request.send().await.unwrap().status(), 200);
-    let body = json!({ "clientId": Uuid::now_v7(), "content": "look", "attachments": [announced["attachment"]] });
+    let body = json!({ "clientId": Uuid::now_v7().to_string(), "content": "look", "attachments": [announced["attachment"]] });
     let message = person
         .post(&format!("/api/chat/{chat}/messages"), &body)
         .await
@@ -142,7 +142,7 @@ async fn a_person_is_exported_and_erased_and_others_keep_their_history() {
     let _none = anna.get(&format!("/api/chat/{shared}")).await.problem(404, "not-found");
     let again = direct(&anna, &ben).await;
     assert_ne!(again, pair);
-    assert_eq!(anna.history(&again).await, [Value::Null; 0]);
+    assert!(anna.history(&again).await.is_empty());
 }
 
 #[tokio::test]

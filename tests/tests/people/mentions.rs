@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::{channel, direct, patch, people, read, remove, say, view};
 
 async fn send(person: &Person, chat: &str, more: &Value) -> Answer {
-    let mut body = json!({ "clientId": Uuid::now_v7(), "content": "hello you" });
+    let mut body = json!({ "clientId": Uuid::now_v7().to_string(), "content": "hello you" });
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     person.post(&format!("/api/chat/{chat}/messages"), &body).await
 }
@@ -129,7 +129,7 @@ async fn a_preview_is_of_the_original_as_it_is_now() {
     let foreign = direct(&anna, &cleo).await;
     let secret = text(&say(&cleo, &foreign, "a secret").await["id"]);
     let before = stack.rows_of_chat(&chat).await;
-    for odd in [json!(secret), json!(Uuid::now_v7()), json!("x"), json!(7)] {
+    for odd in [json!(secret), json!(Uuid::now_v7().to_string()), json!("x"), json!(7)] {
         for person in [&anna, &ben] {
             let problem = send(person, &chat, &json!({ "replyTo": odd }))
                 .await

@@ -153,7 +153,7 @@ async fn where_the_hook_fails_the_configuration_decides() {
     };
     let failures = ["break", "nonsense", "hang", "redirect"];
     for (on_failure, is_said) in [("accept", true), ("reject", false)] {
-        for url in [&address, &closed] {
+        for (place, url) in [&address, &closed].into_iter().enumerate() {
             let gateway = Gateway::start(&stack).await;
             let _function = gateway.function(
                 "send-message",
@@ -166,7 +166,7 @@ async fn where_the_hook_fails_the_configuration_decides() {
             );
             let here = by(&anna, &gateway);
             for content in failures {
-                let (before, client_id) = (stack.rows_of_chat(&chat).await, format!("{on_failure} {url} {content}"));
+                let (before, client_id) = (stack.rows_of_chat(&chat).await, format!("{on_failure}-{place}-{content}"));
                 let answer = here.send(&chat, &client_id, content).await;
                 if is_said {
                     assert_eq!(answer.with(201)["message"]["content"], content);

@@ -83,7 +83,7 @@ async fn edits_are_kept_where_it_is_configured_for_whom_it_concerns() {
     add(&anna, &chat, &ben).await.with(200);
     ben.delete(&path).await.with(200);
     let answer = anna.get(&said_before).await.with(200);
-    assert_eq!(versions(&answer), []);
+    assert!(versions(&answer).is_empty(), "{answer}");
 }
 
 #[tokio::test]
@@ -95,7 +95,7 @@ async fn by_default_nothing_is_kept() {
     let path = format!("/api/chat/{chat}/messages/{message}");
     patch(&anna, &path, &json!({ "content": "two" })).await.with(200);
     let answer = anna.get(&format!("{path}/versions")).await.with(200);
-    assert_eq!(versions(&answer), []);
+    assert!(versions(&answer).is_empty(), "{answer}");
     let kept = "select count(*) from message_versions where message_id = $1";
     assert_eq!(stack.number(kept, &message).await, 0);
 }
