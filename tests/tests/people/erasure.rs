@@ -20,7 +20,8 @@ async fn show_picture(person: &Person, chat: &str) -> String {
         request = request.header(name, text(value));
     }
     assert_eq!(request.send().await.unwrap().status(), 200);
-    let body = json!({ "clientId": Uuid::now_v7().to_string(), "content": "look", "attachments": [announced["attachment"]] });
+    let body =
+        json!({ "clientId": Uuid::now_v7().to_string(), "content": "look", "attachments": [announced["attachment"]] });
     let message = person
         .post(&format!("/api/chat/{chat}/messages"), &body)
         .await

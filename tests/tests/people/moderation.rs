@@ -166,7 +166,10 @@ async fn where_the_hook_fails_the_configuration_decides() {
             );
             let here = by(&anna, &gateway);
             for content in failures {
-                let (before, client_id) = (stack.rows_of_chat(&chat).await, format!("{on_failure}-{place}-{content}"));
+                let (before, client_id) = (
+                    stack.rows_of_chat(&chat).await,
+                    format!("{on_failure}-{place}-{content}"),
+                );
                 let answer = here.send(&chat, &client_id, content).await;
                 if is_said {
                     assert_eq!(answer.with(201)["message"]["content"], content);

@@ -9,7 +9,10 @@ use uuid::Uuid;
 use crate::{add, channel, events, people, read, remove, say};
 
 pub(crate) fn path(chat: &str, message: &str, emoji: &str) -> String {
-    let emoji: String = form_urlencoded::byte_serialize(emoji.as_bytes()).collect();
+    // In a path a space is no plus.
+    let emoji = form_urlencoded::byte_serialize(emoji.as_bytes())
+        .collect::<String>()
+        .replace('+', "%20");
     format!("/api/chat/{chat}/messages/{message}/reactions/{emoji}")
 }
 
