@@ -49,7 +49,8 @@ WAKES = {
 BUCKET = {
     "SendMessage": {"s3:GetObject"},
     "RegenerateReply": {"s3:GetObject"},
-    "Worker": {"s3:GetObject"},
+    "Worker": {"s3:GetObject", "s3:DeleteObject"},
+    "Person": {"s3:GetObject"},
     "Sweeper": {"s3:DeleteObject"},
     "CreateAttachment": {"s3:PutObject"},
     "GetAttachment": {"s3:GetObject"},

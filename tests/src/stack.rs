@@ -118,7 +118,8 @@ impl Stack {
     }
 
     /// Where a function is called as AWS does.
-    pub(crate) fn invoke_url(&self, function: &str) -> String {
+    #[must_use]
+    pub fn invoke_url(&self, function: &str) -> String {
         format!("{}/{function}/invocations", self.invoke)
     }
 

@@ -12,6 +12,7 @@ mod instance;
 mod migrate;
 mod model;
 mod overrides;
+mod person;
 mod ports;
 mod postgres;
 mod prepare;
@@ -44,6 +45,7 @@ struct Arguments {
 enum Command {
     Up(up::Up),
     Token(tokens::Token),
+    Person(person::Person),
     Migrate(migrate::Migrate),
     Prepare(prepare::Prepare),
     Bench(bench::Bench),
@@ -56,6 +58,7 @@ async fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Up(up) => up.run().await,
         Command::Token(token) => token.run(),
+        Command::Person(person) => person.run().await,
         Command::Migrate(migrate) => migrate.run().await,
         Command::Prepare(prepare) => prepare.run().await,
         Command::Bench(bench) => bench.run().await,

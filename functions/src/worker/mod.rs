@@ -15,6 +15,7 @@ use shared::queue::{WakeUp, Woken};
 use shared::store;
 use tracing::{Instrument, error, info_span, warn};
 
+mod erase;
 mod reply;
 
 /// What SQS hands over.
@@ -107,6 +108,7 @@ async fn run_by_kind(app: &App, job_id: JobId) -> store::Result<Vec<Wake>> {
     match app.store.job_kind(job_id).await? {
         None => Ok(Vec::new()),
         Some(JobKind::Reply) => reply::run(app, job_id).await,
+        Some(JobKind::Erase) => erase::run(app, job_id).await,
         Some(kind) => {
             warn!(job = %job_id, %kind, "nothing runs jobs of this kind");
             Ok(Vec::new())

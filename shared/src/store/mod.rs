@@ -9,6 +9,8 @@ pub mod blocks;
 pub mod budgets;
 pub mod channels;
 pub mod chats;
+pub mod erasure;
+pub mod export;
 pub mod inbox;
 pub mod jobs;
 pub mod messages;
@@ -75,6 +77,10 @@ impl Error {
                 source: sqlx::Error::Database(error),
                 ..
             } => {
+                // Whom a row names was erased at this very moment: a second look finds nobody.
+                if error.is_foreign_key_violation() {
+                    return true;
+                }
                 // Classes: connection exception, insufficient resources, operator intervention, system error.
                 error
                     .code()

@@ -1,7 +1,9 @@
 //! Reactions: each person's, once for each emoji, and an event only where something changed.
 
+use std::sync::Arc;
+
 use serde_json::json;
-use shared::domain::chat::Kind;
+use shared::domain::chat::{History, Kind, MemberRole};
 use shared::domain::event::{Event, EventType};
 use shared::domain::ids::{ChatId, MessageId};
 use shared::domain::message::{Message, Reacting, Reaction};
@@ -266,4 +268,96 @@ async fn each_event_knows_all_that_came_before_it(pool: PgPool) {
     seen.sort_unstable();
     let expected: Vec<_> = (0..16_usize).map(|n| (i64::try_from(n).unwrap() + 2, n + 1)).collect();
     assert_eq!(seen, expected);
+}
+
+/// What a removed member, or a newcomer to whom history begins with the join, may not see they cannot react to, nor take
+/// back what they said of it.
+#[sqlx::test(migrations = "../migrations")]
+async fn who_may_not_see_a_message_any_more_or_yet_cannot_react_to_it(pool: PgPool) {
+    let world = World::on(pool).await;
+    let (anna, ben, cleo) = (
+        world.person("anna").await,
+        world.person("ben").await,
+        world.person("cleo").await,
+    );
+    let chat = world.channel(&anna, &[&ben]).await;
+    let message = world.send(&anna, chat, "before").await.message.id;
+    done(react(&world, &ben, chat, message, "👍", Reacting::Add).await);
+    world.remove(&anna, chat, &ben).await;
+    let since_join = async |person: &Caller| {
+        let people = std::slice::from_ref(&person.id);
+        let joined = world
+            .people
+            .add_members(&anna.id, chat, people, MemberRole::Member, 10, History::SinceJoin);
+        joined.await.unwrap();
+    };
+    since_join(&cleo).await;
+    let state = async || {
+        [
+            world.dump("messages").await,
+            world.dump("reactions").await,
+            world.dump("chats").await,
+            world.dump("inbox").await,
+        ]
+    };
+    let refused = async |person: &Caller| {
+        let before = state().await;
+        // By the policies and the statement's own conditions together, and by the latter alone.
+        for store in [&world.people, &world.system] {
+            for (text, what) in [("👍", Reacting::Add), ("👍", Reacting::Remove), ("❤", Reacting::Add)] {
+                let reacted = store
+                    .react(&person.id, chat, message, &emoji(text), what, MOST)
+                    .await
+                    .unwrap();
+                assert!(matches!(reacted, Reacted::NoSuchMessage), "{}: {reacted:?}", person.id);
+            }
+        }
+        assert!(state().await == before, "{} changed something", person.id);
+    };
+    refused(&ben).await;
+    refused(&cleo).await;
+    // Back again, and yet not to what was before.
+    since_join(&ben).await;
+    refused(&ben).await;
+    let after = world.send(&anna, chat, "after").await.message.id;
+    for person in [&ben, &cleo] {
+        done(react(&world, person, chat, after, "👍", Reacting::Add).await);
+    }
+}
+
+/// Whoever waited for the chat while they were removed has not reacted.
+#[sqlx::test(migrations = "../migrations")]
+async fn no_reaction_comes_after_its_authors_removal(pool: PgPool) {
+    let world = Arc::new(World::racing(pool).await);
+    let (anna, ben) = (world.person("anna").await, world.person("ben").await);
+    let mut refused = 0;
+    for round in 0..20 {
+        let chat = world.channel(&anna, &[&ben]).await;
+        let message = world.send(&anna, chat, "hi").await.message.id;
+        refused += at_once(8, |number| {
+            let (world, anna, ben) = (world.clone(), anna.clone(), ben.clone());
+            async move {
+                if number == 0 {
+                    for _ in 0..round % 4 {
+                        tokio::task::yield_now().await;
+                    }
+                    world.remove(&anna, chat, &ben).await;
+                    return false;
+                }
+                let reacted = react(&world, &ben, chat, message, &format!(":e{number}:"), Reacting::Add).await;
+                matches!(reacted, Reacted::NoSuchMessage)
+            }
+        })
+        .await
+        .into_iter()
+        .filter(|is_refused| *is_refused)
+        .count();
+        let late = format!(
+            "select count(*) from inbox i, inbox r
+             where i.chat_id = '{chat}' and i.user_id = 'anna' and i.event = 'member.removed' and r.user_id = 'anna'
+                 and r.chat_id = i.chat_id and r.event = 'reaction.changed' and r.seq > i.seq"
+        );
+        assert_eq!(world.number(&late).await, 0);
+    }
+    assert!(refused > 0, "no race was lost: this shows nothing");
 }

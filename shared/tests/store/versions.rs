@@ -1,6 +1,6 @@
 //! What messages said before they were edited: kept where it is asked for, and only for those whom it concerns.
 
-use shared::domain::chat::Kind;
+use shared::domain::chat::{History, Kind, MemberRole};
 use shared::domain::ids::{ChatId, MessageId};
 use shared::domain::message::EditHistory;
 use shared::domain::person::Caller;
@@ -133,4 +133,50 @@ async fn of_fifty_edits_at_once_each_has_its_version(pool: PgPool) {
     texts.sort();
     texts.dedup();
     assert_eq!(texts.len(), 50, "each version is another text");
+}
+
+/// Neither who is not in it any more, were it their own message, nor whom history begins with the join, were they an admin.
+#[sqlx::test(migrations = "../migrations")]
+async fn versions_are_seen_by_who_sees_the_message(pool: PgPool) {
+    let world = World::on(pool).await;
+    let (anna, ben, cleo) = (
+        world.person("anna").await,
+        world.person("ben").await,
+        world.person("cleo").await,
+    );
+    let chat = world.channel(&anna, &[&ben]).await;
+    let message = world.send(&ben, chat, "one").await.message.id;
+    says(&world, &ben, chat, message, "two", EditHistory::Kept).await;
+    let said = Some(vec![(1, "one".to_owned())]);
+    assert_eq!(versions(&world, &ben, chat, message).await, said);
+    world.remove(&anna, chat, &ben).await;
+    for newcomer in [&cleo, &ben] {
+        let people = std::slice::from_ref(&newcomer.id);
+        // By the policies and the statement's own conditions together, and by the latter alone.
+        for store in [&world.people, &world.system] {
+            let seen = store
+                .versions(&newcomer.id, chat, message, None, page(9))
+                .await
+                .unwrap();
+            assert!(seen.is_none(), "{} is not in it", newcomer.id);
+        }
+        world
+            .people
+            .add_members(&anna.id, chat, people, MemberRole::Admin, 10, History::SinceJoin)
+            .await
+            .unwrap();
+        for store in [&world.people, &world.system] {
+            let seen = store
+                .versions(&newcomer.id, chat, message, None, page(9))
+                .await
+                .unwrap();
+            assert!(seen.is_none(), "{} came later", newcomer.id);
+        }
+    }
+    let since = world.send(&anna, chat, "three").await.message.id;
+    says(&world, &anna, chat, since, "four", EditHistory::Kept).await;
+    let said = Some(vec![(1, "three".to_owned())]);
+    for person in [&anna, &ben, &cleo] {
+        assert_eq!(versions(&world, person, chat, since).await, said, "{}", person.id);
+    }
 }

@@ -3,14 +3,21 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod blocks;
 mod channels;
+mod erasure;
 mod keeping;
+mod mentions;
 mod model;
+mod moderation;
 mod ordering;
 mod presence;
+mod reactions;
 mod reading;
 mod script;
+mod search;
 mod unknown;
+mod versions;
 
 use reqwest::Method;
 use serde_json::{Value, json};

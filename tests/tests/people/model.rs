@@ -15,6 +15,8 @@ pub(crate) struct Message {
     pub(crate) changed_seq: i64,
     pub(crate) is_edited: bool,
     pub(crate) is_deleted: bool,
+    /// What each has reacted with, and not taken back.
+    pub(crate) reactions: BTreeSet<(&'static str, Who)>,
 }
 
 #[derive(Clone, Debug)]
@@ -38,6 +40,8 @@ pub(crate) struct Chat {
     pub(crate) members: BTreeMap<Who, Member>,
     /// Who is not in it any more, and since which seq.
     pub(crate) removed: BTreeMap<Who, i64>,
+    /// Messages that somebody could not react to.
+    pub(crate) found_deleted: BTreeSet<i64>,
 }
 
 impl Chat {
@@ -83,6 +87,7 @@ impl Chat {
                 changed_seq: seq,
                 is_edited: false,
                 is_deleted: false,
+                reactions: BTreeSet::new(),
             },
         );
         let member = self.members.get_mut(&sender).unwrap();
@@ -97,10 +102,10 @@ impl Chat {
         let message = self.messages.get_mut(&seq).unwrap();
         let is_same = message.is_deleted || content == Some(message.content.as_str());
         if is_same {
-            assert_eq!(changed_seq, message.changed_seq, "nothing changes, no seq is taken");
+            // Its seq is of an earlier change or of somebody's reaction; one taken for nothing would be a hole in the end.
             return;
         }
-        message.changed_seq = changed_seq;
+        message.changed_seq = message.changed_seq.max(changed_seq);
         match content {
             Some(content) => {
                 message.content = content.to_owned();
@@ -119,6 +124,21 @@ impl Chat {
                 "message.deleted"
             },
         );
+    }
+
+    /// Somebody has reacted to a message, or took it back; what they had done already takes no seq.
+    pub(crate) fn reacted(&mut self, who: Who, emoji: &'static str, is_added: bool, answer: &Value) {
+        let (seq, changed_seq) = (answer["seq"].as_i64().unwrap(), answer["changedSeq"].as_i64().unwrap());
+        let message = self.messages.get_mut(&seq).unwrap();
+        let is_new = if is_added {
+            message.reactions.insert((emoji, who))
+        } else {
+            message.reactions.remove(&(emoji, who))
+        };
+        if is_new {
+            message.changed_seq = message.changed_seq.max(changed_seq);
+            self.take(changed_seq, "reaction.changed");
+        }
     }
 
     pub(crate) fn unread(&self, who: Who) -> i64 {

@@ -19,9 +19,10 @@ use tokio::sync::RwLock;
 use uuid::Uuid;
 
 use crate::model::{Chat, Who};
-use crate::{add, channel, direct, events, member, patch, people, read, remove};
+use crate::{add, channel, direct, events, member, patch, people, reactions, read, remove};
 
 const OPERATIONS: usize = 10_000;
+const EMOJIS: [&str; 3] = ["👍", "🎉", ":wave:"];
 const SEED: u64 = 20_261_121;
 
 /// The same numbers in every run: SplitMix64 (Steele, Lea and Flood, 2014).
@@ -56,8 +57,9 @@ struct Scene {
 }
 
 /// What is done, and how often in a hundred.
-const OPERATIONS_BY_WEIGHT: [(Operation, usize); 12] = [
-    (Operation::Send, 38),
+const OPERATIONS_BY_WEIGHT: [(Operation, usize); 13] = [
+    (Operation::Send, 30),
+    (Operation::React, 8),
     (Operation::Edit, 9),
     (Operation::Delete, 6),
     (Operation::ReadToTheEnd, 8),
@@ -74,6 +76,7 @@ const OPERATIONS_BY_WEIGHT: [(Operation, usize); 12] = [
 #[derive(Clone, Copy, Debug)]
 enum Operation {
     Send,
+    React,
     Edit,
     Delete,
     ReadToTheEnd,
@@ -186,6 +189,7 @@ impl Scene {
                     assert_eq!(again, sent, "a retry is never a second message");
                 }
             }
+            Operation::React => self.react(who, place, random).await,
             Operation::Edit | Operation::Delete => self.change(who, place, operation, random).await,
             Operation::ReadToTheEnd => {
                 let last = place.model.lock().unwrap().last_seq();
@@ -248,6 +252,34 @@ impl Scene {
             }
             Operation::ComeOrGo | Operation::Rename => unreachable!("done alone"),
         }
+    }
+
+    /// Reacts to one of the latest messages, whoever said it, or takes it back.
+    async fn react(&self, who: Who, place: &Place, random: &mut Random) {
+        let latest: Vec<_> = {
+            let model = place.model.lock().unwrap();
+            let latest = model.messages.iter().rev().take(6);
+            latest.map(|(seq, message)| (*seq, message.id.clone())).collect()
+        };
+        if latest.is_empty() {
+            return;
+        }
+        let (seq, id) = &latest[random.below(latest.len())];
+        let (emoji, is_added) = (EMOJIS[random.below(EMOJIS.len())], random.below(3) > 0);
+        let (me, path) = (&self.people[who], reactions::path(&place.id, id, emoji));
+        let answer = if is_added {
+            reactions::react(me, &path).await
+        } else {
+            me.delete(&path).await
+        };
+        if answer.status == 404 {
+            // Its author may be deleting it at this moment: the end shows that it is deleted.
+            place.model.lock().unwrap().found_deleted.insert(*seq);
+        } else {
+            let message = answer.with(200)["message"].clone();
+            place.model.lock().unwrap().reacted(who, emoji, is_added, &message);
+        }
+        self.count("reacted");
     }
 
     /// Somewhere near the end of a chat, and sometimes anywhere.
@@ -577,6 +609,17 @@ impl Scene {
             assert_eq!(message["changedSeq"], expected.changed_seq, "{message}");
             assert_eq!(message["editedAt"].is_string(), expected.is_edited, "{message}");
             assert_eq!(message["deletedAt"].is_string(), expected.is_deleted, "{message}");
+            assert!(expected.is_deleted || !model.found_deleted.contains(seq), "{message}");
+            let mut shown = BTreeSet::new();
+            for reaction in message["reactions"].as_array().unwrap() {
+                let people = reaction["userIds"].as_array().unwrap();
+                shown.extend(people.iter().map(|person| (text(&reaction["emoji"]), text(person))));
+            }
+            let left = expected.reactions.iter().filter(|_| !expected.is_deleted);
+            let left: BTreeSet<_> = left
+                .map(|(emoji, who)| ((*emoji).to_owned(), self.people[*who].id.clone()))
+                .collect();
+            assert_eq!(shown, left, "{message}");
         }
     }
 

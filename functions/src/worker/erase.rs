@@ -1,0 +1,68 @@
+//! The job that erases a person, in bites: what one run leaves the next one does.
+
+use std::time::Duration;
+
+use shared::app::App;
+use shared::domain::ids::JobId;
+use shared::domain::job::JobReach;
+use shared::domain::reply::Wake;
+use shared::store;
+use shared::store::erasure::Bite;
+use tracing::{info, warn};
+
+/// Longer than a run takes; a run that died is found by the sweeper after it.
+const LEASE: Duration = Duration::from_secs(120);
+const BITES_A_RUN: usize = 20;
+/// When to try again what S3 would not delete.
+const REST: Duration = Duration::from_secs(60);
+
+pub(super) async fn run(app: &App, job_id: JobId) -> store::Result<Vec<Wake>> {
+    let job = match app.store.reach_for_job(job_id, LEASE).await? {
+        JobReach::Claimed(job) => job,
+        JobReach::Later { after_seconds } => {
+            return Ok(vec![Wake {
+                job_id,
+                chat_id: None,
+                after_seconds,
+            }]);
+        }
+        JobReach::Over => return Ok(Vec::new()),
+    };
+    for _ in 0..BITES_A_RUN {
+        match app.store.erase_some(&job).await? {
+            Bite::Taken(news) => {
+                app.delivery.publish(&news).await;
+            }
+            Bite::Uploads(uploads) => {
+                // First the objects, then what we know of them.
+                if app.attachments.are_stored()
+                    && let Err(error) = app.attachments.delete(&uploads).await
+                {
+                    let error = format!("{error:#}");
+                    warn!(
+                        error,
+                        uploads = uploads.len(),
+                        "objects of an erased person are kept for now"
+                    );
+                    app.store.rest_job(&job, REST, Some(&error)).await?;
+                    return Ok(vec![again(job_id, REST)]);
+                }
+                app.store.erase_uploads(&job, &uploads).await?;
+            }
+            Bite::Last => {
+                info!(job = %job_id, "a person is erased");
+                return Ok(Vec::new());
+            }
+        }
+    }
+    app.store.rest_job(&job, Duration::ZERO, None).await?;
+    Ok(vec![again(job_id, Duration::ZERO)])
+}
+
+fn again(job_id: JobId, after: Duration) -> Wake {
+    Wake {
+        job_id,
+        chat_id: None,
+        after_seconds: i32::try_from(after.as_secs()).unwrap_or(i32::MAX),
+    }
+}
