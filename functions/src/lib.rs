@@ -8,6 +8,7 @@ pub mod members;
 pub mod messages;
 pub mod migrate;
 pub mod people;
+pub mod posts;
 pub mod pusher;
 pub mod replies;
 pub mod sweeper;
