@@ -231,7 +231,8 @@ begin
     if due.run_at <= clock_timestamp()
         and exists (select 1 from replies r where r.chat_id = place.id and r.state in ('queued', 'streaming'))
     then
-        update jobs set run_at = clock_timestamp() + make_interval(secs => quiet) where id = job returning * into due;
+        update jobs set run_at = clock_timestamp() + make_interval(secs => greatest(quiet, 1)) where id = job
+        returning * into due;
     end if;
     if due.run_at > clock_timestamp() then
         outcome := 'later';

@@ -88,14 +88,14 @@ pub(super) fn welcome(post: &PostInView, reserved: Option<u32>, answering: &Answ
         about.push_str(" I have published before. My latest posts, newest first, begin:");
         for sent in &post.sent {
             about.push_str("\n- ");
-            about.push_str(&json!(cut(sent, WELCOME_LOOKS_AT)).to_string());
+            about.push_str(&in_one_line(sent));
         }
     }
     if post.content.trim().is_empty() {
         about.push_str("\nThe new post is still empty.");
     } else {
         about.push_str("\nThe new post so far: ");
-        about.push_str(&json!(cut(&post.content, WELCOME_LOOKS_AT)).to_string());
+        about.push_str(&in_one_line(&post.content));
     }
     let mut asked = Prompt {
         system: Some(format!("{}{HOW_TO_WELCOME}", answering.system_prompt)),
@@ -137,6 +137,12 @@ fn first_name(post: &PostInView) -> &str {
         Some((end, _)) => &name[..end],
         None => name,
     }
+}
+
+/// The beginning of a post, as a welcome quotes it.
+fn in_one_line(text: &str) -> String {
+    let words: Vec<_> = text.split_whitespace().collect();
+    cut(&words.join(" "), WELCOME_LOOKS_AT)
 }
 
 /// As much of a text as so many tokens hold.
@@ -212,18 +218,12 @@ mod tests {
     fn the_longest_welcome_prompt_is_within_what_is_reserved_for_it() {
         let long = PostInView {
             owner_name: "語".repeat(200),
-            sent: vec!["\u{1}\"".repeat(5000); 3],
+            sent: vec!["語\n\n".repeat(5000); 3],
             ..post(&"語".repeat(5000))
         };
         let answering = answering();
         let reserved = tokens::of_message(&answering.system_prompt, 0) + LONGEST_WELCOME_PROMPT + LONGEST_WELCOME;
         let asked = welcome(&long, Some(reserved), &answering).expect("there is room");
-        assert!(asked.prompt.max_output_tokens >= 64);
-        let usual = PostInView {
-            sent: vec!["a post of mine ".repeat(100); 3],
-            ..post(&"what I write ".repeat(100))
-        };
-        let asked = welcome(&usual, Some(reserved), &answering).expect("there is room");
         assert_eq!(asked.prompt.max_output_tokens, LONGEST_WELCOME);
     }
 

@@ -497,8 +497,8 @@ async fn retry_or_fail(
     audience: &mut Audience<'_>,
 ) -> Attempt {
     let config = &app.config.replies;
-    // A welcome is not waited for: what fails is said plainly.
-    if !failure.may_pass() || claim.attempt_of_version >= config.attempts || claim.purpose == Purpose::Welcome {
+    // What nobody has asked for is not tried again: a question may be waiting behind it.
+    if !failure.may_pass() || claim.attempt_of_version >= config.attempts || claim.purpose != Purpose::Answer {
         return end(app, claim, &Ending::Failed { failure, usage }, audience).await;
     }
     let rest = config

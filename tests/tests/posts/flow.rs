@@ -161,11 +161,11 @@ async fn from_the_first_word_to_the_deletion() {
     );
     assert!(turns.len() > 150, "{}", turns.len());
 
+    stack.settled(&anna).await;
     // The post, and with it the chat, is gone on every device.
     anna.delete(&format!("/api/posts/{}", place.post)).await.with(204);
     let gone = until(&mut stream, |frame| frame.event == "chat.deleted").await;
     assert_eq!(gone.data["chatId"], *place.chat);
-    stack.settled(&anna).await;
 }
 
 async fn edit_to(person: &Person, post: &str, content: String) {

@@ -67,12 +67,9 @@ impl Studio {
         let stack = Stack::running();
         let (gateway, model) = (Gateway::start(&stack).await, Model::start().await);
         let queue = Queue::feeding(&gateway, WORKERS).await;
-        let settings = [
-            &[queue.setting(), ("REPLY_RETRY_SECONDS", "1"), ("RUST_BACKTRACE", "0")],
-            &model.settings()[..],
-            more,
-        ]
-        .concat();
+        let mut settings = vec![queue.setting(), ("REPLY_RETRY_SECONDS", "1"), ("RUST_BACKTRACE", "0")];
+        settings.extend(model.settings());
+        settings.extend(more);
         let functions = [
             ("create-post", 1),
             ("update-post", 2),
