@@ -9,6 +9,7 @@ pub mod messages;
 pub mod migrate;
 pub mod people;
 pub mod person;
+pub mod posts;
 pub mod pusher;
 pub mod replies;
 pub mod sweeper;

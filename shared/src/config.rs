@@ -129,6 +129,8 @@ pub struct ReplyConfig {
     /// `REPLY_WHEN_BUSY`: what becomes of a message while an earlier one is being answered: `queue` (default), `reject`
     /// or `replace`.
     pub when_busy: WhenBusy,
+    /// `FOLLOW_UP_QUIET_SECONDS`: how long a post must be left alone before its edits are followed up; default 2.
+    pub follow_up_quiet: Duration,
 }
 
 impl ReplyConfig {
@@ -381,6 +383,7 @@ impl ReplyConfig {
             lease: env.seconds("REPLY_LEASE_SECONDS", 20)?,
             attempts: env.parsed("REPLY_ATTEMPTS", 3)?,
             retry_after: env.seconds("REPLY_RETRY_SECONDS", 2)?,
+            follow_up_quiet: env.seconds("FOLLOW_UP_QUIET_SECONDS", 2)?,
             when_busy: env.word("REPLY_WHEN_BUSY", WhenBusy::Queue, WhenBusy::parse, WhenBusy::ALL)?,
         };
         if config.attempts < 1 {
@@ -497,6 +500,8 @@ fn limits(env: &Environment<'_>) -> Result<Limits, ConfigError> {
     let defaults = Limits::default();
     Ok(Limits {
         content_bytes: env.parsed("MAX_CONTENT_BYTES", defaults.content_bytes)?,
+        post_bytes: env.parsed("MAX_POST_BYTES", defaults.post_bytes)?,
+        providers: env.parsed("MAX_PROVIDERS", defaults.providers)?,
         metadata_bytes: env.parsed("MAX_METADATA_BYTES", defaults.metadata_bytes)?,
         attachments: env.parsed("MAX_ATTACHMENTS", defaults.attachments)?,
         members: env.parsed("MAX_MEMBERS", defaults.members)?,

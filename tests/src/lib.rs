@@ -10,6 +10,7 @@
 pub mod function;
 pub mod ledger;
 pub mod llmock;
+pub mod model;
 pub mod person;
 pub mod proxy;
 pub mod queue;

@@ -4,6 +4,7 @@
 
 pub mod follow;
 pub mod join;
+mod post;
 mod prompt;
 pub mod regenerate;
 pub mod stop;

@@ -6,10 +6,13 @@ use shared::attachments::Attachments;
 use shared::domain::message::Role;
 use shared::domain::tokens;
 use shared::models::{Prompt, Turn};
+use shared::store::posts::PostInView;
 use shared::store::replies::Context;
 
+use super::post;
+
 /// An answer that has room for fewer tokens is not worth its prompt.
-const SHORTEST_ANSWER: u32 = 64;
+pub(super) const SHORTEST_ANSWER: u32 = 64;
 
 /// The newest images of a conversation are shown, so many; those before are mentioned.
 const MOST_IMAGES: usize = 10;
@@ -23,15 +26,26 @@ pub(super) struct Fitting {
 }
 
 /// The newest messages that fit beside the system prompt and the answer, within the window and within what is reserved.
-/// The message to be answered is always there. `None` when what is reserved has no room for an answer.
-pub(super) fn fitting(context: Context, answering: &Answering) -> Option<Fitting> {
-    let system = &answering.system_prompt;
+/// The message to be answered is always there; then comes the post that the chat is about, cut where it is too long, and
+/// then what was said before. `None` when what is reserved has no room for an answer.
+pub(super) fn fitting(context: Context, answering: &Answering, about: Option<&PostInView>) -> Option<Fitting> {
     let reserved = context.reserved_tokens.unwrap_or(u32::MAX);
-    let mut taken = tokens::of_message(system, 0);
     let window = answering
         .context_tokens
         .min(reserved)
         .saturating_sub(answering.max_output_tokens);
+    let mut system = answering.system_prompt.clone();
+    if let Some(about) = about {
+        let question = context.messages.last().map_or(0, |last| {
+            let images = last.attachments.as_array().map_or(0, Vec::len).min(MOST_IMAGES);
+            tokens::of_message(&last.content, images)
+        });
+        let room = window
+            .saturating_sub(tokens::of_message(&system, 0))
+            .saturating_sub(question);
+        system.push_str(&post::in_view(about, room));
+    }
+    let mut taken = tokens::of_message(&system, 0);
     let mut turns = Vec::new();
     let mut attached = Vec::new();
     let mut images_left = MOST_IMAGES;
@@ -58,7 +72,7 @@ pub(super) fn fitting(context: Context, answering: &Answering) -> Option<Fitting
     let max_output_tokens = answering.max_output_tokens.min(reserved.saturating_sub(taken));
     (max_output_tokens >= SHORTEST_ANSWER.min(answering.max_output_tokens)).then(|| Fitting {
         prompt: Prompt {
-            system: Some(system.clone()),
+            system: Some(system),
             turns,
             max_output_tokens,
             temperature: answering.temperature,
@@ -68,6 +82,14 @@ pub(super) fn fitting(context: Context, answering: &Answering) -> Option<Fitting
 }
 
 impl Fitting {
+    /// Without images.
+    pub(super) fn of(prompt: Prompt) -> Self {
+        Self {
+            prompt,
+            attached: Vec::new(),
+        }
+    }
+
     /// The prompt with its images. What cannot be shown is mentioned in the turn's text. A model that sees none is still
     /// shown those of the question, so that it says so; earlier ones must not silence it for ever.
     pub(super) async fn with_images(self, attachments: &Attachments, answering: &Answering) -> Prompt {
@@ -147,7 +169,7 @@ mod tests {
             said(Role::Assistant, "a".repeat(400)),
             said(Role::User, "newest"),
         ];
-        let shown = fitting(context(messages), &answering(270))
+        let shown = fitting(context(messages), &answering(270), None)
             .expect("there is room")
             .prompt;
         let texts: Vec<_> = shown
@@ -166,7 +188,7 @@ mod tests {
             said(Role::Assistant, "x".repeat(4000)),
             said(Role::User, "hi"),
         ];
-        let shown = fitting(context(messages), &answering(400))
+        let shown = fitting(context(messages), &answering(400), None)
             .expect("there is room")
             .prompt;
         assert_eq!(shown.turns, [Turn::person("hi")]);
@@ -175,7 +197,7 @@ mod tests {
     #[test]
     fn the_question_is_shown_even_if_it_is_too_long_alone() {
         let question = "q".repeat(30_000);
-        let shown = fitting(context(vec![said(Role::User, question.clone())]), &answering(400))
+        let shown = fitting(context(vec![said(Role::User, question.clone())]), &answering(400), None)
             .expect("there is room")
             .prompt;
         assert_eq!(shown.turns, [Turn::person(question)]);
@@ -195,10 +217,10 @@ mod tests {
                 reserved_tokens: Some(reserved),
                 ..context(messages())
             };
-            fitting(context, &answering(1000))
+            fitting(context, &answering(1000), None)
         };
         let least = estimated_tokens(
-            &fitting(context(messages()), &answering(101))
+            &fitting(context(messages()), &answering(101), None)
                 .expect("there is room")
                 .prompt,
         ) + 64;
@@ -226,11 +248,11 @@ mod tests {
                 with_images("second", 6),
             ]
         };
-        let shown = fitting(context(messages()), &answering(100_000)).expect("there is room");
+        let shown = fitting(context(messages()), &answering(100_000), None).expect("there is room");
         let places: Vec<_> = shown.attached.iter().map(|(turn, _)| *turn).collect();
         assert_eq!(places, [2, 0]);
         // Ten images take 16,000 tokens: a window with room for six of them ends before the first message.
-        let shown = fitting(context(messages()), &answering(12_000)).expect("there is room");
+        let shown = fitting(context(messages()), &answering(12_000), None).expect("there is room");
         assert_eq!(shown.prompt.turns.len(), 2);
         assert_eq!(shown.attached.len(), 1);
         assert_eq!(shown.attached[0].0, 1);
@@ -238,7 +260,7 @@ mod tests {
 
     #[test]
     fn the_model_is_asked_as_its_settings_say() {
-        let shown = fitting(context(vec![said(Role::User, "hi")]), &answering(400))
+        let shown = fitting(context(vec![said(Role::User, "hi")]), &answering(400), None)
             .expect("there is room")
             .prompt;
         assert_eq!(shown.system, Some(answering(400).system_prompt));

@@ -5,6 +5,8 @@ use shared::domain::chat::Kind;
 use shared::domain::reply::{Allowance, Terms};
 use shared::domain::tokens;
 
+use super::post;
+
 #[must_use]
 pub fn terms(app: &App, organisation: Option<&str>) -> Terms {
     let of = |kind| {
@@ -20,5 +22,28 @@ pub fn terms(app: &App, organisation: Option<&str>) -> Terms {
         budget: app.config.budget,
         assistant: of(Kind::Assistant),
         post: of(Kind::Post),
+    }
+}
+
+/// What the welcome of a new post may take: the prompt at its longest, for what it looks at is known when it is written.
+#[must_use]
+pub fn of_welcome(app: &App, organisation: Option<&str>) -> Allowance {
+    let answering = app.assistants.answering(Kind::Post, organisation);
+    Allowance {
+        instruction: tokens::of_message(&answering.system_prompt, 0).saturating_add(post::LONGEST_WELCOME_PROMPT),
+        output: answering.max_output_tokens.min(post::LONGEST_WELCOME),
+        context: answering.context_tokens,
+    }
+}
+
+/// What a follow-up may take, but for the post and what was said.
+#[must_use]
+pub fn of_follow_up(app: &App, organisation: Option<&str>) -> Allowance {
+    let answering = app.assistants.answering(Kind::Post, organisation);
+    Allowance {
+        instruction: tokens::of_message(&answering.system_prompt, 0)
+            .saturating_add(tokens::of_message(post::ASK_FOR_FOLLOW_UP, 0)),
+        output: answering.max_output_tokens,
+        context: answering.context_tokens,
     }
 }

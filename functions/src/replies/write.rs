@@ -9,10 +9,11 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use shared::app::App;
+use shared::domain::chat::Kind;
 use shared::domain::event::{Event, Outgoing};
 use shared::domain::ids::UserId;
 use shared::domain::message::Usage;
-use shared::domain::reply::{Claim, Failure, ReplyState, Wake};
+use shared::domain::reply::{Claim, Failure, Purpose, ReplyState, Wake};
 use shared::domain::tokens::estimate;
 use shared::faults;
 use shared::http::EventSink;
@@ -23,7 +24,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::{info, warn};
 
-use super::prompt;
+use super::{post, prompt};
 
 /// Partial text is stored this often, or as soon as there is [`STORE_BYTES`] of it.
 const STORE_EVERY: Duration = Duration::from_millis(100);
@@ -37,6 +38,8 @@ const PUSH_EVERY: Duration = Duration::from_millis(150);
 /// What ends a reply is tried again while Postgres is away; after that the lease runs out and another attempt begins.
 const END_TRIES: u32 = 5;
 const END_REST: Duration = Duration::from_millis(300);
+/// How long a model may think about a welcome; then the plain one is said.
+const WELCOME_WITHIN: Duration = Duration::from_secs(8);
 /// However long a provider asks to be left alone: what SQS can delay.
 const LONGEST_REST: Duration = Duration::from_secs(900);
 
@@ -196,6 +199,7 @@ struct Writer<'a> {
     stored: usize,
     /// The one statement that runs beside the stream, and what will be stored once it has succeeded.
     saving: Option<Saving>,
+    began_at: Instant,
     renewed_at: Instant,
     looked_at: Instant,
     /// What the provider has counted so far.
@@ -215,6 +219,7 @@ impl<'a> Writer<'a> {
             text: String::new(),
             stored: 0,
             saving: None,
+            began_at: Instant::now(),
             renewed_at: Instant::now(),
             looked_at: Instant::now(),
             counted: None,
@@ -232,7 +237,20 @@ impl<'a> Writer<'a> {
             .assistants
             .answering(self.claim.kind, self.claim.organisation.as_deref());
         let model = answering.model.as_ref();
-        let Some(fitting) = prompt::fitting(context, answering) else {
+        let about = match self.claim.kind {
+            Kind::Post => match self.app.store.post_in_view(self.claim).await {
+                Ok(Some(about)) => Some(about),
+                Ok(None) => return Attempt::Lost,
+                Err(error) => return Attempt::Broken(error),
+            },
+            Kind::Assistant | Kind::Direct | Kind::Channel | Kind::Task => None,
+        };
+        let fitting = match (self.claim.purpose, &about) {
+            (Purpose::Welcome, Some(about)) => post::welcome(about, context.reserved_tokens, answering),
+            (Purpose::FollowUp, _) => prompt::fitting(post::with_follow_up(context), answering, about.as_ref()),
+            (Purpose::Answer | Purpose::Welcome, _) => prompt::fitting(context, answering, about.as_ref()),
+        };
+        let Some(fitting) = fitting else {
             let usage = nothing(model.name());
             let failure = Failure::BudgetExhausted;
             return end(self.app, self.claim, &Ending::Failed { failure, usage }, audience).await;
@@ -319,6 +337,7 @@ impl<'a> Writer<'a> {
                         self.save();
                     }
                 }
+                Step::Tick if self.is_to_be_welcomed_plainly() => return End::Failed(ModelError::Silent),
                 Step::Tick => {
                     self.save();
                     audience.push_text(&self.text);
@@ -330,6 +349,11 @@ impl<'a> Writer<'a> {
                 },
             }
         }
+    }
+
+    /// A welcome that does not come is none.
+    fn is_to_be_welcomed_plainly(&self) -> bool {
+        self.claim.purpose == Purpose::Welcome && self.text.is_empty() && self.began_at.elapsed() >= WELCOME_WITHIN
     }
 
     /// Starts storing what is new, renewing the lease or looking for a wish to stop, whichever is due, unless a statement is
@@ -473,7 +497,8 @@ async fn retry_or_fail(
     audience: &mut Audience<'_>,
 ) -> Attempt {
     let config = &app.config.replies;
-    if !failure.may_pass() || claim.attempt_of_version >= config.attempts {
+    // What nobody has asked for is not tried again: a question may be waiting behind it.
+    if !failure.may_pass() || claim.attempt_of_version >= config.attempts || claim.purpose != Purpose::Answer {
         return end(app, claim, &Ending::Failed { failure, usage }, audience).await;
     }
     let rest = config
@@ -507,8 +532,25 @@ async fn saved(saving: &mut Option<Saving>) -> (store::Result<Hold>, usize) {
     }
 }
 
-/// Ends the reply and tells everyone.
+/// Ends the reply and tells everyone. A welcome that failed is said plainly.
 async fn end(app: &App, claim: &Claim, ending: &Ending, audience: &mut Audience<'_>) -> Attempt {
+    let welcome;
+    let ending = match ending {
+        Ending::Failed { usage, .. } if claim.purpose == Purpose::Welcome => {
+            match app.store.post_in_view(claim).await {
+                Ok(Some(about)) => {
+                    welcome = Ending::Templated {
+                        text: post::plain_welcome(&about),
+                        usage: usage.clone(),
+                    };
+                    &welcome
+                }
+                Ok(None) => return Attempt::Lost,
+                Err(error) => return Attempt::Broken(error),
+            }
+        }
+        ending => ending,
+    };
     let mut tries = 1;
     let ended = loop {
         match app.store.end_reply(claim, ending).await {
@@ -524,7 +566,7 @@ async fn end(app: &App, claim: &Claim, ending: &Ending, audience: &mut Audience<
     };
     faults::point("ended", claim.chat_id);
     let (state, failure) = match ending {
-        Ending::Completed { .. } => (ReplyState::Completed, None),
+        Ending::Completed { .. } | Ending::Templated { .. } => (ReplyState::Completed, None),
         Ending::Stopped { .. } => (ReplyState::Stopped, None),
         Ending::Failed { failure, .. } => (ReplyState::Failed, Some(*failure)),
     };

@@ -16,6 +16,7 @@ use shared::store;
 use tracing::{Instrument, error, info_span, warn};
 
 mod erase;
+mod follow_up;
 mod reply;
 
 /// What SQS hands over.
@@ -107,7 +108,8 @@ async fn run(app: &App, record: &Record) -> std::result::Result<(), Undone> {
 async fn run_by_kind(app: &App, job_id: JobId) -> store::Result<Vec<Wake>> {
     match app.store.job_kind(job_id).await? {
         None => Ok(Vec::new()),
-        Some(JobKind::Reply) => reply::run(app, job_id).await,
+        Some(JobKind::Reply | JobKind::Welcome) => reply::run(app, job_id).await,
+        Some(JobKind::FollowUp) => follow_up::run(app, job_id).await,
         Some(JobKind::Erase) => erase::run(app, job_id).await,
         Some(kind) => {
             warn!(job = %job_id, %kind, "nothing runs jobs of this kind");

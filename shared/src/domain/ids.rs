@@ -64,6 +64,10 @@ uuid_id!(
     JobId
 );
 uuid_id!(
+    /// A post.
+    PostId
+);
+uuid_id!(
     /// An upload.
     AttachmentId
 );

@@ -5,6 +5,10 @@
 pub struct Limits {
     /// Bytes of a message's content.
     pub content_bytes: usize,
+    /// Bytes of a post's content.
+    pub post_bytes: usize,
+    /// Networks, and accounts with them, of a post.
+    pub providers: usize,
     /// Bytes of metadata or data, as JSON.
     pub metadata_bytes: usize,
     /// Attachments of a message.
@@ -27,6 +31,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             content_bytes: 32 * 1024,
+            post_bytes: 32 * 1024,
+            providers: 20,
             metadata_bytes: 16 * 1024,
             attachments: 10,
             members: 256,

@@ -9,6 +9,7 @@ pub mod job;
 pub mod limits;
 pub mod message;
 pub mod person;
+pub mod post;
 pub mod rate;
 pub mod reply;
 pub mod search;

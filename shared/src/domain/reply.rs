@@ -75,6 +75,18 @@ pub struct Allowance {
     pub context: u32,
 }
 
+/// What a reply is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// It answers a message.
+    Answer,
+    /// It greets the owner of a new post. It always ends in a message, if need be without a model, and cannot be stopped.
+    Welcome,
+    /// It speaks of an edit. Where it fails, nothing is said.
+    FollowUp,
+}
+words!(Purpose { Answer = "answer", Welcome = "welcome", FollowUp = "follow_up" });
+
 /// On what terms messages are answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
@@ -90,6 +102,9 @@ pub struct Claim {
     pub reply_id: MessageId,
     pub chat_id: ChatId,
     pub kind: Kind,
+    pub purpose: Purpose,
+    /// Of a follow-up: what caused it.
+    pub trigger: Option<String>,
     pub asked_by: UserId,
     /// Of whoever asked.
     pub organisation: Option<String>,

@@ -57,6 +57,99 @@ impl ClientId {
     }
 }
 
+/// What a post says, within the limit and without NUL. A draft may still be empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PostText(String);
+
+impl PostText {
+    pub fn parse(text: &str, max_bytes: usize) -> Result<Self, Refusal> {
+        let text = without_nul(text)?;
+        if text.len() > max_bytes {
+            return Err(format!("must be at most {max_bytes} bytes of UTF-8, is {}", text.len()));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A plain word of the client's own: letters, digits, `.`, `_` and `-`, beginning with one of the first two.
+fn plain_word(text: &str, max_chars: usize) -> Result<String, Refusal> {
+    let text = short(text, max_chars)?;
+    let is_plain = text
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || ['.', '_', '-'].contains(&c));
+    if is_plain && text.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+        Ok(text)
+    } else {
+        Err("must be a word of letters, digits, '.', '_' and '-'".into())
+    }
+}
+
+/// A network that a post goes to, as the site calls it: `linkedin`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ProviderName(String);
+
+impl ProviderName {
+    pub const MAX_CHARS: usize = 50;
+
+    pub fn parse(text: &str) -> Result<Self, Refusal> {
+        plain_word(text, Self::MAX_CHARS).map(Self)
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The site's id of an account with a network, kept as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AuthProviderId(String);
+
+impl AuthProviderId {
+    pub const MAX_CHARS: usize = 255;
+
+    pub fn parse(text: &str) -> Result<Self, Refusal> {
+        let text = short(text, Self::MAX_CHARS)?;
+        if text.chars().any(char::is_control) {
+            return Err("must not contain control characters".into());
+        }
+        Ok(Self(text))
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What caused a follow-up, in the client's own word: `edit`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trigger(String);
+
+impl Trigger {
+    pub const MAX_CHARS: usize = 50;
+
+    pub fn parse(text: &str) -> Result<Self, Refusal> {
+        plain_word(text, Self::MAX_CHARS).map(Self)
+    }
+
+    /// A saved edit's.
+    #[must_use]
+    pub fn edit() -> Self {
+        Self("edit".into())
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// A chat's title.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]

@@ -10,7 +10,8 @@ mod ui_message_stream;
 pub use fields::{Fields, parsed};
 pub use request::Request;
 pub use response::{
-    Body, Dialect, EventSink, Response, created, event_stream, found, json, no_content, not_modified, ok, tagged,
+    Body, Dialect, EventSink, Response, accepted, created, event_stream, found, json, no_content, not_modified, ok,
+    tagged,
 };
 pub use serve::{log_to_stdout, serve, serve_batches, serve_streaming};
 

@@ -9,7 +9,7 @@ use lambda_http::http::header::{ACCEPT, AUTHORIZATION, HeaderName, IF_NONE_MATCH
 
 use super::{Dialect, Fields, Result, ui_message_stream};
 use crate::app::App;
-use crate::domain::ids::{ChatId, MessageId, Seq, UserId};
+use crate::domain::ids::{ChatId, MessageId, PostId, Seq, UserId};
 use crate::domain::limits::PageSize;
 use crate::domain::person::Caller;
 use crate::domain::rate::{RateClass, Spent};
@@ -109,6 +109,10 @@ impl Request {
 
     pub fn message_id(&self) -> Result<MessageId> {
         self.path_id("messageId", MessageId::parse)
+    }
+
+    pub fn post_id(&self) -> Result<PostId> {
+        self.path_id("postId", PostId::parse)
     }
 
     /// Whom the path names.

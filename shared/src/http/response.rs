@@ -46,6 +46,11 @@ pub fn ok(value: &impl Serialize) -> super::Result<Response> {
     json(StatusCode::OK, value)
 }
 
+/// It will be done.
+pub fn accepted(value: &impl Serialize) -> super::Result<Response> {
+    json(StatusCode::ACCEPTED, value)
+}
+
 pub fn created(value: &impl Serialize) -> super::Result<Response> {
     json(StatusCode::CREATED, value)
 }

@@ -15,7 +15,7 @@ use crate::domain::ids::{ChatId, Fence, JobId, MessageId, Seq, UserId};
 use crate::domain::limits::PageSize;
 use crate::domain::message::{Draft, Edit, EditHistory, Message, MessageType, ReplyPreview, Role, Status};
 use crate::domain::person::Caller;
-use crate::domain::reply::{Claim, ReplyHandle, ReplyState, Terms, Wake};
+use crate::domain::reply::{Claim, Purpose, ReplyHandle, ReplyState, Terms, Wake};
 use crate::domain::tokens;
 
 /// A send that keeps losing races has met 2 at most: its own twin, and a reply that began meanwhile.
@@ -215,6 +215,7 @@ impl Store {
                     ended_at = case when r.state = 'queued' then now() end
                 from taken
                 where $14 = 'replace' and r.chat_id = taken.id and r.state in ('queued', 'streaming')
+                    and r.purpose <> 'welcome'
                     and (select acting_as($1))
                 returning r.id, r.state
             ),
@@ -297,7 +298,7 @@ impl Store {
             left join asked on true
             left join lateral (
                 select r.id, r.state from replies r
-                where r.chat_id = $2 and r.prompt_seq = (select seq from known)
+                where r.chat_id = $2 and r.prompt_seq = (select seq from known) and r.purpose = 'answer'
                 order by r.created_at desc limit 1
             ) as earlier on true
             "#,
@@ -391,6 +392,8 @@ impl Store {
                     reply_id: reply.id,
                     chat_id: chat,
                     kind,
+                    purpose: Purpose::Answer,
+                    trigger: None,
                     asked_by: sender.id.clone(),
                     organisation: sender.org_id.clone(),
                     prompt_seq: message.seq,
@@ -522,7 +525,7 @@ impl Store {
                     ended_at = case when r.state = 'queued' then now() end
                 from changed
                 where $4::text is null and r.chat_id = changed.chat_id and r.prompt_seq = changed.seq
-                    and r.state in ('queued', 'streaming') and (select acting_as($1))
+                    and r.purpose = 'answer' and r.state in ('queued', 'streaming') and (select acting_as($1))
                 returning r.id, r.state
             ),
             stripped as materialized (

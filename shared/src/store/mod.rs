@@ -16,6 +16,7 @@ pub mod jobs;
 pub mod messages;
 pub mod moderation;
 pub mod people;
+pub mod posts;
 pub mod rates;
 pub mod reactions;
 pub mod reading;

@@ -15,12 +15,15 @@ use crate::domain::chat::Kind;
 use crate::domain::ids::{ChatId, Fence, JobId, MessageId, UserId};
 use crate::domain::message::{Message, MessageType, Role, Usage};
 use crate::domain::person::Caller;
-use crate::domain::reply::{Claim, Failure, ReplyHandle, ReplyState, RunningReply, Terms, Wake};
+use crate::domain::reply::{Claim, Failure, Purpose, ReplyHandle, ReplyState, RunningReply, Terms, Wake};
 use crate::domain::text::ClientId;
 use crate::domain::tokens;
 
 /// How many messages are looked at for a prompt; the token window cuts further.
 const CONTEXT_MESSAGES: i64 = 200;
+
+/// What a welcome offers to do.
+const WELCOME_ACTIONS: [&str; 3] = ["suggest_content", "improve_post", "schedule_post"];
 
 /// A request that keeps losing races has met another reply's beginning, and its own twin.
 const REGENERATE_TRIES: u32 = 4;
@@ -63,6 +66,12 @@ pub enum Ending {
         text: String,
         usage: Usage,
     },
+    /// With a text that no model wrote.
+    Templated {
+        text: String,
+        /// What failed attempts of a model cost all the same.
+        usage: Usage,
+    },
     /// With the text so far; an empty one leaves no message.
     Stopped {
         text: String,
@@ -78,7 +87,10 @@ pub enum Ending {
 impl Ending {
     fn usage(&self) -> &Usage {
         match self {
-            Self::Completed { usage, .. } | Self::Stopped { usage, .. } | Self::Failed { usage, .. } => usage,
+            Self::Completed { usage, .. }
+            | Self::Templated { usage, .. }
+            | Self::Stopped { usage, .. }
+            | Self::Failed { usage, .. } => usage,
         }
     }
 }
@@ -149,7 +161,7 @@ pub struct ContextMessage {
 pub struct Context {
     /// What the reply may cost, prompt and answer together. `None` for one that was accepted before there were budgets.
     pub reserved_tokens: Option<u32>,
-    /// Oldest first; the last is the message to be answered.
+    /// Oldest first; the last is the message to be answered, if the reply answers one.
     pub messages: Vec<ContextMessage>,
 }
 
@@ -198,7 +210,7 @@ impl Store {
                 from found
                 where r.id = found.id
                 returning
-                    r.id, r.chat_id, found.kind, r.asked_by, r.org_id, r.prompt_seq, r.attempt,
+                    r.id, r.chat_id, found.kind, r.purpose, r.trigger, r.asked_by, r.org_id, r.prompt_seq, r.attempt,
                     r.attempt - r.earlier_attempts as attempt_of_version, found.is_lost, found.input + found.output as lost
             ),
             paid as materialized (
@@ -215,7 +227,7 @@ impl Store {
                 where jobs.id = $1
             )
             select
-                id, chat_id, kind as "kind!", asked_by, org_id, prompt_seq, attempt,
+                id, chat_id, kind as "kind!", purpose, trigger, asked_by, org_id, prompt_seq, attempt,
                 attempt_of_version as "attempt_of_version!"
             from claimed
             where (select count(*) from paid) >= 0
@@ -237,6 +249,8 @@ impl Store {
                 reply_id: row.id.into(),
                 chat_id: row.chat_id.into(),
                 kind: word("chat kind", &row.kind, Kind::parse)?,
+                purpose: word("purpose", &row.purpose, Purpose::parse)?,
+                trigger: row.trigger,
                 asked_by: user_id(&row.asked_by)?,
                 organisation: row.org_id,
                 prompt_seq: seq(row.prompt_seq)?,
@@ -311,12 +325,12 @@ impl Store {
                 from found
                 where r.id = found.id
                 returning
-                    r.id, r.chat_id, r.asked_by, r.org_id, r.prompt_seq, r.attempt,
+                    r.id, r.chat_id, r.purpose, r.trigger, r.asked_by, r.org_id, r.prompt_seq, r.attempt,
                     r.attempt - r.earlier_attempts as attempt_of_version
             )
             select
-                id, chat_id, (select kind from chats where id = chat_id) as "kind!", asked_by, org_id, prompt_seq, attempt,
-                attempt_of_version as "attempt_of_version!", '' as "text!", lost.input as "input!", lost.output as "output!"
+                id, chat_id, (select kind from chats where id = chat_id) as "kind!", purpose, trigger, asked_by, org_id, prompt_seq,
+                attempt, attempt_of_version as "attempt_of_version!", '' as "text!", lost.input as "input!", lost.output as "output!"
             from seized
             cross join lateral cost_of_lost_attempt(seized.id, seized.attempt) as lost
             "#,
@@ -349,11 +363,12 @@ impl Store {
                 where id = $5 and chat_id = $4 and asked_by = $1 and state = 'streaming'
                     and stop_requested_at is not null and (select acting_as($1))
                 returning
-                    id, chat_id, asked_by, org_id, prompt_seq, attempt, attempt - earlier_attempts as attempt_of_version
+                    id, chat_id, purpose, trigger, asked_by, org_id, prompt_seq, attempt,
+                    attempt - earlier_attempts as attempt_of_version
             )
             select
-                id, chat_id, (select kind from chats where id = chat_id) as "kind!", asked_by, org_id, prompt_seq, attempt,
-                attempt_of_version as "attempt_of_version!",
+                id, chat_id, (select kind from chats where id = chat_id) as "kind!", purpose, trigger, asked_by, org_id, prompt_seq,
+                attempt, attempt_of_version as "attempt_of_version!",
                 coalesce((
                     select string_agg(p.text, '' order by p.byte_offset) from reply_parts p
                     where p.reply_id = seized.id and p.attempt = seized.attempt
@@ -393,6 +408,7 @@ impl Store {
                     ended_at = case when r.state = 'queued' then now() end
                 from place
                 where r.chat_id = place.id and r.state in ('queued', 'streaming') and ($3::uuid is null or r.id = $3)
+                    and r.purpose <> 'welcome'
                     and (select acting_as($1))
                 returning r.id, r.state, r.prompt_seq
             ),
@@ -507,8 +523,11 @@ impl Store {
                 join place on place.id = r.chat_id
                 join messages question on question.chat_id = r.chat_id and question.seq = r.prompt_seq
                 where r.id = coalesce($3, (
-                    select id from replies where chat_id = $2 order by prompt_seq desc, created_at desc limit 1
-                )) and (select acting_as($1))
+                    select id from replies
+                    where chat_id = $2 and purpose = 'answer'
+                    order by prompt_seq desc, created_at desc
+                    limit 1
+                )) and r.purpose = 'answer' and (select acting_as($1))
                 for no key update of r
             ),
             admitted as materialized (
@@ -610,6 +629,8 @@ impl Store {
                             reply_id: id,
                             chat_id: chat,
                             kind: word("chat kind", &row.kind, Kind::parse)?,
+                            purpose: Purpose::Answer,
+                            trigger: None,
                             asked_by: me.id.clone(),
                             organisation: me.org_id.clone(),
                             prompt_seq: seq(prompt_seq)?,
@@ -629,7 +650,7 @@ impl Store {
     }
 
     /// The conversation up to the message that is to be answered: what was said before it and what earlier messages were
-    /// answered, even if that answer came later. `None` when the chat or the claim is gone.
+    /// answered, even if that answer came later. `None` when the chat or the claim is gone, or nothing is left to answer.
     pub async fn reply_context(&self, claim: &Claim) -> Result<Option<Context>> {
         let rows = sqlx::query!(
             r#"
@@ -640,9 +661,9 @@ impl Store {
                 where r.id = $2 and r.fence = $3 and (select acting_as($1))
             )
             select
-                asked.reserved, said.role as "role!", said.content as "content!", said.attachments as "attachments!"
+                asked.reserved, said.role as "role?", said.content as "content?", said.attachments as "attachments?"
             from asked
-            cross join lateral (
+            left join lateral (
                 -- messages_pkey, newest first; replies_pkey tells which message an answer belongs to.
                 select m.role, m.content, m.attachments, m.seq, coalesce(answer.prompt_seq, m.seq) as place
                 from messages m
@@ -651,7 +672,7 @@ impl Store {
                     and (m.seq <= $4 or answer.prompt_seq < $4)
                 order by m.seq desc
                 limit $5
-            ) as said
+            ) as said on true
             order by said.place, said.seq
             "#,
             claim.asked_by.as_str(),
@@ -664,19 +685,24 @@ impl Store {
         .await
         .doing("reading a reply's context")?;
         let Some(first) = rows.first() else { return Ok(None) };
-        Ok(Some(Context {
-            reserved_tokens: first.reserved.map(|tokens| u32::try_from(tokens).unwrap_or(u32::MAX)),
-            messages: rows
-                .into_iter()
-                .map(|row| {
-                    Ok(ContextMessage {
-                        role: word("role", &row.role, Role::parse)?,
-                        content: row.content,
-                        attachments: row.attachments,
-                    })
+        let reserved_tokens = first.reserved.map(|tokens| u32::try_from(tokens).unwrap_or(u32::MAX));
+        let messages = rows
+            .into_iter()
+            .filter_map(|row| Some((row.role?, row.content?, row.attachments?)))
+            .map(|(role, content, attachments)| {
+                Ok(ContextMessage {
+                    role: word("role", &role, Role::parse)?,
+                    content,
+                    attachments,
                 })
-                .collect::<Result<_>>()?,
-        }))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Ok(
+            (claim.purpose != Purpose::Answer || !messages.is_empty()).then_some(Context {
+                reserved_tokens,
+                messages,
+            }),
+        )
     }
 
     /// Appends to the text of a running reply. Without waiting for the disk: a crash of the database loses a fraction of
@@ -805,19 +831,30 @@ impl Store {
     pub async fn end_reply(&self, claim: &Claim, ending: &Ending) -> Result<Option<Ended>> {
         let usage = ending.usage();
         let (state, failure) = match ending {
-            Ending::Completed { .. } => (ReplyState::Completed, None),
+            Ending::Completed { .. } | Ending::Templated { .. } => (ReplyState::Completed, None),
             Ending::Stopped { .. } => (ReplyState::Stopped, None),
             Ending::Failed { failure, .. } => (ReplyState::Failed, Some(*failure)),
         };
         let (role, message_type, content) = match ending {
-            Ending::Completed { text, .. } | Ending::Stopped { text, .. } => (
+            Ending::Completed { text, .. } | Ending::Templated { text, .. } | Ending::Stopped { text, .. } => (
                 Role::Assistant,
                 MessageType::Text,
                 Some(text.as_str()).filter(|text| !text.trim().is_empty()),
             ),
-            Ending::Failed { failure, .. } => (Role::System, MessageType::Error, Some(failure.told_to_user())),
+            Ending::Failed { failure, .. } => (
+                Role::System,
+                MessageType::Error,
+                // Nobody asked for a follow-up, so nobody is told that there is none.
+                Some(failure.told_to_user()).filter(|_| claim.purpose != Purpose::FollowUp),
+            ),
         };
-        let metadata = failure.map_or_else(|| json!({}), |failure| json!({"reason": failure}));
+        let metadata = match (failure, claim.purpose) {
+            (Some(failure), _) => json!({ "reason": failure }),
+            (None, Purpose::Answer) => json!({}),
+            (None, Purpose::Welcome) => json!({ "type": "welcome", "actions": WELCOME_ACTIONS }),
+            (None, Purpose::FollowUp) => json!({ "type": "follow_up", "trigger": claim.trigger }),
+        };
+        let is_a_models = failure.is_none() && !matches!(ending, Ending::Templated { .. });
         let row = sqlx::query!(
             r#"
             with place as materialized (
@@ -937,7 +974,7 @@ impl Store {
             message_type.word(),
             content,
             metadata,
-            failure.is_none().then(|| json!(usage)),
+            is_a_models.then(|| json!(usage)),
         )
         .fetch_optional(&self.pool)
         .await
@@ -1061,6 +1098,8 @@ struct SeizedRow {
     id: Uuid,
     chat_id: Uuid,
     kind: String,
+    purpose: String,
+    trigger: Option<String>,
     asked_by: String,
     org_id: Option<String>,
     prompt_seq: i64,
@@ -1079,6 +1118,8 @@ impl SeizedRow {
                 reply_id: self.id.into(),
                 chat_id: self.chat_id.into(),
                 kind: word("chat kind", &self.kind, Kind::parse)?,
+                purpose: word("purpose", &self.purpose, Purpose::parse)?,
+                trigger: self.trigger,
                 asked_by: user_id(&self.asked_by)?,
                 organisation: self.org_id,
                 prompt_seq: seq(self.prompt_seq)?,

@@ -20,6 +20,7 @@ mod pages;
 mod people;
 mod plans;
 mod poll_plans;
+mod posts;
 mod races;
 mod rates;
 mod reactions;

@@ -8,16 +8,17 @@ use shared::domain::ids::{AttachmentId, ChatId, MessageId};
 use shared::domain::limits::PageSize;
 use shared::domain::message::{Attachment, AttachmentType, Draft};
 use shared::domain::person::Caller;
+use shared::domain::post::{PostChange, PostDraft};
 use shared::domain::rate::{RateClass, RateLimit};
-use shared::domain::text::AttachmentUrl;
-use shared::domain::text::SearchText;
+use shared::domain::text::{AttachmentUrl, ClientId, PostText, SearchText, Trigger};
 use shared::store::Store;
 use shared::store::chats::ListFilter;
 use shared::store::messages::{Range, SendOutcome};
+use shared::store::posts::{FollowUp, PostUpdated};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Executor, PgPool, Row};
 
-use crate::world::{ATTEMPTS, FREE, LEASE, World, completed, draft, page, seq};
+use crate::world::{ALLOWANCE, ATTEMPTS, FREE, LEASE, World, completed, draft, page, seq};
 
 /// How often each is asked.
 const RUNS: i64 = 7;
@@ -368,4 +369,94 @@ async fn deleting_a_chat_scans_no_table(pool: PgPool) {
         })
         .await;
     assert_no_whole_scan("deleting a chat", &asked);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn posts_are_found_by_indexes(pool: PgPool) {
+    let (world, anna, _) = much(pool).await;
+    for sql in [
+        "insert into posts (id, owner_id, content, status, sent_at)
+         select gen_random_uuid(), 'p' || n % 200 + 1, 'text', 'SENT', now() from generate_series(1, 20000) n",
+        "insert into posts (id, owner_id, content, status, sent_at, created_at)
+         select gen_random_uuid(), 'anna', 'text', 'SENT', now(), now() - n * interval '1 minute' from generate_series(1, 200) n",
+        "insert into chats (id, kind, owner_id, post_id) select gen_random_uuid(), 'post', owner_id, id from posts",
+        "insert into members (chat_id, user_id, role) select id, owner_id, 'owner' from chats where kind = 'post'",
+        "analyze",
+    ] {
+        world.rows.execute(sql).await.unwrap();
+    }
+    let (observed, me) = (Observed::on(&world, "set role backtalk_app").await, &anna.id);
+    let first = world.people.posts(me, None, None, page(10)).await.unwrap();
+    let (after, posts) = (first.next.unwrap(), first.posts);
+    let draft = PostDraft::default();
+    let change = PostChange {
+        content: Some(PostText::parse("longer than it was", usize::MAX).unwrap()),
+        ..PostChange::default()
+    };
+    let pages = observed
+        .watch(async |store| {
+            for _ in 0..RUNS {
+                store.posts(me, None, Some(after), page(10)).await.unwrap();
+            }
+        })
+        .await;
+    assert_no_whole_scan("a page of posts", &pages);
+    let rows = pages.rows["posts"] / RUNS;
+    assert!(rows <= 2 * 11, "{rows} posts are looked at");
+    assert!(pages.uses["posts_owner"] >= RUNS);
+
+    let mut welcomes = Vec::new();
+    let mut edits = Vec::new();
+    let asked = observed
+        .watch(async |store| {
+            for run in 0..RUNS {
+                let client_id = ClientId::parse(&run.to_string()).unwrap();
+                let made = store.create_post(&anna, &draft, Some(&client_id), ALLOWANCE, &FREE.budget);
+                welcomes.push(made.await.unwrap().wake.unwrap().job_id);
+                let post = posts[usize::try_from(run).unwrap()].id;
+                store.post(me, post).await.unwrap().unwrap();
+                // Published they stay as they are, but for their status.
+                assert!(matches!(
+                    store.update_post(&anna, post, &change, LEASE).await.unwrap(),
+                    PostUpdated::IsSent
+                ));
+                let text = change.content.as_ref().unwrap();
+                let FollowUp::Scheduled(Some(wake)) = store
+                    .follow_up(&anna, post, text, &Trigger::edit(), Duration::ZERO)
+                    .await
+                    .unwrap()
+                else {
+                    panic!("not scheduled")
+                };
+                edits.push(wake.job_id);
+                store.delete_post(me, posts[9].id).await.unwrap();
+            }
+        })
+        .await;
+    assert_no_whole_scan("writing posts", &asked);
+
+    let observed = Observed::on(&world, "select").await;
+    let asked = observed
+        .watch(async |store| {
+            for (welcome, edit) in welcomes.iter().zip(&edits) {
+                store.organisation_of_follow_up(*edit).await.unwrap();
+                store
+                    .open_follow_up(*edit, ALLOWANCE, Duration::ZERO, &FREE.budget)
+                    .await
+                    .unwrap();
+                for job in [welcome, edit] {
+                    let reached = store.reach_for_reply(*job, LEASE, ATTEMPTS).await.unwrap();
+                    let shared::store::replies::Reach::Claimed(claim) = reached else {
+                        panic!("{reached:?}")
+                    };
+                    store.post_in_view(&claim).await.unwrap().unwrap();
+                    store.end_reply(&claim, &completed("text")).await.unwrap().unwrap();
+                }
+            }
+        })
+        .await;
+    assert_no_whole_scan("a welcome and a follow-up", &asked);
+    // What a welcome looks at is the last three, and the post itself.
+    let rows = asked.rows["posts"] / RUNS;
+    assert!(rows <= 20, "{rows} posts are looked at");
 }

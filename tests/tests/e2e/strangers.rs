@@ -121,6 +121,28 @@ fn routes() -> Vec<(Method, &'static str, Value, Gets)> {
             json!({ "type": "image", "mimeType": "image/png", "size": 1 }),
             Nothing(201),
         ),
+        (Method::GET, "/api/posts", Value::Null, Nothing(200)),
+        // Nobody makes a post for a chat of their choice.
+        (
+            Method::POST,
+            "/api/posts",
+            json!({ "content": "mine", "chatId": "{chatId}" }),
+            Refusal(422),
+        ),
+        (Method::GET, "/api/posts/{postId}", Value::Null, NotFound),
+        (
+            Method::PATCH,
+            "/api/posts/{postId}",
+            json!({ "content": "not hers any more" }),
+            NotFound,
+        ),
+        (Method::DELETE, "/api/posts/{postId}", Value::Null, NotFound),
+        (
+            Method::POST,
+            "/api/posts/{postId}/follow-up",
+            json!({ "postContent": "not hers any more", "trigger": "edit" }),
+            NotFound,
+        ),
         (Method::GET, "/api/usage", Value::Null, Nothing(200)),
         (Method::GET, "/api/people/blocked", Value::Null, Nothing(200)),
         (Method::PUT, "/api/people/{userId}/block", Value::Null, Nothing(204)),
@@ -201,6 +223,7 @@ struct Ids<'a> {
     chat: &'a str,
     message: &'a str,
     member: &'a str,
+    post: &'a str,
 }
 
 impl Ids<'_> {
@@ -208,6 +231,7 @@ impl Ids<'_> {
         text.replace("{chatId}", self.chat)
             .replace("{messageId}", self.message)
             .replace("{userId}", self.member)
+            .replace("{postId}", self.post)
             .replace("{me}", &me.id)
             .replace("{emoji}", "%F0%9F%91%8D")
             .replace("{index}", "0")
@@ -247,7 +271,11 @@ async fn try_everything(stack: &Stack, person: &Person, ids: &Ids<'_>, secrets: 
                 Nothing(status) => assert_eq!(foreign.status, status, "{method} {path}: {shown}"),
                 Refusal(status) => drop(foreign.with(status)),
                 NotFound => {
-                    let missing = Ids { chat: &nowhere, ..*ids };
+                    let missing = Ids {
+                        chat: &nowhere,
+                        post: &nowhere,
+                        ..*ids
+                    };
                     let missing = missing.call(person, &method, path, &body, accept).await;
                     let (mut foreign, mut missing) =
                         (foreign.problem(404, "not-found"), missing.problem(404, "not-found"));
@@ -279,11 +307,18 @@ async fn a_stranger_gets_404_on_everything_and_changes_nothing() {
     anna.ask(&chat, "c-1", "secret").await.all().await;
     let reply = anna.send(&chat, "c-2", &script(&json!({ "words": 1 }))).await.with(201);
     anna.history_of(&chat, 4).await;
+    let post = text(
+        &anna
+            .post("/api/posts", &json!({ "content": "a secret post" }))
+            .await
+            .with(201)["post"]["id"],
+    );
     let message = text(&reply["message"]["id"]);
     let ids = Ids {
         chat: &chat,
         message: &message,
         member: &anna.id,
+        post: &post,
     };
     try_everything(&stack, &ben, &ids, &["secret", &message]).await;
     let list = ben.get("/api/chat").await.with(200);
@@ -312,10 +347,17 @@ async fn who_was_removed_is_a_stranger() {
         .await
         .with(204);
     let message = text(&message["id"]);
+    let post = text(
+        &anna
+            .post("/api/posts", &json!({ "content": "a secret post" }))
+            .await
+            .with(201)["post"]["id"],
+    );
     let ids = Ids {
         chat: &chat,
         message: &message,
         member: &anna.id,
+        post: &post,
     };
     try_everything(&stack, &ben, &ids, &["secret", &message]).await;
     assert_eq!(ben.get("/api/chat").await.with(200)["total"], 0);

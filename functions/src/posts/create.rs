@@ -1,0 +1,51 @@
+//! `POST /api/posts`: a draft, with its AI chat and the welcome that is to be written there.
+
+use serde::Serialize;
+use shared::app::App;
+use shared::domain::event::{Event, Outgoing};
+use shared::domain::ids::ChatId;
+use shared::domain::post::{Post, PostDraft};
+use shared::domain::rate::RateClass;
+use shared::domain::text::ClientId;
+use shared::http::{Request, Response, Result, created, ok};
+
+use super::fields::{auth_provider_ids, content, providers};
+use crate::replies::terms;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PostCreated {
+    chat_id: ChatId,
+    post: Post,
+}
+
+pub async fn handle(app: App, request: Request) -> Result<Response> {
+    let caller = request.caller(&app, RateClass::Send).await?;
+    let mut fields = request.fields(&app)?;
+    let client_id = fields.optional("clientId", |text: String| ClientId::parse(&text));
+    let draft = PostDraft {
+        content: content(&mut fields, "content", &app).unwrap_or_default(),
+        providers: providers(&mut fields, &app).unwrap_or_default(),
+        auth_provider_ids: auth_provider_ids(&mut fields, &app).unwrap_or_default(),
+    };
+    fields.finish()?;
+
+    app.store.meet(&caller).await?;
+    let welcome = terms::of_welcome(&app, caller.org_id.as_deref());
+    let made = app
+        .store
+        .create_post(&caller, &draft, client_id.as_ref(), welcome, &app.config.budget)
+        .await?;
+    let answer = PostCreated {
+        chat_id: made.post.chat_id,
+        post: made.post,
+    };
+    let Some(wake) = made.wake else { return ok(&answer) };
+    let wakes = [wake];
+    let news = [Outgoing {
+        event: Event::chat_opened(answer.chat_id, answer.post.created_at),
+        audience: vec![caller.id],
+    }];
+    tokio::join!(app.queue.wake(&wakes), app.delivery.publish(&news));
+    created(&answer)
+}

@@ -1,0 +1,57 @@
+//! The fields that a new post and a changed one have in common.
+
+use std::collections::HashSet;
+use std::hash::Hash;
+
+use serde::Serialize;
+use serde_json::Value;
+use shared::app::App;
+use shared::domain::post::Post;
+use shared::domain::text::{AuthProviderId, PostText, ProviderName};
+use shared::http::Fields;
+
+#[derive(Serialize)]
+pub(super) struct OnePost {
+    pub(super) post: Post,
+}
+
+pub(super) fn content(fields: &mut Fields, name: &str, app: &App) -> Option<PostText> {
+    let longest = app.config.limits.post_bytes;
+    fields.optional(name, |text: String| PostText::parse(&text, longest))
+}
+
+/// `None` where they are absent.
+pub(super) fn providers(fields: &mut Fields, app: &App) -> Option<Vec<ProviderName>> {
+    names(fields, "providers", app.config.limits.providers, ProviderName::parse)
+}
+
+pub(super) fn auth_provider_ids(fields: &mut Fields, app: &App) -> Option<Vec<AuthProviderId>> {
+    names(
+        fields,
+        "authProviderIds",
+        app.config.limits.providers,
+        AuthProviderId::parse,
+    )
+}
+
+fn names<T: Clone + Eq + Hash>(
+    fields: &mut Fields,
+    name: &str,
+    most: usize,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Option<Vec<T>> {
+    let mut seen = HashSet::new();
+    let is_there = fields.has(name);
+    let list = fields.list(name, most, |item| match item {
+        Value::String(text) => {
+            let item = parse(&text)?;
+            if seen.insert(item.clone()) {
+                Ok(item)
+            } else {
+                Err("is there twice".to_owned())
+            }
+        }
+        _ => Err("must be a string".to_owned()),
+    });
+    is_there.then_some(list)
+}

@@ -1,0 +1,43 @@
+//! `POST /api/posts/{postId}/follow-up`: the assistant is to speak of a text that is not saved.
+
+use serde::Serialize;
+use shared::app::App;
+use shared::domain::post::FOLLOWED_UP_ABOVE;
+use shared::domain::rate::RateClass;
+use shared::domain::text::{PostText, Trigger};
+use shared::error::Error;
+use shared::http::{Request, Response, Result, accepted, parsed};
+use shared::store::posts::FollowUp;
+
+#[derive(Serialize)]
+struct FollowUpAccepted {
+    /// Whether the text is long enough for the assistant to speak of it.
+    scheduled: bool,
+}
+
+pub async fn handle(app: App, request: Request) -> Result<Response> {
+    let caller = request.caller(&app, RateClass::Write).await?;
+    let post_id = request.post_id()?;
+    let mut fields = request.fields(&app)?;
+    let longest = app.config.limits.post_bytes;
+    let text = fields.required("postContent", |text: String| PostText::parse(&text, longest));
+    let trigger = fields.optional("trigger", |text: String| Trigger::parse(&text));
+    fields.finish()?;
+
+    let (text, trigger) = (parsed(text), trigger.unwrap_or_else(Trigger::edit));
+    if text.as_str().chars().count() <= FOLLOWED_UP_ABOVE {
+        app.store
+            .post(&caller.id, post_id)
+            .await?
+            .ok_or(Error::NotFound("post"))?;
+        return accepted(&FollowUpAccepted { scheduled: false });
+    }
+    let quiet = app.config.replies.follow_up_quiet;
+    match app.store.follow_up(&caller, post_id, &text, &trigger, quiet).await? {
+        FollowUp::Scheduled(wake) => {
+            app.queue.wake(wake.as_slice()).await;
+            accepted(&FollowUpAccepted { scheduled: true })
+        }
+        FollowUp::NoSuchPost => Err(Error::NotFound("post")),
+    }
+}

@@ -1,0 +1,41 @@
+//! `GET /api/posts`: my posts, newest first.
+
+use serde::Serialize;
+use shared::app::App;
+use shared::domain::ids::PostId;
+use shared::domain::post::{Post, PostStatus};
+use shared::domain::rate::RateClass;
+use shared::error::{Error, FieldError};
+use shared::http::{Request, Response, Result, ok};
+use shared::store::posts::PostCursor;
+
+use crate::cursor;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PostList {
+    posts: Vec<Post>,
+    next_cursor: Option<String>,
+}
+
+pub async fn handle(app: App, request: Request) -> Result<Response> {
+    let caller = request.caller(&app, RateClass::Read).await?;
+    let size = request.page_size()?;
+    let status = request.query("status").map(parse_status).transpose()?;
+    let after = cursor::of(&request, PostId::parse)?.map(|(created_at, post_id)| PostCursor { created_at, post_id });
+    let page = app.store.posts(&caller.id, status, after, size).await?;
+    ok(&PostList {
+        posts: page.posts,
+        next_cursor: page.next.map(|next| cursor::written(next.created_at, next.post_id)),
+    })
+}
+
+fn parse_status(text: &str) -> Result<PostStatus> {
+    PostStatus::parse(text).ok_or_else(|| Error::Invalid(vec![FieldError::parameter("status", one_of_all())]))
+}
+
+/// What a status must be.
+pub(super) fn one_of_all() -> String {
+    let all: Vec<_> = PostStatus::ALL.iter().map(|status| status.word()).collect();
+    format!("must be one of {}", all.join(", "))
+}

@@ -1,0 +1,41 @@
+//! `PATCH /api/posts/{postId}`: what it says, where it goes and how far it has come. A new text is followed up by the
+//! assistant once it is left alone.
+
+use shared::app::App;
+use shared::domain::post::{PostChange, PostStatus};
+use shared::domain::rate::RateClass;
+use shared::error::Error;
+use shared::http::{Request, Response, Result, ok};
+use shared::store::posts::PostUpdated;
+
+use super::fields::{OnePost, auth_provider_ids, content, providers};
+use super::list::one_of_all;
+
+pub async fn handle(app: App, request: Request) -> Result<Response> {
+    let caller = request.caller(&app, RateClass::Write).await?;
+    let post_id = request.post_id()?;
+    let mut fields = request.fields(&app)?;
+    let change = PostChange {
+        content: content(&mut fields, "content", &app),
+        providers: providers(&mut fields, &app),
+        auth_provider_ids: auth_provider_ids(&mut fields, &app),
+        status: fields.optional("status", |text: String| PostStatus::parse(&text).ok_or_else(one_of_all)),
+    };
+    fields.finish()?;
+
+    let quiet = app.config.replies.follow_up_quiet;
+    match app.store.update_post(&caller, post_id, &change, quiet).await? {
+        PostUpdated::Made { post, wake } => {
+            app.queue.wake(wake.as_slice()).await;
+            ok(&OnePost { post })
+        }
+        PostUpdated::IsSent => Err(Error::Conflict("This post is published: it stays as it is.")),
+        PostUpdated::NotFrom(PostStatus::Sent) => {
+            Err(Error::Conflict("This post is published: its status stays SENT."))
+        }
+        PostUpdated::NotFrom(_) => Err(Error::Conflict(
+            "A post does not get to this status from the one it has.",
+        )),
+        PostUpdated::NoSuchPost => Err(Error::NotFound("post")),
+    }
+}

@@ -1,0 +1,32 @@
+//! The job that follows up the edits of a post: it waits until the post is left alone, and then becomes a reply.
+
+use shared::app::App;
+use shared::domain::ids::JobId;
+use shared::domain::reply::Wake;
+use shared::store;
+use shared::store::posts::FollowUpReach;
+
+use super::reply;
+use crate::replies::terms;
+
+/// What is to be woken next: this job again, or the chat's next reply.
+pub(super) async fn run(app: &App, job_id: JobId) -> store::Result<Vec<Wake>> {
+    let Some(organisation) = app.store.organisation_of_follow_up(job_id).await? else {
+        return Ok(Vec::new());
+    };
+    let allowance = terms::of_follow_up(app, organisation.as_deref());
+    let quiet = app.config.replies.follow_up_quiet;
+    match app
+        .store
+        .open_follow_up(job_id, allowance, quiet, &app.config.budget)
+        .await?
+    {
+        FollowUpReach::Opened => reply::run(app, job_id).await,
+        FollowUpReach::Later { after_seconds } => Ok(vec![Wake {
+            job_id,
+            chat_id: None,
+            after_seconds,
+        }]),
+        FollowUpReach::Over => Ok(Vec::new()),
+    }
+}
