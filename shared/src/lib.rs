@@ -13,6 +13,8 @@ pub mod faults;
 pub mod http;
 pub mod models;
 pub mod moderation;
+pub mod notices;
 pub mod parameters;
 pub mod queue;
 pub mod store;
+pub mod webhooks;

@@ -13,15 +13,18 @@ pub mod inbox;
 pub mod jobs;
 pub mod messages;
 pub mod moderation;
+pub mod notices;
 pub mod people;
 pub mod rates;
 pub mod reactions;
 pub mod reading;
 pub mod replies;
+pub mod retention;
 pub mod search;
 pub mod tickets;
 pub mod unread;
 pub mod versions;
+pub mod webhooks;
 
 mod rows;
 
