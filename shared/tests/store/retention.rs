@@ -256,5 +256,5 @@ async fn a_round_finds_what_is_too_old_by_kind_and_organisation(pool: PgPool) {
     let third = world.system.expiring(&policy, 2).await.unwrap();
     assert_eq!((third.chats.len(), third.reached), (0, None));
     world.system.note_expired(third.reached).await.unwrap();
-    assert_eq!(world.system.expiring(&policy, 2).await.unwrap(), first);
+    assert_eq!(world.system.expiring(&policy, 2).await.unwrap().reached, first.reached);
 }
