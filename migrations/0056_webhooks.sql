@@ -37,11 +37,13 @@ create function announce(chat uuid, what text, message uuid, detail jsonb) retur
 declare
     written text;
 begin
-    with listening as (
+    with listening as materialized (
+        -- One that is just being removed is not told, and fails nobody.
         select w.id
         from chats c
         join webhooks w on w.org_id = c.org_id and w.active
         where c.id = chat and what = any (w.events)
+        for key share of w skip locked
     ),
     announced as (
         insert into jobs (id, kind, chat_id, webhook_id, place, payload)
