@@ -136,11 +136,13 @@ async fn a_receiver_that_fails_gets_each_event_in_order_and_can_tell_duplicates(
     );
 
     let gateway = Gateway::start(&stack).await;
-    let _worker = gateway.function(
-        "worker",
-        &[("WEBHOOK_RETRY_SECONDS", "0.2"), ("WEBHOOK_TARGETS", "any")],
-    );
     let queue = Queue::feeding(&gateway, 1).await;
+    let settings = [
+        queue.setting(),
+        ("WEBHOOK_RETRY_SECONDS", "0.2"),
+        ("WEBHOOK_TARGETS", "any"),
+    ];
+    let _worker = gateway.function("worker", &settings);
     let _functions = ["send-notice", "send-message"].map(|name| gateway.function(name, &[queue.setting()]));
     let agent = agent.by(&gateway.stack);
     for (message_type, says) in [("INFO", "one"), ("INFO", "two"), ("CLARIFICATION", "which title?")] {
@@ -234,13 +236,14 @@ async fn an_event_that_is_never_taken_is_parked_and_an_address_inside_is_never_a
         known(&stack, Some(&organisation)).await,
     );
     let gateway = Gateway::start(&stack).await;
+    let queue = Queue::feeding(&gateway, 1).await;
     let settings = [
+        queue.setting(),
         ("WEBHOOK_TARGETS", "public"),
         ("WEBHOOK_ATTEMPTS", "2"),
         ("WEBHOOK_RETRY_SECONDS", "0.2"),
     ];
     let _worker = gateway.function("worker", &settings);
-    let queue = Queue::feeding(&gateway, 1).await;
     let _function = gateway.function("send-notice", &[queue.setting()]);
     send(&agent.by(&gateway.stack), &notice(&anna, "t", "INFO", "hi"))
         .await
