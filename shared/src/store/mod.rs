@@ -84,7 +84,12 @@ impl Error {
             }
             Self::Database { source, .. } => matches!(
                 source,
-                sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed
+                // A connection that is cut before Postgres has said its first word is taken for bad protocol.
+                sqlx::Error::Io(_)
+                    | sqlx::Error::Tls(_)
+                    | sqlx::Error::Protocol(_)
+                    | sqlx::Error::PoolTimedOut
+                    | sqlx::Error::PoolClosed
             ),
             Self::Unreadable { .. } => false,
         }
