@@ -7,6 +7,7 @@ pub mod events;
 pub mod members;
 pub mod messages;
 pub mod migrate;
+pub mod notices;
 pub mod people;
 pub mod person;
 pub mod posts;

@@ -19,6 +19,7 @@ use crate::moderation::Moderation;
 use crate::parameters::{self, ParameterError, VariableError, Variables};
 use crate::queue::Queue;
 use crate::store::{Acting, Store};
+use crate::webhooks::Webhooks;
 
 #[derive(Clone, Debug)]
 pub struct App(Arc<Parts>);
@@ -33,6 +34,7 @@ pub struct Parts {
     pub moderation: Option<Moderation>,
     pub authenticator: Authenticator,
     pub attachments: Attachments,
+    pub webhooks: Webhooks,
 }
 
 impl Deref for App {
@@ -80,7 +82,11 @@ impl App {
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
         let store = Store::connect(&config.database, acting).map_err(StartError::DatabaseUrl)?;
-        let queue = Queue::new(aws_sdk_sqs::Client::new(aws), config.queue_url.clone());
+        let queue = Queue::new(
+            aws_sdk_sqs::Client::new(aws),
+            config.queue_url.clone(),
+            config.dead_letter_queue_url.clone(),
+        );
         let delivery = Delivery::new(config.pusher.clone(), http.clone());
         let assistants = Assistants::new(&config.assistants, keys)?;
         let moderation = config
@@ -88,6 +94,7 @@ impl App {
             .clone()
             .map(|settings| Moderation::new(settings, http.clone()));
         let attachments = Attachments::new(&config.attachments, aws, http.clone());
+        let webhooks = Webhooks::new(&config.webhooks, aws)?;
         let authenticator = Authenticator::new(&config.tokens, http);
         Ok(Self(Arc::new(Parts {
             config,
@@ -98,6 +105,7 @@ impl App {
             moderation,
             authenticator,
             attachments,
+            webhooks,
         })))
     }
 }

@@ -2,6 +2,8 @@
 
 mod attachments;
 mod rates;
+mod retention;
+mod webhooks;
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,10 +20,12 @@ use crate::domain::chat::{History, Kind};
 use crate::domain::limits::Limits;
 use crate::domain::message::EditHistory;
 use crate::domain::reply::WhenBusy;
+use crate::domain::retention::Retention;
 use crate::moderation::{ModerationSettings, OnFailure, SigningSecret};
 
 pub use attachments::AttachmentConfig;
 pub use rates::RateConfig;
+pub use webhooks::{Targets, WebhookConfig};
 
 /// Text that must never reach a log: `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
@@ -61,6 +65,8 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// `SQS_QUEUE_URL`: the queue that wakes the worker.
     pub queue_url: String,
+    /// `SQS_DEAD_LETTER_QUEUE_URL`: where the worker puts what it cannot read, with the reason; none: SQS does, without.
+    pub dead_letter_queue_url: Option<String>,
     pub tokens: TokenConfig,
     /// `PUSHER_APP_ID`, `PUSHER_KEY`, `PUSHER_SECRET` and `PUSHER_CLUSTER` or `PUSHER_HOST` (with `PUSHER_PORT`,
     /// `PUSHER_SCHEME`); none of them: delivery by event stream and polling alone.
@@ -77,6 +83,9 @@ pub struct Config {
     pub attachments: AttachmentConfig,
     pub rates: RateConfig,
     pub people: PeopleConfig,
+    /// `RETENTION`: `task=30d,assistant=365d`; what is not named is kept for ever.
+    pub retention: Retention,
+    pub webhooks: WebhookConfig,
     /// `STREAM_SECONDS`: how long a response streams before its reader is asked to come again; default 240. It must end
     /// before the function that gives it is ended.
     pub stream_for: Duration,
@@ -258,6 +267,7 @@ impl Config {
         Ok(Self {
             database: DatabaseConfig::read(env)?,
             queue_url: env.required("SQS_QUEUE_URL", "the SQS queue that wakes the worker")?,
+            dead_letter_queue_url: env.optional("SQS_DEAD_LETTER_QUEUE_URL"),
             tokens: TokenConfig::read(env)?,
             pusher: pusher(env)?,
             assistants: AssistantsConfig::read(env)?,
@@ -269,6 +279,8 @@ impl Config {
             attachments: AttachmentConfig::read(env)?,
             rates: RateConfig::read(env)?,
             people: PeopleConfig::read(env)?,
+            retention: retention::read(env)?,
+            webhooks: WebhookConfig::read(env)?,
             stream_for: env.seconds("STREAM_SECONDS", 240)?,
             cors_origins: env
                 .optional("CORS_ORIGINS")
@@ -586,6 +598,12 @@ mod tests {
             ("ATTACHMENT_TYPES", "image/png, jpeg", "ATTACHMENT_TYPES must be"),
             ("MAX_ATTACHMENT_BYTES", "0", "MAX_ATTACHMENT_BYTES is 0"),
             ("RATE_LIMIT_SEND", "many", "RATE_LIMIT_SEND is \"many\""),
+            ("RETENTION", "task=soon", "RETENTION has \"task=soon\""),
+            ("RETENTION", "tasks=3d", "RETENTION has \"tasks=3d\""),
+            ("RETENTION", "task=0d", "RETENTION has \"task=0d\""),
+            ("RETENTION", "task=1d,task=2d", "RETENTION names task twice"),
+            ("WEBHOOK_TARGETS", "all", "WEBHOOK_TARGETS is \"all\""),
+            ("WEBHOOK_ATTEMPTS", "0", "WEBHOOK_ATTEMPTS is 0"),
             ("UNKNOWN_PEOPLE", "maybe", "UNKNOWN_PEOPLE is \"maybe\""),
             ("CHANNEL_HISTORY", "some", "CHANNEL_HISTORY is \"some\""),
         ] {

@@ -67,7 +67,7 @@ impl SigningSecret {
         (key.len() >= Self::LEAST_BYTES).then_some(Self(key))
     }
 
-    fn sign(&self, id: &str, timestamp: i64, body: &str) -> String {
+    pub(crate) fn sign(&self, id: &str, timestamp: i64, body: &str) -> String {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
         mac.update(format!("{id}.{timestamp}.{body}").as_bytes());
         format!("v1,{}", BASE64_STANDARD.encode(mac.finalize().into_bytes()))

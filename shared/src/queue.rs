@@ -1,19 +1,22 @@
-//! Waking the worker through SQS. The job itself is a row in Postgres: a wake-up may be lost, doubled or late without
-//! harm, so a refusal is reported and never an error.
+//! The queue, which wakes the worker, and brings it notices that agents put there themselves. A job itself is a row in
+//! Postgres: a wake-up may be lost, doubled or late without harm, so a refusal is reported and never an error.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{
-    MessageSystemAttributeNameForSends, MessageSystemAttributeValue, SendMessageBatchRequestEntry,
+    MessageAttributeValue, MessageSystemAttributeNameForSends, MessageSystemAttributeValue,
+    SendMessageBatchRequestEntry,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use tokio::time::timeout;
 use tracing::warn;
 
 use crate::domain::ids::JobId;
 use crate::domain::reply::Wake;
+use crate::error::causes;
 use crate::observed::{self, Part};
 
 /// How long a sender waits for SQS. The sweeper finds what SQS did not take.
@@ -43,10 +46,22 @@ impl WakeUp {
     }
 }
 
+/// What an agent puts on the queue itself: `{"v": 1, "notice": {…}}`, with the fields that `POST /api/chat-messages` takes.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub struct QueuedNotice {
+    pub v: u32,
+    pub notice: Map<String, Value>,
+}
+
+impl QueuedNotice {
+    pub const VERSION: u32 = 1;
+}
+
 #[derive(Clone, Debug)]
 pub struct Queue {
     client: Client,
     url: String,
+    dead_letters: Option<String>,
 }
 
 /// Whether SQS took the wake-ups.
@@ -60,8 +75,48 @@ pub enum Woken {
 
 impl Queue {
     #[must_use]
-    pub fn new(client: Client, url: String) -> Self {
-        Self { client, url }
+    pub fn new(client: Client, url: String, dead_letters: Option<String>) -> Self {
+        Self {
+            client,
+            url,
+            dead_letters,
+        }
+    }
+
+    /// Puts a message that nothing can be done with among the dead letters, as it came and with the reason. `false`: it is
+    /// not there, for none are configured or SQS did not take it; then it is left to the queue's own redrive policy.
+    pub async fn bury(&self, message_id: &str, body: &str, reason: &str) -> bool {
+        let Some(url) = self.dead_letters.as_deref().filter(|_| !body.is_empty()) else {
+            return false;
+        };
+        let attribute = |text: &str| {
+            MessageAttributeValue::builder()
+                .data_type("String")
+                .string_value(text)
+                .build()
+        };
+        let (Ok(reason), Ok(message_id)) = (attribute(reason), attribute(message_id)) else {
+            return false;
+        };
+        let sent = self
+            .client
+            .send_message()
+            .queue_url(url)
+            .message_body(body)
+            .message_attributes("reason", reason)
+            .message_attributes("messageId", message_id)
+            .send();
+        match timeout(WAKE_TIMEOUT, sent).await {
+            Ok(Ok(_)) => true,
+            Ok(Err(error)) => {
+                warn!(error = causes(&error), "a dead letter was refused");
+                false
+            }
+            Err(_) => {
+                warn!("a dead letter was not taken in time");
+                false
+            }
+        }
     }
 
     /// Waits at most [`WAKE_TIMEOUT`].

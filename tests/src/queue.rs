@@ -78,6 +78,34 @@ impl Queue {
         queue
     }
 
+    /// The stack's own, which feeds its worker.
+    #[must_use]
+    pub fn of_the_stack(stack: &Stack) -> Self {
+        Self {
+            url: setting("SQS_QUEUE_URL"),
+            endpoint: setting("AWS_ENDPOINT_URL"),
+            http: stack.http.clone(),
+        }
+    }
+
+    /// Puts a message there as an agent does.
+    pub async fn send(&self, body: &str) {
+        self.sqs("SendMessage", json!({ "MessageBody": body })).await;
+    }
+
+    /// How many messages are being worked on, or wait to come again.
+    pub async fn hidden(&self) -> u32 {
+        let names = json!({ "AttributeNames": ["ApproximateNumberOfMessagesNotVisible"] });
+        let answer = self.sqs("GetQueueAttributes", names).await;
+        let hidden = &answer["Attributes"]["ApproximateNumberOfMessagesNotVisible"];
+        hidden.as_str().unwrap().parse().unwrap()
+    }
+
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// What a function must be told to use it.
     #[must_use]
     pub fn setting(&self) -> (&'static str, &str) {
@@ -86,17 +114,25 @@ impl Queue {
 
     /// The bodies of the messages that are due; they are not there any more.
     pub async fn take(&self) -> Vec<String> {
-        let mut bodies = Vec::new();
+        let messages = self.take_whole().await;
+        let body = |message: Value| message["Body"].as_str().unwrap().to_owned();
+        messages.into_iter().map(body).collect()
+    }
+
+    /// The same, with their attributes.
+    pub async fn take_whole(&self) -> Vec<Value> {
+        let mut taken = Vec::new();
         loop {
-            let received = self.sqs("ReceiveMessage", json!({ "MaxNumberOfMessages": 10 })).await;
+            let asked = json!({ "MaxNumberOfMessages": 10, "MessageAttributeNames": ["All"] });
+            let received = self.sqs("ReceiveMessage", asked).await;
             let messages = received["Messages"].as_array().cloned().unwrap_or_default();
             if messages.is_empty() {
-                return bodies;
+                return taken;
             }
             for message in messages {
-                bodies.push(message["Body"].as_str().unwrap().to_owned());
                 self.sqs("DeleteMessage", json!({ "ReceiptHandle": message["ReceiptHandle"] }))
                     .await;
+                taken.push(message);
             }
         }
     }

@@ -25,6 +25,7 @@ mod test;
 mod tokens;
 mod tools;
 mod up;
+mod webhook;
 
 use std::process::ExitCode;
 
@@ -50,6 +51,7 @@ enum Command {
     Prepare(prepare::Prepare),
     Bench(bench::Bench),
     Test(test::Test),
+    Webhook(webhook::Webhook),
 }
 
 /// One thread, so that processes are started by the thread that lives as long as we do: the kernel ends them with it.
@@ -63,6 +65,7 @@ async fn main() -> ExitCode {
         Command::Prepare(prepare) => prepare.run().await,
         Command::Bench(bench) => bench.run().await,
         Command::Test(test) => test.run().await,
+        Command::Webhook(webhook) => webhook.run().await,
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

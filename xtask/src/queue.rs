@@ -73,6 +73,10 @@ pub(crate) async fn start(
     Ok([
         ("ATTACHMENTS_BUCKET", BUCKET),
         ("SQS_QUEUE_URL", &*format!("{endpoint}/000000000000/{QUEUE}")),
+        (
+            "SQS_DEAD_LETTER_QUEUE_URL",
+            &*format!("{endpoint}/000000000000/{QUEUE}-dead"),
+        ),
         ("AWS_ENDPOINT_URL", &endpoint),
         ("AWS_REGION", REGION),
         ("AWS_ACCESS_KEY_ID", "test"),

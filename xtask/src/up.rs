@@ -169,6 +169,8 @@ pub(crate) async fn start(
         ("JWT_SECRET", &signer.secret),
         ("JWT_ISSUER", &signer.issuer),
         ("JWT_AUDIENCE", &signer.audience),
+        // Whoever listens at a desk does so there.
+        ("WEBHOOK_TARGETS", overrides.get("WEBHOOK_TARGETS").unwrap_or("any")),
         ("LOG", overrides.get("LOG").unwrap_or("info")),
         ("LOG_FORMAT", overrides.get("LOG_FORMAT").unwrap_or("text")),
         ("NO_PROXY", overrides.get("NO_PROXY").unwrap_or("127.0.0.1,localhost")),
@@ -209,9 +211,10 @@ fn exports(
     signer: &Signer,
     settings: &BTreeMap<String, String>,
 ) -> Result<BTreeMap<String, String>> {
-    const SETTINGS: [&str; 14] = [
+    const SETTINGS: [&str; 15] = [
         "DATABASE_URL",
         "SQS_QUEUE_URL",
+        "SQS_DEAD_LETTER_QUEUE_URL",
         "AWS_ENDPOINT_URL",
         "AWS_REGION",
         "AWS_ACCESS_KEY_ID",

@@ -114,7 +114,8 @@ async fn tell(app: &App, sent: &Sent) -> Option<bool> {
             audience: sent.audience.clone(),
         })
         .collect();
-    let (_woken, pushed) = tokio::join!(app.queue.wake(sent.wake.as_slice()), app.delivery.publish(&news));
+    let wakes: Vec<_> = sent.wake.iter().chain(&sent.webhooks).copied().collect();
+    let (_woken, pushed) = tokio::join!(app.queue.wake(&wakes), app.delivery.publish(&news));
     pushed
 }
 

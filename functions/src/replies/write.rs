@@ -574,7 +574,9 @@ async fn end(app: &App, claim: &Claim, ending: &Ending, audience: &mut Audience<
         message,
         audience: people,
         wake,
+        webhooks,
     } = ended;
+    app.queue.wake(&webhooks).await;
     let mut events: Vec<_> = message.iter().map(Event::of_answer).collect();
     events.push(Event::reply_ended(claim.chat_id, claim.reply_id, state, failure));
     audience.tell_all(events, people);

@@ -1,6 +1,8 @@
 //! Schedule → `sweeper`: finds what crashes, lost wake-ups and time left behind. Each run does a bounded bite; the next
 //! run does the rest.
 
+mod retention;
+
 use std::time::Duration;
 
 use serde::Serialize;
@@ -40,6 +42,7 @@ pub struct Swept {
     inbox_rows_forgotten: u64,
     unread_repaired: usize,
     uploads_deleted: u64,
+    messages_expired: i32,
 }
 
 pub async fn handle(app: App, _tick: Value) -> Result<Swept> {
@@ -74,6 +77,7 @@ pub async fn handle(app: App, _tick: Value) -> Result<Swept> {
         metrics::say(&[(Metric::UnreadRepaired, unread_repaired as f64)], None);
     }
     let uploads_deleted = delete_unused_uploads(&app).await?;
+    let messages_expired = retention::expire(&app).await?;
     let swept = Swept {
         jobs_woken,
         replies_ended,
@@ -81,10 +85,18 @@ pub async fn handle(app: App, _tick: Value) -> Result<Swept> {
         inbox_rows_forgotten,
         unread_repaired,
         uploads_deleted,
+        messages_expired,
     };
     info!(
         lost = lost.len(),
-        jobs_woken, replies_ended, holds_released, inbox_rows_forgotten, unread_repaired, uploads_deleted, "swept"
+        jobs_woken,
+        replies_ended,
+        holds_released,
+        inbox_rows_forgotten,
+        unread_repaired,
+        uploads_deleted,
+        messages_expired,
+        "swept"
     );
     Ok(swept)
 }

@@ -1,23 +1,28 @@
-//! SQS → `worker`: runs the jobs that wake-ups name. One bad or failing wake-up never holds its batch up.
+//! SQS → `worker`: runs the jobs that wake-ups name, and stores the notices that agents put on the queue. One bad or failing
+//! message never holds its batch up. What nothing can be done with is buried at once, with the reason; what may yet be done
+//! comes again.
 
 use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use shared::app::App;
 use shared::domain::ids::JobId;
 use shared::domain::job::JobKind;
 use shared::domain::reply::Wake;
 use shared::http::Result;
 use shared::observed;
-use shared::queue::{WakeUp, Woken};
+use shared::queue::{QueuedNotice, WakeUp, Woken};
 use shared::store;
 use tracing::{Instrument, error, info_span, warn};
 
 mod erase;
 mod follow_up;
+mod notice;
 mod reply;
+mod webhook;
 
 /// What SQS hands over.
 #[derive(Debug, Deserialize)]
@@ -56,7 +61,16 @@ struct BatchItemFailure {
     item_identifier: String,
 }
 
-/// A wake-up that must come again: after its visibility timeout, and in the end to the dead-letter queue.
+/// What a queue message asks for.
+#[derive(Debug, PartialEq)]
+enum Asked {
+    /// To go on with a job.
+    Job(JobId),
+    /// To tell somebody something.
+    Notice(Map<String, Value>),
+}
+
+/// A message that must come again: after its visibility timeout, and in the end to the dead-letter queue.
 #[derive(Debug)]
 struct Undone;
 
@@ -89,10 +103,17 @@ pub async fn handle(app: App, batch: Batch) -> Result<BatchResponse> {
 }
 
 async fn run(app: &App, record: &Record) -> std::result::Result<(), Undone> {
-    let job_id = job_named_by(record).ok_or_else(|| {
-        warn!(message = record.message_id, "a queue message is no wake-up of ours");
-        Undone
-    })?;
+    let job_id = match asked_by(record) {
+        Ok(Asked::Job(job_id)) => job_id,
+        Ok(Asked::Notice(notice)) => {
+            return match notice::run(app, &record.message_id, notice).await {
+                Ok(()) => Ok(()),
+                Err(notice::Failed::ForNow) => Err(Undone),
+                Err(notice::Failed::ForGood(reason)) => bury(app, record, &reason).await,
+            };
+        }
+        Err(reason) => return bury(app, record, &reason).await,
+    };
     let wakes = run_by_kind(app, job_id).await.map_err(|error| {
         error!(job = %job_id, %error, "a job failed");
         Undone
@@ -111,6 +132,7 @@ async fn run_by_kind(app: &App, job_id: JobId) -> store::Result<Vec<Wake>> {
         Some(JobKind::Reply | JobKind::Welcome) => reply::run(app, job_id).await,
         Some(JobKind::FollowUp) => follow_up::run(app, job_id).await,
         Some(JobKind::Erase) => erase::run(app, job_id).await,
+        Some(JobKind::Webhook) => webhook::run(app, job_id).await,
         Some(kind) => {
             warn!(job = %job_id, %kind, "nothing runs jobs of this kind");
             Ok(Vec::new())
@@ -118,19 +140,48 @@ async fn run_by_kind(app: &App, job_id: JobId) -> store::Result<Vec<Wake>> {
     }
 }
 
-fn job_named_by(record: &Record) -> Option<JobId> {
-    let wake_up: WakeUp = serde_json::from_str(record.body.as_deref()?).ok()?;
-    (wake_up.v == WakeUp::VERSION)
-        .then(|| JobId::parse(&wake_up.job_id))
-        .flatten()
+/// Puts a message among the dead letters, so that it does not come again. Where that cannot be, it comes again until SQS
+/// itself puts it there.
+async fn bury(app: &App, record: &Record, reason: &str) -> std::result::Result<(), Undone> {
+    warn!(message = record.message_id, reason, "a queue message is refused");
+    let body = record.body.as_deref().unwrap_or_default();
+    if app.queue.bury(&record.message_id, body, reason).await {
+        Ok(())
+    } else {
+        Err(Undone)
+    }
+}
+
+/// What a message asks for, or why nothing can be done with it.
+fn asked_by(record: &Record) -> std::result::Result<Asked, String> {
+    let body = record.body.as_deref().ok_or("it has no body")?;
+    let value: Value = serde_json::from_str(body).map_err(|error| format!("it is not JSON: {error}"))?;
+    let version = value.get("v").and_then(Value::as_u64);
+    if version != Some(WakeUp::VERSION.into()) {
+        return Err(format!(
+            "its version is {}, and only {} is known",
+            value.get("v").unwrap_or(&Value::Null),
+            WakeUp::VERSION
+        ));
+    }
+    if value.get("notice").is_some() {
+        let queued: QueuedNotice =
+            serde_json::from_value(value).map_err(|error| format!("its notice cannot be read: {error}"))?;
+        return Ok(Asked::Notice(queued.notice));
+    }
+    let wake_up: WakeUp =
+        serde_json::from_value(value).map_err(|error| format!("it is neither a wake-up nor a notice: {error}"))?;
+    JobId::parse(&wake_up.job_id)
+        .map(Asked::Job)
+        .ok_or_else(|| "its jobId is no id".to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn named(body: &str) -> Option<JobId> {
-        job_named_by(&Record {
+    fn asked(body: &str) -> std::result::Result<Asked, String> {
+        asked_by(&Record {
             message_id: "m".into(),
             body: Some(body.into()),
             attributes: Attributes::default(),
@@ -141,7 +192,7 @@ mod tests {
     fn a_wake_up_of_this_version_names_its_job_and_nothing_else_does() {
         let job = JobId::fresh();
         let body = serde_json::to_string(&WakeUp::of(job)).expect("JSON");
-        assert_eq!(named(&body), Some(job));
+        assert_eq!(asked(&body), Ok(Asked::Job(job)));
         for odd in [
             "",
             "{}",
@@ -150,9 +201,19 @@ mod tests {
             r#"{"v":1,"jobId":7}"#,
             r#"{"v":1,"jobId":"x"}"#,
         ] {
-            assert_eq!(named(odd), None, "{odd}");
+            assert!(asked(odd).is_err(), "{odd}");
         }
-        assert_eq!(named(&body.replace("\"v\":1", "\"v\":2")), None);
+        let newer = asked(&body.replace("\"v\":1", "\"v\":2"));
+        assert_eq!(newer, Err("its version is 2, and only 1 is known".to_owned()));
+    }
+
+    #[test]
+    fn a_notice_is_told_from_a_wake_up() {
+        let notice = asked(r#"{"v":1,"notice":{"userId":"anna"}}"#).expect("a notice");
+        assert!(matches!(notice, Asked::Notice(fields) if fields["userId"] == "anna"));
+        for odd in [r#"{"v":1,"notice":[]}"#, r#"{"v":2,"notice":{}}"#, r#"{"notice":{}}"#] {
+            assert!(asked(odd).is_err(), "{odd}");
+        }
     }
 
     #[test]

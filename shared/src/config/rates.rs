@@ -16,6 +16,8 @@ pub struct RateConfig {
     read: Option<RateLimit>,
     /// `RATE_LIMIT_UPLOAD`: uploads announced; default 30/60s.
     upload: Option<RateLimit>,
+    /// `RATE_LIMIT_NOTICE`: notices of one agent; default 1200/60s.
+    notice: Option<RateLimit>,
 }
 
 impl RateConfig {
@@ -36,6 +38,7 @@ impl RateConfig {
             stream: limit("RATE_LIMIT_STREAM", "120/60s")?,
             read: limit("RATE_LIMIT_READ", "none")?,
             upload: limit("RATE_LIMIT_UPLOAD", "30/60s")?,
+            notice: limit("RATE_LIMIT_NOTICE", "1200/60s")?,
         })
     }
 
@@ -47,6 +50,7 @@ impl RateConfig {
             RateClass::Stream => self.stream,
             RateClass::Read => self.read,
             RateClass::Upload => self.upload,
+            RateClass::Notice => self.notice,
         }
     }
 }

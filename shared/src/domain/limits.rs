@@ -52,6 +52,7 @@ pub struct PageSize(u8);
 impl PageSize {
     pub const DEFAULT: Self = Self(50);
     pub const MAX: i64 = 100;
+    pub const LARGEST: Self = Self(100);
 
     #[must_use]
     pub fn new(value: i64) -> Option<Self> {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::ids::{ChatId, MessageId, Seq, UserId};
+use super::notice::Priority;
 use super::text::{AttachmentUrl, ClientId, Content, FileName, Metadata, MimeType};
 
 /// Gives an enum its word on the wire and in the database: one word for both, in one table.
@@ -100,6 +101,9 @@ pub struct Message {
     pub reply_preview: Option<ReplyPreview>,
     pub reactions: Vec<Reaction>,
     pub usage: Option<Usage>,
+    /// Of a notice; said where it is not normal.
+    #[serde(skip_serializing_if = "Priority::is_normal")]
+    pub priority: Priority,
     pub created_at: DateTime<Utc>,
     pub edited_at: Option<DateTime<Utc>>,
     pub deleted_at: Option<DateTime<Utc>>,

@@ -18,6 +18,8 @@ pub enum RateClass {
     /// What only looks.
     Read,
     Upload,
+    /// What agents tell people.
+    Notice,
 }
 words!(RateClass {
     Send = "send",
@@ -25,6 +27,7 @@ words!(RateClass {
     Stream = "stream",
     Read = "read",
     Upload = "upload",
+    Notice = "notice",
 });
 
 /// So many requests in so many seconds: `120/60s`.

@@ -57,6 +57,47 @@ impl ClientId {
     }
 }
 
+/// What an agent calls its task: one part of a path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct TaskId(String);
+
+impl TaskId {
+    pub const MAX_CHARS: usize = 255;
+
+    pub fn parse(text: &str) -> Result<Self, Refusal> {
+        let text = short(text, Self::MAX_CHARS)?;
+        if text.contains(|c: char| c.is_control() || "/%?#\\".contains(c)) {
+            Err("must not contain control characters or any of / % ? # \\".into())
+        } else {
+            Ok(Self(text))
+        }
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// An organisation, as the token's `org_id` names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct OrganisationId(String);
+
+impl OrganisationId {
+    pub const MAX_CHARS: usize = 255;
+
+    pub fn parse(text: &str) -> Result<Self, Refusal> {
+        short(text, Self::MAX_CHARS).map(Self)
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// What a post says, within the limit and without NUL. A draft may still be empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PostText(String);

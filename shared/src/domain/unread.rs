@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::ids::{ChatId, MessageId, Seq, UserId};
 use super::message::{MessageType, Role};
+use super::notice::Priority;
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -19,6 +20,9 @@ pub struct UnreadMessage {
     pub role: Role,
     pub content: String,
     pub data: Value,
+    /// Said where it is not normal.
+    #[serde(skip_serializing_if = "Priority::is_normal")]
+    pub priority: Priority,
     pub created_at: DateTime<Utc>,
 }
 
@@ -45,7 +49,7 @@ pub enum ReadMark {
     UnreadFrom(Seq),
 }
 
-/// Oldest first; `total` counts those beyond the page too.
+/// Of high priority first, then the oldest; `total` counts those beyond the page too.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UnreadMessages {

@@ -13,7 +13,7 @@ use crate::domain::ids::{ChatId, MessageId, PostId, Seq, UserId};
 use crate::domain::limits::PageSize;
 use crate::domain::person::Caller;
 use crate::domain::rate::{RateClass, Spent};
-use crate::domain::text::Emoji;
+use crate::domain::text::{Emoji, TaskId};
 use crate::error::{Error, FieldError};
 use crate::observed;
 
@@ -125,6 +125,12 @@ impl Request {
     pub fn emoji(&self) -> Result<Emoji> {
         Emoji::parse(&self.path("emoji"))
             .map_err(|refusal| Error::Invalid(vec![FieldError::parameter("emoji", refusal)]))
+    }
+
+    /// What the path names as an agent's task.
+    pub fn task_id(&self) -> Result<TaskId> {
+        TaskId::parse(&self.path("taskId"))
+            .map_err(|refusal| Error::Invalid(vec![FieldError::parameter("taskId", refusal)]))
     }
 
     pub fn method(&self) -> &Method {

@@ -116,6 +116,12 @@ impl Store {
                     where earlier.chat_id = r.chat_id and earlier.state in ('queued', 'streaming')
                         and earlier.prompt_seq < r.prompt_seq
                 )
+                -- The end of a webhook's earlier event wakes the next.
+                and not exists (
+                    select 1 from jobs earlier
+                    where earlier.webhook_id = j.webhook_id and earlier.chat_id = j.chat_id
+                        and earlier.place < j.place and earlier.state = 'waiting'
+                )
             order by j.run_at
             limit $2
             "#,

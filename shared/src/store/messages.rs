@@ -8,12 +8,14 @@ use uuid::Uuid;
 
 use super::budgets::{Refusal, Refused};
 use super::rows::{self, MessageRow, seq, user_id, word};
+use super::webhooks::announced;
 use super::{Doing, Result, Store, lost_a_race};
 use crate::domain::budget::Exhausted;
 use crate::domain::chat::Kind;
 use crate::domain::ids::{ChatId, Fence, JobId, MessageId, Seq, UserId};
 use crate::domain::limits::PageSize;
 use crate::domain::message::{Draft, Edit, EditHistory, Message, MessageType, ReplyPreview, Role, Status};
+use crate::domain::notice::Priority;
 use crate::domain::person::Caller;
 use crate::domain::reply::{Claim, Purpose, ReplyHandle, ReplyState, Terms, Wake};
 use crate::domain::tokens;
@@ -54,6 +56,8 @@ pub struct Sent {
     pub wake: Option<Wake>,
     /// Replies that waited and were stopped in favour of this one. One that runs is stopped by its writer.
     pub replaced: Vec<MessageId>,
+    /// What the organisation's webhooks are to be told.
+    pub webhooks: Vec<Wake>,
 }
 
 /// What came of changing a message.
@@ -263,11 +267,19 @@ impl Store {
                     case when state = 'streaming' then now() + make_interval(secs => $12) else now() end
                 from asked
             ),
+            answered as materialized (
+                -- After `read`: whoever marks notices read locks their position before them.
+                select answer_clarification(taken.id, taken.last_seq, $3, $8) as clarification
+                from taken
+                join read on read.chat_id = taken.id
+                where taken.kind = 'task'
+            ),
             told as materialized (
                 -- After `read`: whoever marks messages read locks their positions before the inboxes, too.
                 select tell(taken.id, taken.last_seq, 'message.created', $3, null) as user_id
                 from taken
                 join read on read.chat_id = taken.id
+                where (select count(*) from answered) >= 0
             ),
             told_of_the_end as materialized (
                 select tell($2, null, 'reply.ended', null, jsonb_build_object('messageId', id, 'state', 'stopped'))
@@ -289,6 +301,10 @@ impl Store {
                 ) as "known?: Json<MessageRow>",
                 array(select user_id from told) as "audience!: Vec<String>",
                 array(select id from released where (select count(*) from told_of_the_end) >= 0) as "replaced!: Vec<Uuid>",
+                (
+                    select string_to_array(current_setting('backtalk.announced', true), ',')::uuid[]
+                    where (select count(*) from told) + (select count(*) from told_of_the_end) >= 0
+                ) as "announced: Vec<Uuid>",
                 coalesce(asked.id, earlier.id) as reply_id,
                 coalesce(asked.state, earlier.state) as reply_state,
                 asked.id is not null as "is_asked!", member.kind as "kind!"
@@ -367,6 +383,7 @@ impl Store {
                     reply_preview: row.reply_preview.map(|preview| preview.0),
                     reactions: Vec::new(),
                     usage: None,
+                    priority: Priority::Normal,
                     created_at,
                     edited_at: None,
                     deleted_at: None,
@@ -419,6 +436,7 @@ impl Store {
                 claim,
                 wake,
                 replaced: row.replaced.into_iter().map(Into::into).collect(),
+                webhooks: announced(row.announced, chat),
             }))))
         })())
     }

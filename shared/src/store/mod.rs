@@ -15,16 +15,19 @@ pub mod inbox;
 pub mod jobs;
 pub mod messages;
 pub mod moderation;
+pub mod notices;
 pub mod people;
 pub mod posts;
 pub mod rates;
 pub mod reactions;
 pub mod reading;
 pub mod replies;
+pub mod retention;
 pub mod search;
 pub mod tickets;
 pub mod unread;
 pub mod versions;
+pub mod webhooks;
 
 mod rows;
 
@@ -89,7 +92,12 @@ impl Error {
             }
             Self::Database { source, .. } => matches!(
                 source,
-                sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed
+                // A connection that is cut before Postgres has said its first word is taken for bad protocol.
+                sqlx::Error::Io(_)
+                    | sqlx::Error::Tls(_)
+                    | sqlx::Error::Protocol(_)
+                    | sqlx::Error::PoolTimedOut
+                    | sqlx::Error::PoolClosed
             ),
             Self::Unreadable { .. } => false,
         }

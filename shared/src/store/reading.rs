@@ -84,7 +84,9 @@ impl Store {
                     case
                         when seq = read_seq and not has_ticks then uncounted
                         when seq >= read_seq and uncounted = 0 and not has_ticks then 0
-                        else uncounted_after(chat_id, seq, $1)
+                        else uncounted_after(
+                            chat_id, seq, case when seq = read_seq then read_number else number_at(chat_id, seq) end, $1
+                        )
                     end as uncounted_there
                 from marked
             ),

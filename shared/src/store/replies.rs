@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::budgets::{Refusal, Refused};
 use super::messages::whole_seconds;
 use super::rows::{MessageRow, seq, user_id, word};
+use super::webhooks::announced;
 use super::{Doing, Result, Store, lost_a_race};
 use crate::domain::budget::Exhausted;
 use crate::domain::chat::Kind;
@@ -145,6 +146,8 @@ pub struct Ended {
     pub audience: Vec<UserId>,
     /// The chat's next reply, which waited for this one.
     pub wake: Option<Wake>,
+    /// What the organisation's webhooks are to be told.
+    pub webhooks: Vec<Wake>,
 }
 
 /// One message of the conversation that a model is shown.
@@ -958,7 +961,11 @@ impl Store {
                     where waiting.chat_id = ended.chat_id and waiting.state = 'queued'
                     order by waiting.prompt_seq
                     limit 1
-                ) as "next_job?: Uuid"
+                ) as "next_job?: Uuid",
+                (
+                    select string_to_array(current_setting('backtalk.announced', true), ',')::uuid[]
+                    where (select count(*) from told) >= 0
+                ) as "announced: Vec<Uuid>"
             from ended
             "#,
             claim.asked_by.as_str(),
@@ -983,6 +990,7 @@ impl Store {
             Ok(Ended {
                 message: row.stored.map(|stored| stored.0.try_into()).transpose()?,
                 audience: row.audience.iter().map(|id| user_id(id)).collect::<Result<_>>()?,
+                webhooks: announced(row.announced, claim.chat_id),
                 wake: row.next_job.map(|job| Wake {
                     job_id: job.into(),
                     chat_id: Some(claim.chat_id),

@@ -10,6 +10,7 @@ use super::{Error, Result};
 use crate::domain::chat::{Chat, Kind, Member, MemberRole};
 use crate::domain::ids::{Seq, UserId};
 use crate::domain::message::{Message, MessageType, Reaction, ReplyPreview, Role, Status, Usage};
+use crate::domain::notice::Priority;
 use crate::domain::person::Person;
 use crate::domain::unread::UnreadMessage;
 
@@ -32,6 +33,13 @@ pub(super) fn user_id(text: &str) -> Result<UserId> {
     word("user id", text, UserId::parse)
 }
 
+pub(super) fn priority(rank: i16) -> Result<Priority> {
+    Priority::of_rank(rank).ok_or_else(|| Error::Unreadable {
+        what: "priority",
+        value: rank.to_string(),
+    })
+}
+
 /// What `message_json` gives.
 #[derive(Debug, Deserialize)]
 pub(super) struct MessageRow {
@@ -52,6 +60,7 @@ pub(super) struct MessageRow {
     reply_to: Option<Uuid>,
     reply_preview: Option<ReplyPreview>,
     usage: Option<Usage>,
+    priority: i16,
     reactions: Vec<Reaction>,
     created_at: DateTime<Utc>,
     edited_at: Option<DateTime<Utc>>,
@@ -81,6 +90,7 @@ impl TryFrom<MessageRow> for Message {
             reply_preview: row.reply_preview,
             reactions: row.reactions,
             usage: row.usage,
+            priority: priority(row.priority)?,
             created_at: row.created_at,
             edited_at: row.edited_at,
             deleted_at: row.deleted_at,
@@ -197,6 +207,7 @@ pub(super) struct UnreadRow {
     role: String,
     content: String,
     metadata: Value,
+    priority: i16,
     created_at: DateTime<Utc>,
 }
 
@@ -213,6 +224,7 @@ impl TryFrom<UnreadRow> for UnreadMessage {
             role: word("role", &row.role, Role::parse)?,
             content: row.content,
             data: row.metadata,
+            priority: priority(row.priority)?,
             created_at: row.created_at,
         })
     }

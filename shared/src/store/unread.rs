@@ -119,8 +119,9 @@ impl Store {
             .collect()
     }
 
-    /// My unread messages over all chats, oldest first. Chats without unread are left out by arithmetic (members_user,
-    /// chats_pkey); of the others, messages_pkey gives at most a page behind each read position.
+    /// My unread messages over all chats, those of high priority first, then the oldest. Chats without unread are left out by
+    /// arithmetic (members_user, chats_pkey); of the others, messages_pkey gives at most a page behind each read position. Of
+    /// tasks there are three pages, for messages_by_priority has those that come before and after the rest.
     pub async fn unread_messages(&self, me: &UserId, size: PageSize) -> Result<UnreadMessages> {
         let row = sqlx::query!(
             r#"
@@ -136,20 +137,40 @@ impl Store {
                 (select coalesce(sum(unread), 0)::bigint from mine) as "total!",
                 (
                     select coalesce(jsonb_agg(
-                        to_jsonb(oldest) order by oldest.created_at, oldest.chat_id, oldest.seq
+                        to_jsonb(oldest) order by oldest.priority desc, oldest.created_at, oldest.chat_id, oldest.seq
                     ), '[]')
                     from (
                         select page.*, mine.task_id
                         from mine
                         cross join lateral (
-                            select m.id, m.type, m.chat_id, m.seq, m.role, m.content, m.metadata, m.created_at
-                            from messages m
-                            where m.chat_id = mine.id and m.seq > mine.read_seq
-                                and m.sender_id is distinct from $1 and m.deleted_at is null and m.read_at is null
-                            order by m.seq
-                            limit $2
+                            (
+                                select m.id, m.type, m.chat_id, m.seq, m.role, m.content, m.metadata, m.priority, m.created_at
+                                from messages m
+                                where m.chat_id = mine.id and m.priority = 0 and m.seq > mine.read_seq
+                                    and m.sender_id is distinct from $1 and m.deleted_at is null and m.read_at is null
+                                order by m.seq
+                                limit $2
+                            )
+                            union all
+                            (
+                                select m.id, m.type, m.chat_id, m.seq, m.role, m.content, m.metadata, m.priority, m.created_at
+                                from messages m
+                                where mine.task_id is not null and m.chat_id = mine.id and m.priority = 1 and m.seq > mine.read_seq
+                                    and m.sender_id is distinct from $1 and m.deleted_at is null and m.read_at is null
+                                order by m.seq
+                                limit $2
+                            )
+                            union all
+                            (
+                                select m.id, m.type, m.chat_id, m.seq, m.role, m.content, m.metadata, m.priority, m.created_at
+                                from messages m
+                                where mine.task_id is not null and m.chat_id = mine.id and m.priority = -1 and m.seq > mine.read_seq
+                                    and m.sender_id is distinct from $1 and m.deleted_at is null and m.read_at is null
+                                order by m.seq
+                                limit $2
+                            )
                         ) as page
-                        order by page.created_at, page.chat_id, page.seq
+                        order by page.priority desc, page.created_at, page.chat_id, page.seq
                         limit $2
                     ) as oldest
                 ) as "messages!: Json<Vec<UnreadRow>>"
@@ -214,7 +235,7 @@ impl Store {
                     furthest.chat_id, furthest.seq, furthest.number,
                     case
                         when place.uncounted = 0 then 0
-                        else uncounted_after(furthest.chat_id, furthest.seq, $1)
+                        else uncounted_after(furthest.chat_id, furthest.seq, furthest.number, $1)
                     end as uncounted
                 from (
                     select distinct on (chat_id) chat_id, seq, number from named

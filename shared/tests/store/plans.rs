@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use shared::config::UnknownPeople;
 use shared::domain::ids::{AttachmentId, ChatId, MessageId};
 use shared::domain::limits::PageSize;
-use shared::domain::message::{Attachment, AttachmentType, Draft};
+use shared::domain::message::{Attachment, AttachmentType, Draft, MessageType};
 use shared::domain::person::Caller;
 use shared::domain::post::{PostChange, PostDraft};
 use shared::domain::rate::{RateClass, RateLimit};
-use shared::domain::text::{AttachmentUrl, ClientId, PostText, SearchText, Trigger};
+use shared::domain::text::{AttachmentUrl, ClientId, PostText, SearchText, TaskId, Trigger};
 use shared::store::Store;
 use shared::store::chats::ListFilter;
 use shared::store::messages::{Range, SendOutcome};
@@ -55,6 +56,9 @@ const MUCH: &str = "
         select id, asked_by, budget_period_start('month'), 1, now() - interval '1 day' * prompt_seq from replies;
     insert into message_versions (message_id, version, role, content, reason, created_at)
         select id, 1, role, 'before', 'edited', now() from messages where seq <= 3;
+    insert into webhooks (id, org_id, url, secret, events)
+        select gen_random_uuid(), 'o' || n, 'https://hook/', 'env:S', '{message.created}' from generate_series(1, 5000) n;
+    insert into chats (id, kind, owner_id, task_id) select gen_random_uuid(), 'task', 'p' || n, 't' from generate_series(1, 5000) n;
     analyze;";
 
 /// What statements asked of the database.
@@ -227,6 +231,12 @@ async fn what_people_ask_is_answered_by_indexes(pool: PgPool) {
         assert_eq!(found.results.len(), 10);
         Ok::<_, shared::store::Error>(())
     });
+    let notice = &crate::notices::notice("anna", "t", MessageType::Clarification, "which?");
+    watch!("telling", |store, _run| async move {
+        store.send_notice(notice, UnknownPeople::Refuse).await.map(drop)
+    });
+    let task = TaskId::parse("t").unwrap();
+    watch!("a task", |store, _run| store.task_messages(me, &task, None, page(10)));
     watch!("unread", |store, _run| store.unread_messages(me, page(10)));
     let unread = world.people.unread_messages(me, page(100)).await.unwrap().messages;
     let ids: Vec<_> = unread.iter().map(|message| message.id).collect();

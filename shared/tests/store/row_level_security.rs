@@ -36,6 +36,10 @@ async fn furnished(pool: PgPool) -> (World, ChatId) {
         "insert into presences (user_id, channel) values ('anna', 'presence-1')",
         "insert into stream_tickets (hash, user_id, expires_at) values (sha256('ticket'), 'anna', now() + interval '1 h')",
         "select spend_rate('anna', 'send', 1, interval '1 h')",
+        "insert into webhooks (id, org_id, url, secret, events)
+         values (gen_random_uuid(), 'acme', 'https://hook/', 'env:S', '{message.created}')",
+        "insert into retention (org_id, kind, days) values ('acme', 'task', 30)",
+        "insert into sweeps (name, place) values ('retention', gen_random_uuid())",
     ] {
         sqlx::query(sql).execute(&world.rows).await.unwrap();
     }

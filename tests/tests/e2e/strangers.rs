@@ -166,6 +166,13 @@ fn routes() -> Vec<(Method, &'static str, Value, Gets)> {
             json!({ "messageIds": ["{messageId}"] }),
             Nothing(200),
         ),
+        (
+            Method::POST,
+            "/api/chat-messages",
+            json!({ "userId": "{userId}", "taskId": "t", "type": "INFO", "content": "from an agent" }),
+            Refusal(403),
+        ),
+        (Method::GET, "/api/chat-messages/{taskId}", Value::Null, Nothing(200)),
         (Method::GET, "/api/me", Value::Null, Nothing(200)),
         (Method::POST, "/api/me/presence", json!({}), Nothing(204)),
         (
@@ -233,6 +240,7 @@ impl Ids<'_> {
             .replace("{userId}", self.member)
             .replace("{postId}", self.post)
             .replace("{me}", &me.id)
+            .replace("{taskId}", "t")
             .replace("{emoji}", "%F0%9F%91%8D")
             .replace("{index}", "0")
     }

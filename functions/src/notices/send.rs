@@ -1,0 +1,95 @@
+//! `POST /api/chat-messages`
+
+use lambda_http::http::HeaderName;
+use serde::Serialize;
+use shared::app::App;
+use shared::domain::ids::MessageId;
+use shared::domain::notice::NoticeDraft;
+use shared::domain::person::{Caller, CallerRole};
+use shared::domain::rate::RateClass;
+use shared::domain::text::{ClientId, OrganisationId};
+use shared::error::{Error, FieldError};
+use shared::http::{Request, Response, Result, created, ok};
+use shared::store::notices::NoticeOutcome;
+
+use super::{draft, tell};
+
+/// The field `key` as a header.
+const KEY: &str = "idempotency-key";
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct NoticeSent {
+    success: bool,
+    /// Whether this call has pushed it: not where Pusher is not configured or did not take it, nor when it was sent before.
+    pusher_sent: bool,
+    database_stored: bool,
+    message_id: MessageId,
+}
+
+pub async fn handle(app: App, request: Request) -> Result<Response> {
+    let agent = request.caller(&app, RateClass::Notice).await?;
+    if agent.role != CallerRole::Agent {
+        return Err(Error::Forbidden("Only agents send notices."));
+    }
+    let draft = draft(request.fields(&app)?, &app)?;
+    let draft = of_agent(with_key(draft, &request)?, &agent)?;
+    let notified = match app.store.send_notice(&draft, app.config.people.unknown).await? {
+        NoticeOutcome::Sent(notified) => *notified,
+        NoticeOutcome::NoSuchPerson => return Err(Error::NotFound("person")),
+        NoticeOutcome::OtherOrganisation => {
+            return Err(Error::Conflict("This person's task belongs to another organisation."));
+        }
+    };
+    let pushed = if notified.is_replay {
+        None
+    } else {
+        tell(&app, &notified).await
+    };
+    let answer = NoticeSent {
+        success: true,
+        pusher_sent: pushed == Some(true),
+        database_stored: true,
+        message_id: notified.message.id,
+    };
+    if notified.is_replay {
+        ok(&answer)
+    } else {
+        created(&answer)
+    }
+}
+
+/// The key from the header, for senders who put it there.
+fn with_key(draft: NoticeDraft, request: &Request) -> Result<NoticeDraft> {
+    let Some(header) = request.header(HeaderName::from_static(KEY)) else {
+        return Ok(draft);
+    };
+    // The draft of the header's standard has it in quotes.
+    let text = header
+        .strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'))
+        .unwrap_or(header);
+    let invalid = |detail: String| Error::Invalid(vec![FieldError::parameter("Idempotency-Key", detail)]);
+    let key = ClientId::parse(text).map_err(invalid)?;
+    match draft.key {
+        Some(other) if other != key => Err(invalid("must be the same as key, or absent".to_owned())),
+        _ => Ok(NoticeDraft {
+            key: Some(key),
+            ..draft
+        }),
+    }
+}
+
+/// An agent of an organisation speaks for that one alone.
+fn of_agent(draft: NoticeDraft, agent: &Caller) -> Result<NoticeDraft> {
+    let own = agent.org_id.as_deref().map(OrganisationId::parse).transpose();
+    let own = own.map_err(|_| Error::Forbidden("Your token's org_id is not one that we take."))?;
+    match (own, &draft.organisation) {
+        (Some(own), Some(named)) if own != *named => Err(Error::Forbidden("You are an agent of another organisation.")),
+        (Some(own), _) => Ok(NoticeDraft {
+            organisation: Some(own),
+            ..draft
+        }),
+        (None, _) => Ok(draft),
+    }
+}

@@ -1,0 +1,89 @@
+//! What an agent tells one person of one task.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::ids::{ChatId, MessageId, Seq, UserId};
+use super::message::{MessageType, Role, words};
+use super::text::{ClientId, Content, Metadata, OrganisationId, TaskId};
+
+/// How much a notice matters: the order of the unread list before all else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Priority {
+    High,
+    #[default]
+    Normal,
+    Low,
+}
+words!(Priority { High = "high", Normal = "normal", Low = "low" });
+
+impl Priority {
+    /// As it is stored.
+    #[must_use]
+    pub fn rank(self) -> i16 {
+        match self {
+            Self::High => 1,
+            Self::Normal => 0,
+            Self::Low => -1,
+        }
+    }
+
+    #[must_use]
+    pub fn of_rank(rank: i16) -> Option<Self> {
+        Self::ALL.iter().copied().find(|priority| priority.rank() == rank)
+    }
+
+    /// What most notices have is not said.
+    #[must_use]
+    pub fn is_normal(&self) -> bool {
+        *self == Self::Normal
+    }
+}
+
+/// A notice that an agent wants to send.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NoticeDraft {
+    pub user_id: UserId,
+    pub task_id: TaskId,
+    /// Any but `TEXT`.
+    pub message_type: MessageType,
+    pub content: Content,
+    pub data: Metadata,
+    pub organisation: Option<OrganisationId>,
+    pub priority: Priority,
+    /// The sender's own name for it, which makes a retry the same notice of this task.
+    pub key: Option<ClientId>,
+}
+
+/// A message of a task as the scheduling agent's clients know it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskMessage {
+    pub id: MessageId,
+    #[serde(rename = "type")]
+    pub message_type: MessageType,
+    pub chat_id: ChatId,
+    pub seq: Seq,
+    pub role: Role,
+    pub content: String,
+    pub data: Value,
+    #[serde(skip_serializing_if = "Priority::is_normal")]
+    pub priority: Priority,
+    pub read: bool,
+    /// Of a `CLARIFICATION`: whether it waits for an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open: Option<bool>,
+    pub reply_to: Option<MessageId>,
+    pub created_at: DateTime<Utc>,
+}
+
+/// The newest of a task's messages, ascending.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskMessages {
+    pub messages: Vec<TaskMessage>,
+    /// Whether there are older ones.
+    pub has_more: bool,
+}
