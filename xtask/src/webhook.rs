@@ -131,13 +131,7 @@ impl Webhook {
     }
 }
 
-async fn add(
-    database: &mut PgConnection,
-    organisation: &str,
-    url: &str,
-    secret: &str,
-    events: &[Event],
-) -> Result<()> {
+async fn add(database: &mut PgConnection, organisation: &str, url: &str, secret: &str, events: &[Event]) -> Result<()> {
     let address = reqwest::Url::parse(url).context("that is no address")?;
     ensure!(
         ["https", "http"].contains(&address.scheme()) && address.has_host(),
