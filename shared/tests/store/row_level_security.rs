@@ -154,8 +154,18 @@ async fn ones_own_rows_are_within_reach(pool: PgPool) {
             .collect()
     };
     let unread = untouched(rows_touched(&world, Some("anna"), reading).await);
-    // What people may use is for the system to know.
-    assert_eq!(unread, ["budget_limits", "budgets", "rate_limits"]);
+    // What people may use, how long it is kept and whom organisations tell is for the system to know.
+    assert_eq!(
+        unread,
+        [
+            "budget_limits",
+            "budgets",
+            "rate_limits",
+            "retention",
+            "sweeps",
+            "webhooks"
+        ]
+    );
     let unwritten = untouched(rows_touched(&world, Some("anna"), writing).await);
     // Inboxes are written by `tell` alone, uploads are counted by triggers and rates by `spend_rate`; blocks, mentions,
     // tickets and what was said once never
@@ -172,7 +182,10 @@ async fn ones_own_rows_are_within_reach(pool: PgPool) {
             "mentions",
             "message_versions",
             "rate_limits",
-            "stream_tickets"
+            "retention",
+            "stream_tickets",
+            "sweeps",
+            "webhooks"
         ]
     );
 }
