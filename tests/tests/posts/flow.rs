@@ -1,11 +1,14 @@
 //! A post from its first word to its deletion, as a page of AutomaPost's goes through it.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use serde_json::json;
 use tests::model::Manner;
 use tests::person::{Person, text};
 use tests::stream::text_of;
 use tests::{Frame, Stack, Stream, eventually};
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::{Studio, create, edit, patch, said, settled};
@@ -55,7 +58,7 @@ async fn furnish(stack: &Stack, person: &Person, chat: &str, pairs: i64) {
 
 #[tokio::test]
 async fn from_the_first_word_to_the_deletion() {
-    let studio = Studio::start(&[]).await;
+    let studio = Studio::start(&[("FOLLOW_UP_QUIET_SECONDS", "4")]).await;
     let (stack, model) = (&studio.stack, &studio.model);
     let anna = stack.person("Anna Berg");
     let writer = studio.writer(&anna);
@@ -90,7 +93,7 @@ async fn from_the_first_word_to_the_deletion() {
         "{about}"
     );
 
-    // Fifty edits are one call of the model, on the last text.
+    // Fifty edits, over a longer time than they must rest, are one call of the model, on the last text.
     for round in 0..10 {
         let edits = (0..5).map(|number| {
             edit_to(
@@ -100,6 +103,7 @@ async fn from_the_first_word_to_the_deletion() {
             )
         });
         join_all(edits).await;
+        sleep(Duration::from_millis(500)).await;
     }
     edit(&writer, &place.post, "Lighthouses are tall and kind.").await;
     model.behave(Manner::Says("Add a question.".into()));

@@ -6,7 +6,7 @@ use std::fs;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tests::model::Manner;
-use tests::{Gateway, PATIENCE, Queue, Random, Stack, eventually};
+use tests::{Gateway, PATIENCE, Person, Queue, Random, Stack, eventually};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -34,6 +34,28 @@ async fn hand_over(gateway: &Gateway, bodies: &[String]) {
         for answer in answers {
             assert_eq!(answer, json!({ "batchItemFailures": [] }));
         }
+    }
+}
+
+/// Hands over what the queue has, each at least twice and old ones now and then, until nothing is to be done for a person.
+async fn drain(anna: &Person, gateway: &Gateway, queue: &Queue, random: &mut Random, all: &mut BTreeSet<String>) {
+    let open = "select count(*) from jobs j join chats c on c.id = j.chat_id where c.owner_id = $1";
+    let deadline = Instant::now() + 2 * PATIENCE;
+    let rows = &anna.stack.rows;
+    while sqlx::query_scalar::<_, i64>(open)
+        .bind(&anna.id)
+        .fetch_one(rows)
+        .await
+        .unwrap()
+        > 0
+    {
+        assert!(Instant::now() < deadline, "in vain");
+        let new = queue.take().await;
+        let old: Vec<_> = all.iter().filter(|_| random.below(4) == 0).cloned().collect();
+        all.extend(new.iter().cloned());
+        let mut twice = [new.clone(), new, old].concat();
+        shuffle(random, &mut twice);
+        hand_over(gateway, &twice).await;
     }
 }
 
@@ -70,24 +92,14 @@ async fn wake_ups_twice_and_in_any_order_leave_one_welcome_and_one_follow_up() {
     }
     let random = &mut Random(7);
     let mut all = BTreeSet::new();
-    let deadline = Instant::now() + 2 * PATIENCE;
-    let open = "select count(*) from jobs j join chats c on c.id = j.chat_id join posts p on p.id = c.post_id
-                where p.owner_id = $1";
-    while sqlx::query_scalar::<_, i64>(open)
-        .bind(&anna.id)
-        .fetch_one(&stack.rows)
-        .await
-        .unwrap()
-        > 0
-    {
-        assert!(Instant::now() < deadline, "in vain");
-        let new = queue.take().await;
-        let old: Vec<_> = all.iter().filter(|_| random.below(4) == 0).cloned().collect();
-        all.extend(new.iter().cloned());
-        let mut twice = [new.clone(), new, old].concat();
-        shuffle(random, &mut twice);
-        hand_over(&gateway, &twice).await;
+    drain(&anna, &gateway, &queue, random, &mut all).await;
+    // A request that comes late once more is no news.
+    for (number, place) in places.iter().enumerate() {
+        let draft = json!({ "postContent": format!("post number {number}, the last draft"), "trigger": "late" });
+        let path = format!("/api/posts/{}/follow-up", place.post);
+        writer.post(&path, &draft).await.with(202);
     }
+    drain(&anna, &gateway, &queue, random, &mut all).await;
     // After the end: all of them once more.
     let mut stale: Vec<_> = all.iter().flat_map(|body| vec![body.clone(); 3]).collect();
     shuffle(random, &mut stale);
