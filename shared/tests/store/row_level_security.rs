@@ -213,14 +213,14 @@ async fn shared_channel(pool: PgPool) -> World {
     world.chat(Kind::Post, &[&anna]).await;
     let (reply, job) = (Uuid::now_v7(), Uuid::now_v7());
     for sql in [
-        format!("insert into reactions (message_id, emoji, user_id) select id, '👍', 'anna' from messages"),
+        "insert into reactions (message_id, emoji, user_id) select id, '👍', 'anna' from messages".to_owned(),
         format!(
             "insert into replies (id, chat_id, asked_by, prompt_seq, state)
              select '{reply}', chat_id, 'anna', seq, 'queued' from messages where id = '{message}'"
         ),
         format!("insert into reply_parts (reply_id, attempt, byte_offset, text) values ('{reply}', 1, 0, 'half')"),
         format!("insert into jobs (id, kind, chat_id, reply_id) values ('{job}', 'reply', '{channel}', '{reply}')"),
-        format!("insert into jobs (id, kind, payload) values (gen_random_uuid(), 'erase', '{{\"userId\": \"ben\"}}')"),
+        r#"insert into jobs (id, kind, payload) values (gen_random_uuid(), 'erase', '{"userId": "ben"}')"#.to_owned(),
         format!("insert into holds (reply_id, person_id, period_start, tokens) values ('{reply}', 'anna', now(), 1)"),
         "insert into attachments (id, owner_id, object_key, mime_type, size)
          values (gen_random_uuid(), 'anna', 'key', 'image/png', 1)"
