@@ -1,7 +1,6 @@
 //! `cargo xtask webhook`: which servers of an organisation's own are told what, and the events that were given up.
 
 use anyhow::{Context, Result, bail, ensure};
-use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand, ValueEnum};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
@@ -161,9 +160,12 @@ async fn add(database: &mut PgConnection, organisation: &str, url: &str, secret:
 }
 
 async fn list(database: &mut PgConnection) -> Result<()> {
-    let rows: Vec<(String, String, String, String, Vec<String>, i64, i64)> = sqlx::query_as(
-        "select w.id::text, w.org_id, w.url, w.secret, w.events,
-             count(j.id) filter (where j.state = 'waiting'), count(j.id) filter (where j.state = 'dead')
+    let lines: Vec<String> = sqlx::query_scalar(
+        "select concat_ws(
+             '  ', w.id, w.org_id, w.url, w.secret, array_to_string(w.events, ','),
+             count(j.id) filter (where j.state = 'waiting') || ' waiting, '
+                 || count(j.id) filter (where j.state = 'dead') || ' given up'
+         )
          from webhooks w
          left join jobs j on j.webhook_id = w.id
          group by w.id
@@ -171,31 +173,21 @@ async fn list(database: &mut PgConnection) -> Result<()> {
     )
     .fetch_all(database)
     .await?;
-    for (id, organisation, url, secret, events, waiting, dead) in rows {
-        say(format_args!(
-            "{id}  {organisation}  {url}  {secret}  {}  {waiting} waiting, {dead} given up",
-            events.join(",")
-        ));
-    }
+    lines.into_iter().for_each(say);
     Ok(())
 }
 
 async fn dead(database: &mut PgConnection, limit: i64) -> Result<()> {
-    let rows: Vec<(String, String, String, DateTime<Utc>, Option<String>)> = sqlx::query_as(
-        "select j.id::text, j.webhook_id::text, j.payload ->> 'type', j.created_at, j.last_error
-         from jobs j
-         where j.kind = 'webhook' and j.state = 'dead'
-         order by j.place
+    let lines: Vec<String> = sqlx::query_scalar(
+        "select concat_ws('  ', id, webhook_id, payload ->> 'type', created_at, last_error)
+         from jobs
+         where kind = 'webhook' and state = 'dead'
+         order by place
          limit $1",
     )
     .bind(limit)
     .fetch_all(database)
     .await?;
-    for (id, webhook, event, at, why) in rows {
-        say(format_args!(
-            "{id}  {webhook}  {event}  {at}  {}",
-            why.unwrap_or_default()
-        ));
-    }
+    lines.into_iter().for_each(say);
     Ok(())
 }
