@@ -1,9 +1,8 @@
 //! `cargo xtask webhook`: which servers of an organisation's own are told what, and the events that were given up.
 
 use anyhow::{Context, Result, bail, ensure};
-use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand, ValueEnum};
-use sqlx::{AssertSqlSafe, Connection, Executor, FromRow, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use crate::console::say;
 use crate::instance;
@@ -160,22 +159,13 @@ async fn add(database: &mut PgConnection, organisation: &str, url: &str, secret:
     Ok(())
 }
 
-#[derive(FromRow)]
-struct Registered {
-    id: String,
-    org_id: String,
-    url: String,
-    secret: String,
-    events: Vec<String>,
-    waiting: i64,
-    dead: i64,
-}
-
 async fn list(database: &mut PgConnection) -> Result<()> {
-    let rows: Vec<Registered> = sqlx::query_as(
-        "select w.id::text, w.org_id, w.url, w.secret, w.events,
-             count(j.id) filter (where j.state = 'waiting') as waiting,
-             count(j.id) filter (where j.state = 'dead') as dead
+    let lines: Vec<String> = sqlx::query_scalar(
+        "select concat_ws(
+             '  ', w.id, w.org_id, w.url, w.secret, array_to_string(w.events, ','),
+             count(j.id) filter (where j.state = 'waiting') || ' waiting, '
+                 || count(j.id) filter (where j.state = 'dead') || ' given up'
+         )
          from webhooks w
          left join jobs j on j.webhook_id = w.id
          group by w.id
@@ -183,56 +173,21 @@ async fn list(database: &mut PgConnection) -> Result<()> {
     )
     .fetch_all(database)
     .await?;
-    for webhook in rows {
-        let Registered {
-            id,
-            org_id,
-            url,
-            secret,
-            events,
-            waiting,
-            dead,
-        } = webhook;
-        say(format_args!(
-            "{id}  {org_id}  {url}  {secret}  {}  {waiting} waiting, {dead} given up",
-            events.join(",")
-        ));
-    }
+    lines.into_iter().for_each(say);
     Ok(())
 }
 
-#[derive(FromRow)]
-struct GivenUp {
-    id: String,
-    webhook: String,
-    event: String,
-    at: DateTime<Utc>,
-    why: Option<String>,
-}
-
 async fn dead(database: &mut PgConnection, limit: i64) -> Result<()> {
-    let rows: Vec<GivenUp> = sqlx::query_as(
-        "select j.id::text, j.webhook_id::text as webhook, j.payload ->> 'type' as event, j.created_at as at, j.last_error as why
-         from jobs j
-         where j.kind = 'webhook' and j.state = 'dead'
-         order by j.place
+    let lines: Vec<String> = sqlx::query_scalar(
+        "select concat_ws('  ', id, webhook_id, payload ->> 'type', created_at, last_error)
+         from jobs
+         where kind = 'webhook' and state = 'dead'
+         order by place
          limit $1",
     )
     .bind(limit)
     .fetch_all(database)
     .await?;
-    for given_up in rows {
-        let GivenUp {
-            id,
-            webhook,
-            event,
-            at,
-            why,
-        } = given_up;
-        say(format_args!(
-            "{id}  {webhook}  {event}  {at}  {}",
-            why.unwrap_or_default()
-        ));
-    }
+    lines.into_iter().for_each(say);
     Ok(())
 }
