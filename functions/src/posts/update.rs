@@ -27,7 +27,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     match app.store.update_post(&caller, post_id, &change, quiet).await? {
         PostUpdated::Made { post, wake } => {
             app.queue.wake(wake.as_slice()).await;
-            ok(&OnePost { post })
+            ok(&OnePost { post: *post })
         }
         PostUpdated::IsSent => Err(Error::Conflict("This post is published: it stays as it is.")),
         PostUpdated::NotFrom(PostStatus::Sent) => {

@@ -51,7 +51,7 @@ pub struct Created {
 #[derive(Debug)]
 pub enum PostUpdated {
     Made {
-        post: Post,
+        post: Box<Post>,
         /// The follow-up, if no other edit has scheduled it already.
         wake: Option<Wake>,
     },
@@ -379,7 +379,7 @@ impl Store {
             });
         };
         Ok(PostUpdated::Made {
-            post: post.with_chat(row.chat_id)?,
+            post: Box::new(post.with_chat(row.chat_id)?),
             wake: row.is_first.filter(|is_first| *is_first).map(|_| Wake {
                 job_id,
                 chat_id: Some(row.chat_id.into()),
