@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn the_question_is_shown_even_if_it_is_too_long_alone() {
         let question = "q".repeat(30_000);
-        let shown = fitting(context(vec![said(Role::User, question.clone())]), &answering(400))
+        let shown = fitting(context(vec![said(Role::User, question.clone())]), &answering(400), None)
             .expect("there is room")
             .prompt;
         assert_eq!(shown.turns, [Turn::person(question)]);
