@@ -521,6 +521,35 @@ async fn an_erasure_bears_what_everyone_does_meanwhile(pool: PgPool) {
     world.assert_inboxes_are_contiguous().await;
 }
 
+/// What was begun before the last bite and is done while it waits is found by another bite.
+#[sqlx::test(migrations = "../migrations")]
+async fn the_last_bite_looks_again_once_nobody_can_write_in_their_name(pool: PgPool) {
+    let world = Arc::new(World::on(pool).await);
+    let anna = world.person("anna").await;
+    let job = claimed(&world, &anna).await;
+    let mut writing = world.rows.begin().await.unwrap();
+    for sql in [
+        "insert into chats (id, kind, owner_id) values ('00000000-0000-7000-8000-000000000001', 'assistant', 'anna')",
+        "insert into messages (chat_id, seq, id, number, changed_seq, role, sender_id, content)
+         select id, 1, gen_random_uuid(), 1, 1, 'user', 'anna', 'annas secret' from chats",
+    ] {
+        sqlx::query(sql).execute(&mut *writing).await.unwrap();
+    }
+    let erasing = tokio::spawn({
+        let (world, job) = (world.clone(), job.clone());
+        async move { while !matches!(bite(&world, &job).await, Bite::Last) {} }
+    });
+    let waits = "select count(*) from pg_stat_activity
+                 where datname = current_database() and wait_event_type = 'Lock'";
+    while world.number(waits).await == 0 {
+        tokio::task::yield_now().await;
+    }
+    writing.commit().await.unwrap();
+    erasing.await.unwrap();
+    assert_eq!(tables_with(&world, "annas secret").await, [""; 0]);
+    assert_eq!(tables_with(&world, "\"anna\"").await, [""; 0]);
+}
+
 /// The owner's rights go to the oldest admin, else to the oldest member, and a channel of one goes.
 #[sqlx::test(migrations = "../migrations")]
 async fn a_channel_is_handed_on_to_who_runs_it(pool: PgPool) {
