@@ -237,6 +237,11 @@ async fn shared_channel(pool: PgPool) -> World {
          values (sha256('ticket'), 'anna', now() + interval '1 h')"
             .to_owned(),
         "select spend_rate('anna', 'send', 1, interval '1 h')".to_owned(),
+        "insert into webhooks (id, org_id, url, secret, events)
+         values (gen_random_uuid(), 'acme', 'https://hook/', 'env:S', '{message.created}')"
+            .to_owned(),
+        "insert into retention (org_id, kind, days) values ('acme', 'task', 30)".to_owned(),
+        "insert into sweeps (name, place) values ('retention', gen_random_uuid())".to_owned(),
     ] {
         sqlx::query(AssertSqlSafe(sql)).execute(&world.rows).await.unwrap();
     }
@@ -338,6 +343,7 @@ const ASK_WHO_CALLS: &[&str] = &[
 
 /// They do what the statement says that calls them: it must have asked first. Triggers among them have no caller to ask.
 const ARE_TOLD_WHOM: &[&str] = &[
+    "answer_clarification(uuid,bigint,uuid,uuid)",
     "attachments_are_gone()",
     "attachments_are_shown()",
     "attachments_are_withdrawn()",
@@ -350,6 +356,8 @@ const ARE_TOLD_WHOM: &[&str] = &[
     "is_in_now(uuid,text)",
     "members_now(uuid)",
     "message_json(messages)",
+    // For agents, who are in no chat.
+    "send_notice(text,text,text,uuid,uuid,text,text,jsonb,smallint,text,boolean)",
     "spend_rate(text,text,integer,interval,timestamp with time zone)",
     "tell(uuid,bigint,text,uuid,jsonb,text[])",
     "tell_only(text,uuid,text,jsonb)",
@@ -358,7 +366,10 @@ const ARE_TOLD_WHOM: &[&str] = &[
 
 /// Steps of the above.
 const FOR_THE_SYSTEM: &[&str] = &[
+    "announce(uuid,text,uuid,jsonb)",
     "count_uses(text[],jsonb[],integer)",
+    "estimated_messages(uuid,bigint,bigint)",
+    "estimated_post(uuid,text)",
     "refused_by_budget(text,text,timestamp with time zone,bigint,timestamp with time zone)",
     "reserve_tokens(text,text,timestamp with time zone,bigint,bigint)",
 ];
