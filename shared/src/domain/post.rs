@@ -27,7 +27,8 @@ impl PostStatus {
         match self {
             Self::Draft => &[Self::Scheduled, Self::Failed],
             Self::Scheduled => &[Self::Draft, Self::Failed],
-            Self::Sent | Self::Failed => &[Self::Draft, Self::Scheduled, Self::Failed],
+            Self::Sent => &[Self::Draft, Self::Scheduled, Self::Failed],
+            Self::Failed => &[Self::Draft, Self::Scheduled],
         }
     }
 }
