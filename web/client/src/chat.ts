@@ -301,6 +301,7 @@ export class ChatSession {
       } else {
         this.#reply = ReplyText.of(running);
       }
+      this.#awaitReply();
       void this.follow();
     }
   }
@@ -364,7 +365,8 @@ export class ChatSession {
     clearTimeout(this.#replyTimer);
     if (!this.#reply) return;
     this.#replyTimer = setTimeout(() => {
-      if (this.#reply) void this.follow();
+      void this.follow();
+      this.#awaitReply();
     }, REPLY_SILENCE_MS);
   }
 

@@ -59,13 +59,12 @@ export class Http {
 
   /** The answer's head, whatever its status but 401, which is asked again with a fresh token. */
   async request(path: string, ask: Ask = {}): Promise<Response> {
-    const token = await this.token();
-    const answer = await this.#send(path, ask, token);
+    const asked = this.token();
+    const answer = await this.#send(path, ask, await asked);
     if (answer.status !== 401) return answer;
-    // Somebody else may have refreshed it meanwhile.
-    const current = await this.token();
-    const next = current === token ? await this.#fresh(true) : current;
-    return this.#send(path, ask, next);
+    // Another request may have had it refreshed meanwhile.
+    const next = this.#token === asked ? this.#fresh(true) : this.token();
+    return this.#send(path, ask, await next);
   }
 
   async #send(path: string, ask: Ask, token: string): Promise<Response> {

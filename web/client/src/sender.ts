@@ -28,6 +28,8 @@ export class Sender {
   readonly #entries = new Map<string, Unsent>();
   readonly #busy = new Set<string>();
   readonly #timers = new Map<string, ReturnType<typeof setTimeout>>();
+  /** How often each was tried in vain. */
+  readonly #tries = new Map<string, { count: number; rest: Backoff }>();
   #storage: OutboxStorage | null = null;
 
   constructor(private readonly host: SenderHost) {}
@@ -114,6 +116,7 @@ export class Sender {
 
   #forget(entry: Unsent): void {
     this.#entries.delete(entry.clientId);
+    this.#tries.delete(entry.clientId);
     void this.#storage?.remove(entry.clientId);
   }
 
@@ -124,23 +127,21 @@ export class Sender {
   async #pump(chatId: string): Promise<void> {
     if (this.#busy.has(chatId)) return;
     this.#busy.add(chatId);
-    let rest = new Backoff(600, 8_000);
-    let tries = 0;
     for (;;) {
       const next = this.of(chatId).find((entry) => entry.state === 'sending' && !entry.sent);
       if (!next || !this.host.isOnline()) break;
       try {
         await this.#deliver(next);
-        tries = 0;
-        rest = new Backoff(600, 8_000);
       } catch (error) {
-        tries += 1;
         // It was given up, or came by another way.
         if (!this.#entries.has(next.clientId)) continue;
-        if (!mayPass(error) || tries >= TRIES) {
+        const tries = this.#tries.get(next.clientId) ?? { count: 0, rest: new Backoff(600, 8_000) };
+        this.#tries.set(next.clientId, tries);
+        tries.count += 1;
+        if (!mayPass(error) || tries.count >= TRIES) {
           const reason = error instanceof Error ? error.message : String(error);
           this.#keep({ ...next, state: 'failed', error: reason, isOffline: isOffline(error) });
-          tries = 0;
+          this.#tries.delete(next.clientId);
           continue;
         }
         const asked = error instanceof ApiError ? (error.retryAfterMs ?? 0) : 0;
@@ -150,7 +151,7 @@ export class Sender {
             this.#busy.delete(chatId);
             void this.#pump(chatId);
           },
-          Math.max(asked, rest.next()),
+          Math.max(asked, tries.rest.next()),
         );
         this.#timers.set(chatId, timer);
         return;

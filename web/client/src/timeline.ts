@@ -63,9 +63,7 @@ export class Timeline {
 
   /** What `changedAfter` answered for a cursor that was at most `this.seq`. */
   fill(page: MessagePage): void {
-    for (const message of page.messages) {
-      if (this.#isInWindow(message.seq)) this.#put(message);
-    }
+    for (const message of page.messages) this.#changed(message, true);
     if (page.seq > this.seq) this.seq = page.seq;
     this.#goOn();
   }
@@ -94,7 +92,7 @@ export class Timeline {
     this.seq = event.seq as number;
     const message = messageOf(event);
     if (message) {
-      if (this.#isInWindow(message.seq)) this.#put(message);
+      this.#changed(message);
     } else if (event.type === 'reaction.changed') {
       const known = this.#byId.get(event.data.messageId);
       if (known) this.#put({ ...known, reactions: event.data.reactions, changedSeq: this.seq });
@@ -102,32 +100,39 @@ export class Timeline {
     this.applied(event);
   }
 
+  #changed(message: Message, isWhole = false): void {
+    if (this.#isInWindow(message.seq)) this.#put(message, isWhole);
+    else this.#showInReplies(message);
+  }
+
   #isInWindow(seq: number): boolean {
     const first = this.#messages[0];
     return !this.hasOlder || first === undefined || seq >= first.seq;
   }
 
-  /** Never back to an earlier state: pages and events overtake each other. */
-  #put(message: Message): void {
+  /**
+   * Never back to an earlier state: pages and events overtake each other. A page's message replaces one of the same
+   * change, for that may have been made of an event that says a part of it and of an older state.
+   */
+  #put(message: Message, isWhole = false): void {
     const known = this.#byId.get(message.id);
-    if (known && known.changedSeq >= message.changedSeq) return;
+    if (known && (known.changedSeq > message.changedSeq || (known.changedSeq === message.changedSeq && !isWhole))) return;
+    const original = message.replyTo ? this.#byId.get(message.replyTo) : undefined;
+    const shown = original ? withPreview(message, original) : message;
     const messages = [...this.#messages];
-    const place = this.#place(message.seq);
-    messages.splice(place, messages[place]?.seq === message.seq ? 1 : 0, message);
+    const place = this.#place(shown.seq);
+    messages.splice(place, messages[place]?.seq === shown.seq ? 1 : 0, shown);
     this.#messages = messages;
-    this.#byId.set(message.id, message);
-    if (known) this.#showInReplies(message);
+    this.#byId.set(shown.id, shown);
+    this.#showInReplies(shown);
   }
 
   /** A preview shows the original as it is now, which is no event of the message that replies to it. */
   #showInReplies(original: Message): void {
+    if (!this.#messages.some((message) => message.replyTo === original.id)) return;
     this.#messages = this.#messages.map((message) => {
-      if (message.replyTo !== original.id || !message.replyPreview) return message;
-      const content = Array.from(original.content).slice(0, 200).join('');
-      const shown = {
-        ...message,
-        replyPreview: { ...message.replyPreview, content, deletedAt: original.deletedAt },
-      };
+      if (message.replyTo !== original.id) return message;
+      const shown = withPreview(message, original);
       this.#byId.set(shown.id, shown);
       return shown;
     });
@@ -144,4 +149,10 @@ export class Timeline {
     }
     return low;
   }
+}
+
+function withPreview(message: Message, original: Message): Message {
+  if (!message.replyPreview) return message;
+  const content = Array.from(original.content).slice(0, 200).join('');
+  return { ...message, replyPreview: { ...message.replyPreview, content, deletedAt: original.deletedAt } };
 }
