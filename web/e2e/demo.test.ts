@@ -35,7 +35,7 @@ test('an answer is streamed, survives a reload in its middle, and can be stopped
   const { anna, people } = await two();
   const desk = await Desk.open(browser, people, anna);
   await desk.start('AI chat');
-  await desk.say('#slow Tell me something long');
+  await desk.say('/script {"words": 200, "delayMs": 150}');
   const answer = desk.page.locator('.bt-message.is-streaming .bt-bubble');
   await expect(answer).not.toHaveText('');
   const before = await answer.innerText();

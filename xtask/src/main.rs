@@ -24,6 +24,7 @@ mod test;
 mod tokens;
 mod tools;
 mod up;
+mod web;
 
 use std::process::ExitCode;
 
