@@ -3,7 +3,8 @@ import { type Browser, type BrowserContext, expect, type Locator, type Page } fr
 
 const setting = (name: string): string => {
   const value = process.env[name];
-  if (!value) throw new Error(`${name} is not set: these tests run against a stack that \`cargo xtask up\` has started`);
+  if (!value)
+    throw new Error(`${name} is not set: these tests run against a stack that \`cargo xtask up\` has started`);
   return value;
 };
 

@@ -152,7 +152,8 @@ export class Api {
       headers: { accept: 'application/json' },
     });
 
-  createPost = async (post: NewPost) => postOf(await this.http.json<Post>('/api/posts', { method: 'POST', body: post }));
+  createPost = async (post: NewPost) =>
+    postOf(await this.http.json<Post>('/api/posts', { method: 'POST', body: post }));
   posts = () => this.http.json<{ posts: Post[]; nextCursor?: string | null }>('/api/posts');
   post = async (postId: string) => postOf(await this.http.json<Post>(`/api/posts/${part(postId)}`));
   updatePost = async (postId: string, change: Partial<Pick<Post, 'content' | 'status'>>) =>

@@ -267,7 +267,11 @@ export class BacktalkClient {
     if (list !== this.chats) return;
     this.#countUnread();
     // What is beyond the pages that were read counts as well.
-    if (!isWhole) this.api.me().then(({ unreadTotal }) => this.unread.set({ total: unreadTotal }), () => {});
+    if (!isWhole)
+      this.api.me().then(
+        ({ unreadTotal }) => this.unread.set({ total: unreadTotal }),
+        () => {},
+      );
   }
 
   #countUnread(): void {
@@ -286,7 +290,8 @@ export class BacktalkClient {
 
   #acknowledge({ chatId, data }: ChatEvent & { type: 'message.created' }): void {
     if (!(this.options.deliveryReceipts ?? true) || data.senderId === this.#userId) return;
-    if (this.#connection.get().isShared || this.#known(chatId)?.kind !== 'direct' || this.#delivered.has(chatId)) return;
+    if (this.#connection.get().isShared || this.#known(chatId)?.kind !== 'direct' || this.#delivered.has(chatId))
+      return;
     const timer = setTimeout(() => {
       this.#delivered.delete(chatId);
       const deliveredSeq = this.#known(chatId)?.lastSeq;
@@ -374,7 +379,10 @@ export class BacktalkClient {
     if (known) return known;
     const feed = new NoticeFeed(this.api, taskId);
     this.#feeds.set(key, feed);
-    void this.start().then(() => feed.refresh(), () => {});
+    void this.start().then(
+      () => feed.refresh(),
+      () => {},
+    );
     return feed;
   }
 

@@ -20,8 +20,11 @@ export interface PusherLike {
 
 export interface PusherSettings {
   /** `import Pusher from 'pusher-js'`: the class itself. */
-  // biome-ignore lint/suspicious/noExplicitAny: the class of an optional peer, whose types are not ours to name
-  Pusher: new (key: string, options: any) => PusherLike;
+  Pusher: new (
+    key: string,
+    // biome-ignore lint/suspicious/noExplicitAny: of an optional peer, whose types are not ours to name
+    options: any,
+  ) => PusherLike;
   key: string;
   cluster?: string;
   /** Whatever else pusher-js takes: `wsHost`, `wsPort`, `forceTLS`… */
@@ -81,6 +84,9 @@ export class PusherTransport implements Transport {
       cluster,
       enabledTransports: ['ws', 'wss'],
       disableStats: true,
+      // A connection that was cut without a word is noticed in seconds; left alone, in two and a half minutes.
+      activityTimeout: 20_000,
+      pongTimeout: 5_000,
       ...options,
       channelAuthorization: {
         endpoint: '',

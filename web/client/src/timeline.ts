@@ -116,7 +116,8 @@ export class Timeline {
    */
   #put(message: Message, isWhole = false): void {
     const known = this.#byId.get(message.id);
-    if (known && (known.changedSeq > message.changedSeq || (known.changedSeq === message.changedSeq && !isWhole))) return;
+    if (known && (known.changedSeq > message.changedSeq || (known.changedSeq === message.changedSeq && !isWhole)))
+      return;
     const original = message.replyTo ? this.#byId.get(message.replyTo) : undefined;
     const shown = original ? withPreview(message, original) : message;
     const messages = [...this.#messages];

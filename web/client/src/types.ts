@@ -3,13 +3,7 @@
 
 export type ChatKind = 'direct' | 'channel' | 'assistant' | 'post' | 'task';
 export type Role = 'user' | 'assistant' | 'system';
-export type NoticeType =
-  | 'SCHEDULING_UPDATE'
-  | 'CONFIRMATION'
-  | 'CLARIFICATION'
-  | 'CANCELLATION'
-  | 'ERROR'
-  | 'INFO';
+export type NoticeType = 'SCHEDULING_UPDATE' | 'CONFIRMATION' | 'CLARIFICATION' | 'CANCELLATION' | 'ERROR' | 'INFO';
 export type MessageType = 'TEXT' | NoticeType;
 export type ReplyState = 'queued' | 'streaming' | 'completed' | 'failed' | 'stopped';
 export type MemberRole = 'owner' | 'admin' | 'member';

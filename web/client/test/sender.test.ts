@@ -52,10 +52,16 @@ async function sending(storage = memoryOutbox()) {
 test('a message is shown at once, and stays itself when it is sent', async () => {
   const { session, shown, storage } = await sending();
   session.send('hello');
-  expect(shown()).toEqual([['before', 'sent'], ['hello', 'sending']]);
+  expect(shown()).toEqual([
+    ['before', 'sent'],
+    ['hello', 'sending'],
+  ]);
   const key = session.state.get().messages[1]?.key;
   await vi.advanceTimersByTimeAsync(10);
-  expect(shown()).toEqual([['before', 'sent'], ['hello', 'sent']]);
+  expect(shown()).toEqual([
+    ['before', 'sent'],
+    ['hello', 'sent'],
+  ]);
   expect(session.state.get().messages[1]?.key).toBe(key);
   expect(await storage.load()).toEqual([]);
 });
@@ -66,11 +72,18 @@ test('messages keep their order while the network fails, are marked as failed, a
   session.send('one');
   session.send('two');
   await vi.advanceTimersByTimeAsync(60_000);
-  expect(shown().slice(1)).toEqual([['one', 'failed'], ['two', 'failed']]);
+  expect(shown().slice(1)).toEqual([
+    ['one', 'failed'],
+    ['two', 'failed'],
+  ]);
   network.isUp = true;
   sender.wake();
   await vi.advanceTimersByTimeAsync(10_000);
-  expect(shown()).toEqual([['before', 'sent'], ['one', 'sent'], ['two', 'sent']]);
+  expect(shown()).toEqual([
+    ['before', 'sent'],
+    ['one', 'sent'],
+    ['two', 'sent'],
+  ]);
   expect(server.messages.map((message) => message.content)).toEqual(['before', 'one', 'two']);
 });
 
@@ -84,7 +97,10 @@ test('an answer that was lost makes no second message', async () => {
   session.send('once');
   await vi.advanceTimersByTimeAsync(10_000);
   expect(server.messages.filter((message) => message.content === 'once')).toHaveLength(1);
-  expect(shown()).toEqual([['before', 'sent'], ['once', 'sent']]);
+  expect(shown()).toEqual([
+    ['before', 'sent'],
+    ['once', 'sent'],
+  ]);
 });
 
 test('a refusal is said and waits for its sender: the network coming back does not repeat it', async () => {
@@ -112,7 +128,10 @@ test('what could not be sent is sent by the next page', async () => {
   expect(first.shown()[1]).toEqual(['later', 'sending']);
   const next = await sending(storage);
   await vi.advanceTimersByTimeAsync(10);
-  expect(next.shown()).toEqual([['before', 'sent'], ['later', 'sent']]);
+  expect(next.shown()).toEqual([
+    ['before', 'sent'],
+    ['later', 'sent'],
+  ]);
   expect(await storage.load()).toEqual([]);
 });
 

@@ -171,9 +171,12 @@ export class SimulatedServer {
 
   join(messageId: string, offset: number, attempt: number | undefined): Response {
     const running = this.running;
-    if (!running || (messageId !== 'chat' && messageId !== running.messageId)) return new Response(null, { status: 204 });
+    if (!running || (messageId !== 'chat' && messageId !== running.messageId))
+      return new Response(null, { status: 204 });
     const isSame = attempt === running.attempt;
-    const text = isSame ? new TextDecoder().decode(new TextEncoder().encode(running.text).subarray(offset)) : running.text;
+    const text = isSame
+      ? new TextDecoder().decode(new TextEncoder().encode(running.text).subarray(offset))
+      : running.text;
     const begun = { messageId: running.messageId, attempt: running.attempt };
     const more = { messageId: running.messageId, offset: isSame ? offset : 0, text };
     const lines = isSame ? [] : [['reply.started', begun]];

@@ -126,7 +126,14 @@ function NewChat(props: { people: DemoPerson[]; me: string; onStarted(chat: Chat
       <button
         type="button"
         className="bt-button"
-        onClick={() => start(client.startChannel('Everybody', others.map((person) => person.id)))}
+        onClick={() =>
+          start(
+            client.startChannel(
+              'Everybody',
+              others.map((person) => person.id),
+            ),
+          )
+        }
       >
         Channel
       </button>
@@ -184,7 +191,9 @@ function NoticesView({ config, me }: { config: Config; me: string }) {
   );
   const send = (type: 'INFO' | 'CONFIRMATION' | 'CLARIFICATION') => {
     setSaid(null);
-    const content = { INFO: 'I have begun.', CONFIRMATION: 'Booked for Tuesday, 10:00.', CLARIFICATION: 'Which room?' }[type];
+    const content = { INFO: 'I have begun.', CONFIRMATION: 'Booked for Tuesday, 10:00.', CLARIFICATION: 'Which room?' }[
+      type
+    ];
     agent.api.sendNotice({ userId: me, taskId: TASK, type, content }).then(
       ({ pusherSent }) => setSaid(pusherSent ? 'Stored and pushed.' : 'Stored.'),
       (reason: Error & { status?: number }) => {

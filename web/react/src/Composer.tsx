@@ -19,7 +19,7 @@ export function Composer(props: ComposerProps) {
   useEffect(() => {
     if (isEditing) area.current?.focus();
   }, [isEditing]);
-  // biome-ignore lint/correctness/useExhaustiveDependencies: as high as its text
+  // As high as its text.
   useEffect(() => {
     const element = area.current;
     if (!element) return;

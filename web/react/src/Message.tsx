@@ -38,7 +38,9 @@ export const Message = memo(function Message(props: MessageProps) {
   const isMine = message.senderId === me;
   const isNotice = message.type !== 'TEXT';
   const sender = chat?.members.find((member) => member.userId === message.senderId);
-  const name = isMine ? 'You' : (sender?.name ?? (message.role === 'user' ? message.senderId : 'Assistant')) || 'Assistant';
+  const name = isMine
+    ? 'You'
+    : (sender?.name ?? (message.role === 'user' ? message.senderId : 'Assistant')) || 'Assistant';
   const isThere = message.seq !== null && !message.deletedAt && message.status === 'sent';
   const actions = Array.isArray(message.metadata.actions) ? message.metadata.actions : [];
   const kind = `${isMine ? 'mine' : 'theirs'}${isNotice ? ' is-notice' : ''}${isContinued ? ' is-continued' : ''}`;
@@ -103,6 +105,11 @@ export const Message = memo(function Message(props: MessageProps) {
           </p>
         )}
         {isMine && message.status !== 'failed' && <State message={message} readSeq={readSeq} isAlone={isAlone(chat)} />}
+        {isThere && isNewestAnswer && (
+          <button type="button" className="bt-again" onClick={() => acts.regenerate(message.id)}>
+            Write again
+          </button>
+        )}
         {isThere && (
           <div className="bt-actions">
             <button type="button" aria-label="React with thumbs up" onClick={() => acts.react(message.id, THUMB)}>
@@ -117,11 +124,6 @@ export const Message = memo(function Message(props: MessageProps) {
                   Delete
                 </button>
               </>
-            )}
-            {isNewestAnswer && (
-              <button type="button" onClick={() => acts.regenerate(message.id)}>
-                Write again
-              </button>
             )}
           </div>
         )}

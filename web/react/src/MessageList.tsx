@@ -22,7 +22,7 @@ export function MessageList({ messages, hasOlder, isLoadingOlder, loadOlder, chi
   const isPrepended = first.current !== undefined && messages[0]?.key !== first.current && messages.length > 1;
   const last = messages.at(-1);
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: whatever changes at the end moves it
+  // Whatever changes at the end moves it.
   useLayoutEffect(() => {
     if (isAtEnd.current && messages.length > 0) list.current?.scrollToIndex(messages.length - 1, { align: 'end' });
   }, [messages.length, last?.content, last?.status]);
