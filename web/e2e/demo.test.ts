@@ -218,6 +218,39 @@ test('a long chat draws what is in sight, and reads on when scrolled', async ({ 
   }).toPass({ timeout: 20_000 });
 });
 
+test('of ten thousand messages only those in sight are drawn', async ({ browser }) => {
+  const { anna, ben, people } = await two();
+  const { chat } = await ask<{ chat: { id: string } }>(ben, 'POST', '/api/chat', {
+    kind: 'direct',
+    members: [anna.id],
+  });
+  await ask(ben, 'POST', `/api/chat/${chat.id}/messages`, { clientId: 'c', content: 'the last' });
+  const annas = await Desk.open(browser, people, anna);
+  await annas.page.route(`**/api/chat/${chat.id}`, async (route) => {
+    const answer = await route.fetch();
+    const opened = await answer.json();
+    const [last] = opened.messages;
+    const made = Array.from({ length: 10_000 }, (_, index) => ({
+      ...last,
+      id: `made-${index}`,
+      clientId: `made-${index}`,
+      seq: last.seq - 10_000 + index,
+      content: `made ${index}`,
+    }));
+    await route.fulfill({ response: answer, json: { ...opened, messages: [...made, last] } });
+  });
+  await annas.page.getByRole('button', { name: /Ben.*unread/s }).click();
+  await expect(annas.bubble('the last')).toBeInViewport();
+  expect(await annas.messages.count()).toBeLessThan(60);
+  await annas.say('one more');
+  await expect(annas.bubble('one more')).toContainText('Sent');
+  await expect(annas.bubble('one more')).toBeInViewport();
+  const list = annas.page.getByRole('list', { name: 'Messages' });
+  await list.evaluate((element) => element.scrollTo(0, element.scrollHeight / 2));
+  await expect(annas.page.getByText(/^made [45]\d\d\d$/).first()).toBeInViewport();
+  expect(await annas.messages.count()).toBeLessThan(60);
+});
+
 const serious = async (page: Page) => {
   const { violations } = await new AxeBuilder({ page }).analyze();
   return violations

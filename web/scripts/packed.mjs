@@ -47,7 +47,7 @@ try {
   writeFileSync(join(app, 'src/main.tsx'), example);
   run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline', '--silent']);
   run('npx', ['tsc', '-p', '.']);
-  run('npx', ['vite', 'build', '--logLevel', 'warn']);
+  run('npx', ['vite', 'build', '--logLevel', 'error']);
   console.log('the packed packages install, type-check and build in an empty Vite app');
 } finally {
   rmSync(app, { recursive: true, force: true });

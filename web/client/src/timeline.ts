@@ -41,11 +41,11 @@ export class Timeline {
 
   /** Begins with the chat's newest page, which holds at least what happened up to `seq`. */
   open(messages: readonly Message[], seq: number, hasOlder: boolean): void {
-    this.#messages = [];
+    this.#messages = [...messages].sort((one, other) => one.seq - other.seq);
     this.#byId.clear();
+    for (const message of messages) this.#byId.set(message.id, message);
     this.seq = seq;
     this.hasOlder = hasOlder;
-    for (const message of messages) this.#put(message);
     this.#goOn();
   }
 
@@ -73,7 +73,10 @@ export class Timeline {
    * something that was already applied: what it changed in older messages was not kept.
    */
   prepend(page: MessagePage): number | null {
-    for (const message of page.messages) this.#put(message);
+    const fresh = page.messages.filter((message) => !this.#byId.has(message.id));
+    this.#messages = [...fresh, ...this.#messages];
+    for (const message of fresh) this.#byId.set(message.id, message);
+    for (const message of fresh) this.#showInReplies(message);
     this.hasOlder = page.hasMore;
     return page.seq < this.seq ? page.seq : null;
   }

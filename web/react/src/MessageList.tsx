@@ -39,6 +39,8 @@ export function MessageList({ messages, hasOlder, isLoadingOlder, loadOlder, chi
   return (
     <VList
       ref={list}
+      // Drawn when in sight: of ten thousand, not even the elements are made.
+      data={messages}
       className="bt-messages"
       shift={isPrepended}
       onScroll={scrolled}
@@ -46,11 +48,11 @@ export function MessageList({ messages, hasOlder, isLoadingOlder, loadOlder, chi
       aria-label="Messages"
       tabIndex={0}
     >
-      {messages.map((message, index) => (
+      {(message, index) => (
         <div key={message.key} className="bt-row" role="presentation">
           {children(message, messages[index - 1])}
         </div>
-      ))}
+      )}
     </VList>
   );
 }
