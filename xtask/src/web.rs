@@ -81,7 +81,9 @@ pub(crate) async fn drive(exports: &BTreeMap<String, String>) -> Result<()> {
 
 async fn run_script(script: &str, environment: &BTreeMap<String, String>) -> Result<()> {
     let mut npm = tools::npm().await?;
-    npm.args(["run", "--silent", script]).current_dir(web()).envs(environment);
+    npm.args(["run", "--silent", script])
+        .current_dir(web())
+        .envs(environment);
     timeout(PATIENCE, program::run(npm))
         .await
         .with_context(|| format!("npm run {script} takes longer than {} minutes", PATIENCE.as_secs() / 60))?

@@ -4,7 +4,7 @@ export { type ChatFilter, ChatList, type ChatListState } from './chat-list.js';
 export { BacktalkClient, type BacktalkOptions, type PersonPresence, type Unread } from './client.js';
 export type { ConnectionState } from './connection.js';
 export type { Fetch, TokenProvider } from './http.js';
-export { NoticeFeed, type NoticesState } from './notices.js';
+export { type Notice, NoticeFeed, type NoticesState } from './notices.js';
 export { type Readable, type Unsubscribe, Value } from './observable.js';
 export {
   freshId,

@@ -1,7 +1,10 @@
 import type { Api } from './api.js';
 import { Value } from './observable.js';
 import { ApiError } from './problem.js';
-import type { ChatEvent, Notice } from './types.js';
+import type { ChatEvent, TaskMessage, UnreadMessage } from './types.js';
+
+/** As the list of a task, or the list of what is unread, has it. */
+export type Notice = TaskMessage | UnreadMessage;
 
 export interface NoticesState {
   /** Oldest first. */

@@ -172,24 +172,30 @@ export interface UnreadPage {
   pollAfterMs: number;
 }
 
-/** A notice of an agent about one task. */
-export interface Notice {
+/** What was said about one task: by an agent, or in answer to one. */
+export interface TaskMessage {
   id: string;
   type: MessageType;
-  taskId: string | null;
   chatId: string;
   seq: number;
   role: Role;
   content: string;
   data: Json;
+  /** Absent: normal. */
+  priority?: string;
+  read?: boolean;
+  /** Of a `CLARIFICATION`: whether it waits for an answer. */
+  open?: boolean;
+  replyTo?: string | null;
   createdAt: string;
-  readAt?: string | null;
 }
 
 export interface TaskMessages {
   taskId: string;
-  messages: Notice[];
+  /** Ascending. */
+  messages: TaskMessage[];
   count: number;
+  hasMore?: boolean;
 }
 
 export interface NewNotice {
@@ -234,8 +240,10 @@ export interface Post {
   status: PostStatus;
   providers: string[];
   authProviderIds: string[];
+  clientId?: string | null;
   createdAt: string;
   updatedAt: string;
+  sentAt?: string | null;
 }
 
 export interface NewPost {

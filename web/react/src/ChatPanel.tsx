@@ -57,13 +57,14 @@ export function ChatPanel({ id, title, leading, placeholder }: ChatPanelProps) {
     conversation.stop,
   ]);
 
+  const question = chat?.kind === 'task' ? openQuestion(messages) : undefined;
   const cancel = () => {
     setEditing(null);
     setText('');
   };
   const send = (content: string) => {
     if (editing) acts.save(editing, content);
-    else conversation.send(content);
+    else conversation.send({ content, replyTo: question?.id });
     cancel();
   };
   const readSeq = useMemo(() => readByOthers(chat, userId), [chat, userId]);
@@ -103,7 +104,7 @@ export function ChatPanel({ id, title, leading, placeholder }: ChatPanelProps) {
           {error}
         </p>
       )}
-      {chat?.kind !== 'task' && (
+      {(chat?.kind !== 'task' || question) && (
         <Composer
           value={text}
           onChange={setText}
@@ -112,7 +113,7 @@ export function ChatPanel({ id, title, leading, placeholder }: ChatPanelProps) {
           onStop={isAnswering ? acts.stop : undefined}
           onCancel={editing ? cancel : undefined}
           isEditing={editing !== null}
-          placeholder={placeholder}
+          placeholder={placeholder ?? (question ? 'Answer the question' : undefined)}
         />
       )}
     </section>
@@ -191,6 +192,12 @@ function useReading({ chat, messages, markRead }: Conversation): void {
 const readByOthers = (chat: Chat | null, me: string): number => {
   const others = chat?.members.filter((member) => member.userId !== me) ?? [];
   return others.length === 0 ? 0 : Math.min(...others.map((member) => member.readSeq));
+};
+
+/** The newest of an agent's questions, unless it was answered. */
+const openQuestion = (messages: readonly ShownMessage[]): ShownMessage | undefined => {
+  const asked = messages.findLast((message) => message.type === 'CLARIFICATION' && message.seq !== null);
+  return asked && !messages.some((message) => message.replyTo === asked.id) ? asked : undefined;
 };
 
 const CONTINUED_WITHIN_MS = 5 * 60_000;
