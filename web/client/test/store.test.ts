@@ -164,6 +164,14 @@ describe('a chat', () => {
     expect(session.state.get().messages.map((one) => one.seq)).toEqual([1, 2, 3, 4, 5, 6, 7]);
   });
 
+  test('asks nothing about what it knows', async () => {
+    const { session, changes } = await opened(3);
+    for (const seq of [3, 1, 4, 4, 2]) session.take(created(seq));
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(changes).not.toHaveBeenCalled();
+    expect(session.state.get().messages.map((one) => one.seq)).toEqual([1, 2, 3, 4]);
+  });
+
   test('reads an event that was too large to be sent whole', async () => {
     const { session, changes } = await opened(1);
     changes.mockResolvedValueOnce({ messages: [message(2, { content: 'long' })], seq: 2, hasMore: false });
@@ -191,6 +199,8 @@ describe('a chat', () => {
     tell('reply.delta', { messageId: 'r', offset: 0, text: 'Grüß' });
     tell('reply.delta', { messageId: 'r', offset: 4, text: 'ß dich' });
     tell('reply.started', { messageId: 'r', attempt: 1 });
+    tell('reply.delta', { messageId: 'r', offset: 0, text: 'Grü' });
+    tell('reply.delta', { messageId: 'r', offset: 4, text: 'ß dich' });
     expect(session.state.get().reply?.text).toBe('Grüß dich');
     expect(session.state.get().messages.at(-1)).toMatchObject({ status: 'streaming', content: 'Grüß dich', seq: null });
     tell('reply.started', { messageId: 'r', attempt: 2 });
