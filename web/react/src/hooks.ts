@@ -61,7 +61,8 @@ export function useChat(id: string): Conversation {
   const client = useClient();
   const connection = useValue(client.connection);
   const [found, setFound] = useState<{ id: string; chatId: string } | null>(null);
-  const chatId = found?.id === id ? found.chatId : id;
+  const ofPost = client.chats.state.get().chats.find((chat) => chat.postId === id);
+  const chatId = found?.id === id ? found.chatId : (ofPost?.id ?? id);
   const session = useMemo(() => client.chat(chatId), [client, chatId]);
   useEffect(() => client.watch(chatId), [client, chatId]);
   const state: ChatState = useValue(session.state);
@@ -72,7 +73,7 @@ export function useChat(id: string): Conversation {
     if (!isUnknown) return;
     let isLeft = false;
     client.chatIdOf(id).then(
-      (chatId) => !isLeft && chatId !== id && setFound({ id, chatId }),
+      (chatId) => !isLeft && setFound({ id, chatId }),
       () => {},
     );
     return () => {
@@ -105,7 +106,8 @@ export function useChat(id: string): Conversation {
     hasOlder: state.hasOlder,
     isLoading: state.isLoading,
     isLoadingOlder: state.isLoadingOlder,
-    isGone: state.isGone,
+    // Not before it is known to be no post either.
+    isGone: state.isGone && (state.chat !== null || found?.id === id),
     isConnected: connection.isConnected,
     isTyping: state.typing.length > 0 || state.reply !== null,
     typingUsers: state.typing,
