@@ -25,6 +25,7 @@ mod test;
 mod tokens;
 mod tools;
 mod up;
+mod web;
 mod webhook;
 
 use std::process::ExitCode;

@@ -14,7 +14,7 @@ use crate::instance::{Instance, repository};
 use crate::postgres::Data;
 use crate::prepare::Prepare;
 use crate::supervise::supervise;
-use crate::{program, tools, up};
+use crate::{program, tools, up, web};
 
 /// The advisories come from a git repository, which may be out of reach.
 const FETCH_PATIENCE: Duration = Duration::from_secs(60);
@@ -84,6 +84,11 @@ impl Test {
             .step("golden answers against the providers' SDKs", golden_answers())
             .await?;
         report.step("tests of Amazon Bedrock", bedrock()).await?;
+        // A filter is for the tests in Rust.
+        let is_whole = self.arguments.is_empty();
+        if is_whole {
+            report.step("web packages", web::check()).await?;
+        }
         let started = Instant::now();
         let mut instance = Instance::take("test")?;
         let outcome = supervise(&mut instance, true, async |instance, supervisor| -> Result<()> {
@@ -92,6 +97,7 @@ impl Test {
                 data: Data::Fresh,
                 model: false,
                 pusher: true,
+                web: is_whole,
                 port: None,
                 counts,
                 settings: RATE_LIMITS.map(|name| (name.to_owned(), UNHURRIED.to_owned())).into(),
@@ -116,7 +122,11 @@ impl Test {
                 .env("LLMOCK_BIN", tools::python().await?.join("llmock"));
             report
                 .step(&format!("tests (cargo {})", runner.join(" ")), program::run(tests))
-                .await
+                .await?;
+            if is_whole {
+                report.step("the web page in Chromium", web::drive(&exports)).await?;
+            }
+            Ok(())
         })
         .await;
         instance.remove_env()?;

@@ -133,30 +133,51 @@ pub(crate) async fn postgres() -> Result<PathBuf> {
 
 /// Node with the clients of `tests/clients` installed: the program.
 pub(crate) async fn node() -> Result<PathBuf> {
-    let (node, npm) = node_and_npm().await?;
-    let clients = repository().join("tests/clients");
-    let wanted = fs::read_to_string(clients.join("package-lock.json"))?;
-    let stamp = clients.join("node_modules/installed.json");
+    install_packages(
+        &repository().join("tests/clients"),
+        "the clients of frontends in tests/clients",
+    )
+    .await?;
+    Ok(node_and_npm().await?.0)
+}
+
+/// Installs what a folder's lock file says, unless that was done.
+pub(crate) async fn install_packages(folder: &Path, what: &str) -> Result<()> {
+    let wanted = fs::read_to_string(folder.join("package-lock.json"))?;
+    let stamp = folder.join("node_modules/installed.json");
     if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
-        return Ok(node);
+        return Ok(());
     }
-    say("installing the clients of frontends in tests/clients (once)");
-    let mut install = match npm {
+    say(format_args!("installing {what} (once)"));
+    let mut install = npm().await?;
+    install.args(["ci", "--no-progress"]).current_dir(folder);
+    program::output(install).await?;
+    fs::write(&stamp, wanted)?;
+    Ok(())
+}
+
+pub(crate) async fn npm() -> Result<Command> {
+    let (node, npm) = node_and_npm().await?;
+    Ok(match npm {
         None => Command::new("npm"),
         Some(script) => {
-            let mut npm = Command::new(&node);
+            let mut npm = Command::new(node);
             npm.arg(script);
             npm
         }
-    };
-    install.args(["ci", "--no-progress"]).current_dir(clients);
-    program::output(install).await?;
-    fs::write(&stamp, wanted)?;
-    Ok(node)
+    })
+}
+
+/// Debian's, which brings its libraries.
+pub(crate) async fn chromium() -> Result<PathBuf> {
+    if !program::found("chromium") {
+        apt_get(&["chromium"]).await?;
+    }
+    Ok("/usr/bin/chromium".into())
 }
 
 /// The system's, where it is new enough and has its npm, else PyPI's, whose npm is a script for its Node.
-async fn node_and_npm() -> Result<(PathBuf, Option<PathBuf>)> {
+pub(crate) async fn node_and_npm() -> Result<(PathBuf, Option<PathBuf>)> {
     let mut version = Command::new("node");
     version.args(["--print", "process.versions.node.split('.')[0]"]);
     let major = program::output(version).await.ok();

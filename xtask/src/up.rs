@@ -17,7 +17,7 @@ use crate::overrides::Overrides;
 use crate::postgres::{self, Data};
 use crate::supervise::{Interrupted, Supervisor, supervise};
 use crate::tokens::Signer;
-use crate::{migrate, model, processes, pusher, queue, tools};
+use crate::{migrate, model, processes, pusher, queue, tools, web};
 
 /// Start everything on this machine, until Ctrl-C.
 ///
@@ -38,6 +38,9 @@ pub(crate) struct Up {
     /// Where the API listens [default: 9100 for the default stack if it is free, else any].
     #[arg(long)]
     port: Option<u16>,
+    /// Do not build and serve the web page.
+    #[arg(long)]
+    no_web: bool,
     /// Show no logs; they are in .local/NAME/logs all the same.
     #[arg(long)]
     quiet: bool,
@@ -52,6 +55,7 @@ pub(crate) struct Plan {
     pub(crate) data: Data,
     pub(crate) model: bool,
     pub(crate) pusher: bool,
+    pub(crate) web: bool,
     pub(crate) port: Option<u16>,
     pub(crate) counts: Counts,
     /// What the functions are told beside what they need.
@@ -67,6 +71,7 @@ impl Up {
                 data: Data::Kept,
                 model: !self.no_model,
                 pusher: !self.no_pusher,
+                web: !self.no_web,
                 port: self.port,
                 counts: self.processes,
                 settings: BTreeMap::new(),
@@ -186,8 +191,13 @@ pub(crate) async fn start(
     let without = overrides.unwanted(&settings);
     functions::start(supervisor, &http, &gateway, &built, &plan.counts, &settings, &without).await?;
 
-    let exports = exports(instance, &gateway, &signer, &settings)?;
+    let mut exports = exports(instance, &gateway, &signer, &settings)?;
     meet(&http, &exports).await?;
+    if plan.web
+        && let Some(url) = web::start(instance, supervisor, &http, &exports).await?
+    {
+        exports.insert("WEB_URL".into(), url);
+    }
     instance.write_env(&exports)?;
     Ok(exports)
 }
@@ -284,6 +294,7 @@ fn welcome(exports: &BTreeMap<String, String>, env_file: &Path, took: Duration) 
         r#"
 Ready after {took}. Ctrl-C ends everything.
 
+  web page  {web}
   API       {api}
   database  {database}
   queue     {queue}
@@ -298,6 +309,7 @@ curl -sSN "$API_URL/api/chat/$CHAT/messages" -H "authorization: Bearer $ANNA_TOK
 curl -sS "$API_URL/api/chat/$CHAT/messages" -H "authorization: Bearer $ANNA_TOKEN"; echo; curl -sS "$API_URL/api/chat-messages" -H "authorization: Bearer $ANNA_TOKEN"; echo
 "#,
         took = seconds(took),
+        web = show("WEB_URL"),
         api = show("API_URL"),
         database = show("DATABASE_URL"),
         queue = show("SQS_QUEUE_URL"),

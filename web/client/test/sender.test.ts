@@ -1,0 +1,146 @@
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { ChatSession } from '../src/chat.js';
+import { memoryOutbox } from '../src/outbox.js';
+import { ApiError, NetworkError } from '../src/problem.js';
+import { Sender } from '../src/sender.js';
+import { Random } from './random.js';
+import { ME, overNetwork, SimulatedServer } from './server.js';
+
+beforeEach(() => void vi.useFakeTimers());
+afterEach(() => void vi.useRealTimers());
+
+async function sending(storage = memoryOutbox()) {
+  const server = new SimulatedServer();
+  server.send('before');
+  const network = { isUp: true, isOnline: true, refuses: false };
+  const tried: string[] = [];
+  const send = vi.fn(async (_chat: string, clientId: string, draft: { content: string }) => {
+    tried.push(draft.content);
+    if (!network.isUp) throw new NetworkError('cut');
+    if (network.refuses) throw new ApiError({ type: 'message-refused', title: 'Refused', status: 422, detail: 'No.' });
+    const known = server.messages.find((message) => message.clientId === clientId);
+    const message = known ?? server.send(draft.content, { senderId: ME, clientId, id: `id-${clientId}` });
+    return { message, reply: null, pusherSent: true };
+  });
+  let session: ChatSession;
+  const sender: Sender = new Sender({
+    api: { send, sendStreaming: vi.fn() },
+    session: () => session,
+    streams: () => false,
+    isLive: () => true,
+    isOnline: () => network.isOnline,
+  });
+  session = new ChatSession('chat', {
+    api: overNetwork(server, new Random(1), 0),
+    userId: () => ME,
+    canStream: true,
+    isLive: () => true,
+    unsent: (id) => sender.of(id),
+    send: (id, draft) => sender.send(id, draft),
+    retry: (id) => sender.retry(id),
+    discard: (id) => sender.discard(id),
+    arrived: (message) => sender.arrived(message),
+    wasRead: () => {},
+    patienceMs: 0,
+  });
+  await session.open();
+  await sender.begin(storage);
+  const shown = () => session.state.get().messages.map((message) => [message.content, message.status]);
+  return { server, network, tried, sender, session, shown, storage, send };
+}
+
+test('a message is shown at once, and stays itself when it is sent', async () => {
+  const { session, shown, storage } = await sending();
+  session.send('hello');
+  expect(shown()).toEqual([
+    ['before', 'sent'],
+    ['hello', 'sending'],
+  ]);
+  const key = session.state.get().messages[1]?.key;
+  await vi.advanceTimersByTimeAsync(10);
+  expect(shown()).toEqual([
+    ['before', 'sent'],
+    ['hello', 'sent'],
+  ]);
+  expect(session.state.get().messages[1]?.key).toBe(key);
+  expect(await storage.load()).toEqual([]);
+});
+
+test('messages keep their order while the network fails, are marked as failed, and are sent once when it is back', async () => {
+  const { server, network, session, sender, shown } = await sending();
+  network.isUp = false;
+  session.send('one');
+  session.send('two');
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(shown().slice(1)).toEqual([
+    ['one', 'failed'],
+    ['two', 'failed'],
+  ]);
+  network.isUp = true;
+  sender.wake();
+  await vi.advanceTimersByTimeAsync(10_000);
+  expect(shown()).toEqual([
+    ['before', 'sent'],
+    ['one', 'sent'],
+    ['two', 'sent'],
+  ]);
+  expect(server.messages.map((message) => message.content)).toEqual(['before', 'one', 'two']);
+});
+
+test('an answer that was lost makes no second message', async () => {
+  const { server, session, shown, send } = await sending();
+  const whole = send.getMockImplementation();
+  send.mockImplementationOnce(async (...asked) => {
+    await whole?.(...asked);
+    throw new NetworkError('the answer was lost');
+  });
+  session.send('once');
+  await vi.advanceTimersByTimeAsync(10_000);
+  expect(server.messages.filter((message) => message.content === 'once')).toHaveLength(1);
+  expect(shown()).toEqual([
+    ['before', 'sent'],
+    ['once', 'sent'],
+  ]);
+});
+
+test('a refusal is said and waits for its sender: the network coming back does not repeat it', async () => {
+  const { network, session, sender, shown, tried } = await sending();
+  network.refuses = true;
+  const clientId = session.send('rude');
+  await vi.advanceTimersByTimeAsync(10);
+  expect(session.state.get().messages[1]).toMatchObject({ status: 'failed', error: 'No.' });
+  sender.wake();
+  await vi.advanceTimersByTimeAsync(10_000);
+  expect(tried).toEqual(['rude']);
+  network.refuses = false;
+  session.retry(clientId);
+  await vi.advanceTimersByTimeAsync(10);
+  expect(shown()[1]).toEqual(['rude', 'sent']);
+});
+
+test('what could not be sent is sent by the next page', async () => {
+  const storage = memoryOutbox();
+  const first = await sending(storage);
+  first.network.isOnline = false;
+  first.session.send('later');
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(first.tried).toEqual([]);
+  expect(first.shown()[1]).toEqual(['later', 'sending']);
+  const next = await sending(storage);
+  await vi.advanceTimersByTimeAsync(10);
+  expect(next.shown()).toEqual([
+    ['before', 'sent'],
+    ['later', 'sent'],
+  ]);
+  expect(await storage.load()).toEqual([]);
+});
+
+test('a message that is given up is not sent', async () => {
+  const { network, session, shown, storage } = await sending();
+  network.refuses = true;
+  const clientId = session.send('never mind');
+  await vi.advanceTimersByTimeAsync(10);
+  session.discard(clientId);
+  expect(shown()).toEqual([['before', 'sent']]);
+  expect(await storage.load()).toEqual([]);
+});

@@ -1,0 +1,334 @@
+import { BacktalkClient, type Chat, type ChatEvent, type Post, type Usage } from '@backtalk/client';
+import {
+  ChatButton,
+  ChatInterface,
+  ChatPanel,
+  ChatProvider,
+  PostEditor,
+  useClient,
+  useConnection,
+  useNotices,
+  useUnread,
+  useValue,
+} from '@backtalk/react';
+import { type FormEvent, useCallback, useEffect, useMemo, useState } from 'react';
+import { type Cuts, type PusherAddress, Switches } from './switches.js';
+
+interface DemoPerson {
+  id: string;
+  name: string;
+  token: string;
+}
+
+export interface Config {
+  apiUrl: string;
+  pusher: PusherAddress | null;
+  people: DemoPerson[];
+  agentToken: string;
+}
+
+/** `?as=anna` is one window; without it both people sit side by side. */
+export function App({ config }: { config: Config }) {
+  const asked = new URLSearchParams(location.search).get('as');
+  const people = config.people.filter((person) => asked === null || person.id === asked);
+  return (
+    <main className="windows" data-count={people.length}>
+      <h1 className="bt-hidden">Backtalk demo</h1>
+      {people.map((person) => (
+        <Window key={person.id} person={person} config={config} />
+      ))}
+    </main>
+  );
+}
+
+function Window({ person, config }: { person: DemoPerson; config: Config }) {
+  const [switches] = useState(() => new Switches());
+  const client = useMemo(() => {
+    const pusher = config.pusher ? switches.pusher(config.pusher) : undefined;
+    return new BacktalkClient({ baseUrl: config.apiUrl, token: person.token, pusher, fetch: switches.fetch });
+  }, [config, person, switches]);
+  return (
+    <ChatProvider client={client}>
+      <Desk person={person} config={config} switches={switches} />
+    </ChatProvider>
+  );
+}
+
+const VIEWS = ['Chats', 'Post', 'Notices', 'Inside'] as const;
+type View = (typeof VIEWS)[number];
+
+function Desk({ person, config, switches }: { person: DemoPerson; config: Config; switches: Switches }) {
+  const [view, setView] = useState<View>('Chats');
+  const [open, setOpen] = useState<string | null>(null);
+  const events = useEvents();
+  const unread = useUnread();
+  const { transport } = useConnection();
+  const show = (chat: Chat | null) => setOpen(chat?.id ?? null);
+  return (
+    <section className="window" aria-label={`${person.name}'s window`}>
+      <header className="bar">
+        <strong>{person.name}</strong>
+        <nav aria-label={`Views of ${person.name}`}>
+          {VIEWS.map((name) => (
+            <button
+              key={name}
+              type="button"
+              className="tab"
+              aria-current={view === name ? 'page' : undefined}
+              onClick={() => setView(name)}
+            >
+              {name}
+              {name === 'Chats' && unread > 0 && (
+                <span className="bt-badge" data-testid="unread">
+                  {unread}
+                  <span className="bt-hidden"> unread</span>
+                </span>
+              )}
+            </button>
+          ))}
+        </nav>
+        <span className="transport" data-testid="transport">
+          {transport ?? 'offline'}
+        </span>
+      </header>
+      <div className="view">
+        {view === 'Chats' && (
+          <ChatInterface
+            activeId={open}
+            onSelect={show}
+            toolbar={<NewChat people={config.people} me={person.id} onStarted={show} />}
+          />
+        )}
+        {view === 'Post' && <PostView />}
+        {view === 'Notices' && <NoticesView config={config} me={person.id} />}
+        {view === 'Inside' && <Inside switches={switches} events={events} chatId={open} />}
+      </div>
+    </section>
+  );
+}
+
+function NewChat(props: { people: DemoPerson[]; me: string; onStarted(chat: Chat): void }) {
+  const { people, me, onStarted } = props;
+  const client = useClient();
+  const [error, setError] = useState<string | null>(null);
+  const start = (work: Promise<Chat>) => {
+    setError(null);
+    work.then(onStarted, (reason: Error) => setError(reason.message));
+  };
+  const others = people.filter((person) => person.id !== me);
+  return (
+    <div className="toolbar">
+      {others.map((person) => (
+        <ChatButton key={person.id} userId={person.id} onStarted={onStarted}>
+          {person.name}
+        </ChatButton>
+      ))}
+      <button
+        type="button"
+        className="bt-button"
+        onClick={() =>
+          start(
+            client.startChannel(
+              'Everybody',
+              others.map((person) => person.id),
+            ),
+          )
+        }
+      >
+        Channel
+      </button>
+      <button type="button" className="bt-button" onClick={() => start(client.startAssistant('Ask anything'))}>
+        AI chat
+      </button>
+      {error && (
+        <p className="bt-error" role="alert">
+          {error}
+        </p>
+      )}
+    </div>
+  );
+}
+
+function PostView() {
+  const client = useClient();
+  const [post, setPost] = useState<Post | null>(null);
+  const [content, setContent] = useState('');
+  const [error, setError] = useState<string | null>(null);
+  if (post) return <PostEditor postId={post.id} value={content} onChange={setContent} />;
+  const create = (event: FormEvent) => {
+    event.preventDefault();
+    setError(null);
+    client.api.createPost({ content }).then(setPost, (reason: Error & { status?: number }) => {
+      const isMissing = reason.status === 404 || reason.status === 501;
+      setError(isMissing ? 'This stack has no posts yet.' : reason.message);
+    });
+  };
+  return (
+    <form className="form" onSubmit={create}>
+      <label htmlFor="new-post">A new post</label>
+      <textarea id="new-post" rows={6} value={content} onChange={(event) => setContent(event.target.value)} />
+      <button type="submit" className="bt-button is-primary" disabled={content.trim() === ''}>
+        Write it with the assistant
+      </button>
+      {error && (
+        <p className="bt-quiet" role="status">
+          {error}
+        </p>
+      )}
+    </form>
+  );
+}
+
+const TASK = 'demo-task';
+
+function NoticesView({ config, me }: { config: Config; me: string }) {
+  const { notices, isMissing, isLoading, error, markRead } = useNotices(TASK);
+  const [said, setSaid] = useState<string | null>(null);
+  // What an agent's own program would do.
+  const agent = useMemo(
+    () => new BacktalkClient({ baseUrl: config.apiUrl, token: config.agentToken, shareTabs: false }),
+    [config],
+  );
+  const send = (type: 'INFO' | 'CONFIRMATION' | 'CLARIFICATION') => {
+    setSaid(null);
+    const content = { INFO: 'I have begun.', CONFIRMATION: 'Booked for Tuesday, 10:00.', CLARIFICATION: 'Which room?' }[
+      type
+    ];
+    agent.api.sendNotice({ userId: me, taskId: TASK, type, content }).then(
+      ({ pusherSent }) => setSaid(pusherSent ? 'Stored and pushed.' : 'Stored.'),
+      (reason: Error & { status?: number }) => {
+        const isMissing = [404, 405, 501].includes(reason.status ?? 0);
+        setSaid(isMissing ? 'This stack has no notices yet.' : reason.message);
+      },
+    );
+  };
+  const chatId = notices.at(-1)?.chatId;
+  return (
+    <div className="notices">
+      <div className="toolbar">
+        {(['INFO', 'CONFIRMATION', 'CLARIFICATION'] as const).map((type) => (
+          <button key={type} type="button" className="bt-button" onClick={() => send(type)}>
+            {type.charAt(0) + type.slice(1).toLowerCase()}
+          </button>
+        ))}
+        <button
+          type="button"
+          className="bt-button"
+          disabled={notices.length === 0}
+          onClick={() => void markRead(notices.map((notice) => notice.id))}
+        >
+          Mark read
+        </button>
+      </div>
+      <p className="bt-quiet note" role="status">
+        {said ?? (isLoading ? 'Loading…' : isMissing ? 'This stack has no notices yet.' : (error?.message ?? ''))}
+      </p>
+      {chatId ? (
+        <ChatPanel id={chatId} title={`Task ${TASK}`} />
+      ) : (
+        <p className="bt-empty">Let the agent say something about the task.</p>
+      )}
+    </div>
+  );
+}
+
+interface Heard {
+  number: number;
+  event: ChatEvent;
+}
+
+function useEvents(): readonly Heard[] {
+  const client = useClient();
+  const [events, setEvents] = useState<readonly Heard[]>([]);
+  useEffect(() => {
+    let number = 0;
+    return client.onEvent((event) => {
+      number += 1;
+      const heard = { number, event };
+      setEvents((before) => [heard, ...before].slice(0, 40));
+    });
+  }, [client]);
+  return events;
+}
+
+const CUTS: readonly [keyof Cuts, string][] = [
+  ['pusher', 'Pusher'],
+  ['sse', 'Event stream'],
+  ['network', 'Network'],
+];
+
+function Inside({ switches, events, chatId }: { switches: Switches; events: readonly Heard[]; chatId: string | null }) {
+  const client = useClient();
+  const cuts = useValue(switches.cuts);
+  const { transport, isShared } = useConnection();
+  const cut = (part: keyof Cuts, isCut: boolean) => {
+    switches.set(part, isCut);
+    if (!isCut) client.wake();
+  };
+  return (
+    <div className="inside">
+      <fieldset>
+        <legend>Cut</legend>
+        {CUTS.map(([part, name]) => (
+          <label key={part}>
+            <input type="checkbox" checked={cuts[part]} onChange={(event) => cut(part, event.target.checked)} /> {name}
+          </label>
+        ))}
+      </fieldset>
+      <dl>
+        <div>
+          <dt>Transport</dt>
+          <dd>
+            {transport ?? 'none'}
+            {isShared ? ', of another tab' : ''}
+          </dd>
+        </div>
+        {chatId && <Seq chatId={chatId} />}
+        <Budget />
+      </dl>
+      <h2>Events</h2>
+      <ol className="events" aria-label="Events, newest first">
+        {events.map(({ number, event }) => (
+          <li key={number}>
+            <code>{event.type}</code> {event.seq !== undefined && <span>seq {event.seq}</span>}
+          </li>
+        ))}
+      </ol>
+      {events.length === 0 && <p className="bt-quiet">Nothing has happened yet.</p>}
+    </div>
+  );
+}
+
+function Seq({ chatId }: { chatId: string }) {
+  const { seq } = useValue(useClient().chat(chatId).state);
+  return (
+    <div>
+      <dt>Seq of the open chat</dt>
+      <dd>{seq}</dd>
+    </div>
+  );
+}
+
+function Budget() {
+  const client = useClient();
+  const [usage, setUsage] = useState<Usage | null>(null);
+  const look = useCallback(() => void client.api.usage().then(setUsage, () => {}), [client]);
+  useEffect(() => {
+    look();
+    return client.onEvent((event) => event.type === 'reply.ended' && look());
+  }, [client, look]);
+  if (!usage) return null;
+  const number = (tokens: number) => tokens.toLocaleString('en');
+  return (
+    <div>
+      <dt>Tokens</dt>
+      <dd>
+        {number(usage.used)} used, {number(usage.reserved)} reserved
+        {usage.limit === null ? '' : ` of ${number(usage.limit)}`}
+        {usage.limit !== null && (
+          <meter aria-label="Budget used" min={0} max={usage.limit} value={usage.used + usage.reserved} />
+        )}
+      </dd>
+    </div>
+  );
+}

@@ -1,0 +1,333 @@
+import { randomUUID } from 'node:crypto';
+import { AxeBuilder } from '@axe-core/playwright';
+import { expect, type Page, type Route, test } from '@playwright/test';
+import { ask, Desk, fresh } from './stack.js';
+
+const two = async () => {
+  const [anna, ben] = await Promise.all([fresh('Anna'), fresh('Ben')]);
+  return { anna, ben, people: [anna, ben] };
+};
+
+test('two people chat: typing, unread badges, receipts', async ({ browser }) => {
+  const { anna, ben, people } = await two();
+  const annas = await Desk.open(browser, people, anna);
+  const bens = await Desk.open(browser, people, ben);
+  await annas.start('Ben');
+  await annas.say('Are you there?');
+  await expect(annas.bubble('Are you there?')).toContainText('Sent');
+  await expect(bens.unread).toHaveText('1 unread');
+  await annas.say('It is about Tuesday.');
+  await expect(bens.unread).toHaveText('2 unread');
+
+  await bens.page.getByRole('button', { name: /Anna.*unread/s }).click();
+  await expect(bens.bubble('Tuesday')).toBeVisible();
+  await expect(bens.unread).toHaveCount(0);
+  await expect(annas.bubble('Tuesday')).toContainText('Read');
+
+  await bens.composer.pressSequentially('Ye');
+  await expect(annas.page.getByText('Ben is typing')).toBeVisible();
+  await bens.say('Yes!');
+  await expect(annas.bubble('Yes!')).toBeVisible();
+  await expect(annas.page.getByText('Ben is typing')).toHaveCount(0);
+  await expect(annas.unread).toHaveCount(0);
+});
+
+test('an answer is streamed, survives a reload in its middle, and can be stopped and written again', async ({
+  browser,
+}) => {
+  const { anna, people } = await two();
+  const desk = await Desk.open(browser, people, anna);
+  await desk.start('AI chat');
+  await desk.say('/script {"words": 200, "delayMs": 150}');
+  const answer = desk.page.locator('.bt-message.is-streaming .bt-bubble');
+  await expect(answer).not.toHaveText('');
+  const before = await answer.innerText();
+  await desk.page.reload();
+  await desk.page.getByRole('button', { name: /Ask anything/ }).click();
+  await expect(answer).toContainText(before.slice(0, 8));
+  const afterReload = await answer.innerText();
+  await expect.poll(async () => (await answer.innerText()).length).toBeGreaterThan(afterReload.length);
+  await desk.page.getByRole('button', { name: 'Stop', exact: true }).click();
+  await expect(desk.page.locator('.bt-message.is-streaming')).toHaveCount(0);
+  await expect(desk.messages).toHaveCount(2);
+
+  const said = desk.page.locator('.bt-message.is-theirs');
+  await said.getByRole('button', { name: 'Write again' }).click();
+  await expect(desk.page.locator('.bt-message.is-streaming')).toHaveCount(1);
+  await desk.page.getByRole('button', { name: 'Stop', exact: true }).click();
+  await expect(desk.page.locator('.bt-message.is-streaming')).toHaveCount(0);
+  await expect(desk.messages).toHaveCount(2);
+});
+
+test('Pusher dies and comes back while messages flow: both windows end equal, nothing twice', async ({ browser }) => {
+  const { anna, ben, people } = await two();
+  // So high that all of the chat is drawn.
+  const viewport = { width: 1000, height: 1600 };
+  const annas = await Desk.open(browser, people, anna, { viewport });
+  const bens = await Desk.open(browser, people, ben, { viewport });
+  await expect(bens.transport).toHaveText('pusher');
+  await annas.start('Ben');
+  await annas.say('message 0');
+  await bens.page.getByRole('button', { name: /Anna/ }).last().click();
+  await expect(bens.bubble('message 0')).toBeVisible();
+
+  const said = ['message 0'];
+  const talk = async (until: number) => {
+    for (let number = said.length; number < until; number += 1) {
+      const desk = number % 2 ? bens : annas;
+      await desk.say(`message ${number}`);
+      said.push(`message ${number}`);
+      // In turns, so that their order is known.
+      await expect(desk.bubble(`message ${number}`)).toContainText(/Sent|Read/);
+    }
+  };
+  await talk(3);
+  await bens.cut('Pusher', true);
+  await talk(7);
+  await expect(bens.transport).toHaveText('sse');
+  await bens.cut('Event stream', true);
+  await talk(10);
+  await expect(bens.transport).toHaveText('polling');
+  await bens.cut('Pusher', false);
+  await talk(13);
+  await expect(bens.transport).toHaveText('pusher');
+  for (const desk of [annas, bens]) await expect.poll(() => desk.texts()).toEqual(said);
+});
+
+test('without a network a message waits, is marked, and is sent once', async ({ browser }) => {
+  const { anna, ben, people } = await two();
+  const annas = await Desk.open(browser, people, anna);
+  await annas.start('Ben');
+  await annas.say('before');
+  await expect(annas.bubble('before')).toContainText('Sent');
+  await annas.cut('Network', true);
+  await annas.page.getByRole('button', { name: /Ben.*before/s }).waitFor();
+  await annas.say('into the void');
+  await expect(annas.bubble('into the void')).toContainText('Sending');
+  await expect(annas.bubble('into the void')).toContainText('Not sent', { timeout: 30_000 });
+
+  // It outlives the page, whose network is whole.
+  await annas.bubble('into the void').getByRole('button', { name: 'Retry' }).click();
+  await expect(annas.bubble('into the void')).toContainText('Sending');
+  await annas.page.reload();
+  await annas.page.getByRole('button', { name: /^Ben/ }).last().click();
+  await expect(annas.bubble('into the void')).toContainText('Sent');
+  const { chats } = await ask<{ chats: { id: string }[] }>(ben, 'GET', '/api/chat');
+  const { messages } = await ask<{ messages: { content: string }[] }>(ben, 'GET', `/api/chat/${chats[0]?.id}/messages`);
+  expect(messages.map((message) => message.content)).toEqual(['before', 'into the void']);
+});
+
+test('a refused message says why, and can be tried again', async ({ browser }) => {
+  const { anna, people } = await two();
+  const annas = await Desk.open(browser, people, anna);
+  await annas.start('Ben');
+  await annas.page.route('**/api/chat/*/messages', (route) =>
+    route.request().method() === 'POST'
+      ? route.fulfill({
+          status: 422,
+          headers: { 'access-control-allow-origin': '*' },
+          contentType: 'application/problem+json',
+          json: { type: 'message-refused', title: 'Refused', status: 422, detail: 'Be kind.' },
+        })
+      : route.continue(),
+  );
+  await annas.say('something rude');
+  await expect(annas.bubble('something rude')).toContainText('Not sent: Be kind.');
+  await annas.page.unroute('**/api/chat/*/messages');
+  await annas.bubble('something rude').getByRole('button', { name: 'Retry' }).click();
+  await expect(annas.bubble('something rude')).toContainText('Sent');
+  await expect(annas.messages).toHaveCount(1);
+});
+
+test('two tabs of one person share a connection, and the second takes over', async ({ browser }) => {
+  const { anna, ben, people } = await two();
+  const annas = await Desk.open(browser, people, anna);
+  await annas.start('Ben');
+  const other = await annas.context.newPage();
+  await other.route('**/config.json', async (route) => {
+    const config = await (await route.fetch()).json();
+    await route.fulfill({ json: { ...config, people } });
+  });
+  await other.goto(`/?as=${anna.id}`);
+  await expect(other.getByTestId('transport')).toHaveText('pusher');
+  await other.locator('.bar').getByRole('button', { name: 'Inside' }).click();
+  await expect(other.getByText('pusher, of another tab')).toBeVisible();
+  await annas.page.close();
+  await expect(other.getByText('pusher, of another tab')).toHaveCount(0);
+  await other.locator('.bar').getByRole('button', { name: 'Chats' }).click();
+  const { chats } = await ask<{ chats: { id: string }[] }>(ben, 'GET', '/api/chat');
+  await ask(ben, 'POST', `/api/chat/${chats[0]?.id}/messages`, { clientId: 'one', content: 'still there?' });
+  await expect(other.getByTestId('unread')).toHaveText('1 unread');
+});
+
+test('a post is written beside its chat, and a follow-up is asked for once it rests', async ({ browser }) => {
+  const { anna, people } = await two();
+  // Posts may be younger than this stack: their routes are played, their chat is real.
+  const { chat } = await ask<{ chat: { id: string } }>(anna, 'POST', '/api/chat', { kind: 'assistant' });
+  const desk = await Desk.open(browser, people, anna);
+  const post = { id: randomUUID(), chatId: chat.id, content: 'A first line', status: 'DRAFT' };
+  const asked: string[] = [];
+  await desk.page.route('**/api/posts**', (route) => answerFor(route, { post, chatId: chat.id }));
+  await desk.page.route('**/api/posts/**', (route) => {
+    if (route.request().url().endsWith('/follow-up')) asked.push(route.request().postDataJSON()?.postContent);
+    return answerFor(route, { post });
+  });
+  await desk.view('Post');
+  await desk.page.getByRole('textbox', { name: 'A new post' }).fill(post.content);
+  await desk.page.getByRole('button', { name: 'Write it with the assistant' }).click();
+  const composer = desk.page.getByRole('textbox', { name: 'Ask about your post' });
+  await composer.fill('Is it good?');
+  await composer.press('Enter');
+  await expect(desk.bubble('You said: Is it good?')).toBeVisible();
+  await desk.page.getByRole('textbox', { name: 'Post', exact: true }).fill('A first line, and a second');
+  await expect.poll(() => asked.filter(Boolean)).toEqual(['A first line, and a second']);
+});
+
+const answerFor = (route: Route, json: object) =>
+  route.fulfill({
+    status: 200,
+    headers: {
+      'access-control-allow-origin': '*',
+      'access-control-allow-headers': 'authorization, content-type',
+      'access-control-allow-methods': 'GET, POST',
+    },
+    json,
+  });
+
+test('everything can be done by keyboard', async ({ browser }) => {
+  const { anna, ben, people } = await two();
+  const annas = await Desk.open(browser, people, anna);
+  const { page } = annas;
+  const focusOn = async (name: RegExp) => {
+    for (let presses = 0; presses < 40; presses += 1) {
+      await page.keyboard.press('Tab');
+      const focused = await page.evaluate(() => {
+        const element = document.activeElement;
+        const label = element?.id ? document.querySelector(`label[for="${CSS.escape(element.id)}"]`) : null;
+        return element?.getAttribute('aria-label') ?? label?.textContent ?? element?.textContent ?? '';
+      });
+      if (name.test(focused)) return;
+    }
+    throw new Error(`${name} cannot be reached`);
+  };
+  await focusOn(/^Ben$/);
+  await page.keyboard.press('Enter');
+  await expect(annas.composer).toBeVisible();
+  await focusOn(/^Write a message$/);
+  await page.keyboard.type('by hand');
+  await page.keyboard.press('Shift+Enter');
+  await page.keyboard.type('two lines');
+  await page.keyboard.press('Enter');
+  await expect(annas.bubble('two lines')).toContainText('Sent');
+  await page.keyboard.press('Shift+Tab');
+  await page.keyboard.press('Shift+Tab');
+  await expect(page.locator(':focus')).toHaveText('Edit');
+  await page.keyboard.press('Enter');
+  await expect(page.getByRole('textbox', { name: 'Edit the message' })).toBeFocused();
+  await page.keyboard.press('Control+A');
+  await page.keyboard.type('edited');
+  await page.keyboard.press('Enter');
+  await expect(annas.bubble('edited')).toContainText('Edited');
+  const { chats } = await ask<{ chats: { lastMessage: { content: string } }[] }>(ben, 'GET', '/api/chat');
+  expect(chats[0]?.lastMessage.content).toBe('edited');
+});
+
+test('a long chat draws what is in sight, and reads on when scrolled', async ({ browser }) => {
+  const { anna, ben, people } = await two();
+  const { chat } = await ask<{ chat: { id: string } }>(ben, 'POST', '/api/chat', {
+    kind: 'direct',
+    members: [anna.id],
+  });
+  for (let number = 1; number <= 70; number += 1) {
+    const body = { clientId: `c${number}`, content: `line ${number}` };
+    await ask(ben, 'POST', `/api/chat/${chat.id}/messages`, body);
+  }
+  const annas = await Desk.open(browser, people, anna);
+  await annas.page.getByRole('button', { name: /Ben.*unread/s }).click();
+  await expect(annas.bubble('line 70')).toBeInViewport();
+  expect(await annas.messages.count()).toBeLessThan(60);
+  const list = annas.page.getByRole('list', { name: 'Messages' });
+  await expect(async () => {
+    await list.evaluate((element) => element.scrollTo(0, 0));
+    expect((await annas.texts())[0]).toBe('line 1');
+  }).toPass({ timeout: 20_000 });
+});
+
+test('of ten thousand messages only those in sight are drawn', async ({ browser }) => {
+  const { anna, ben, people } = await two();
+  const { chat } = await ask<{ chat: { id: string } }>(ben, 'POST', '/api/chat', {
+    kind: 'direct',
+    members: [anna.id],
+  });
+  await ask(ben, 'POST', `/api/chat/${chat.id}/messages`, { clientId: 'c', content: 'the last' });
+  const annas = await Desk.open(browser, people, anna);
+  await annas.page.route(`**/api/chat/${chat.id}`, async (route) => {
+    const answer = await route.fetch();
+    const opened = await answer.json();
+    const [last] = opened.messages;
+    const made = Array.from({ length: 10_000 }, (_, index) => ({
+      ...last,
+      id: `made-${index}`,
+      clientId: `made-${index}`,
+      seq: last.seq - 10_000 + index,
+      content: `made ${index}`,
+    }));
+    await route.fulfill({ response: answer, json: { ...opened, messages: [...made, last] } });
+  });
+  await annas.page.getByRole('button', { name: /Ben.*unread/s }).click();
+  await expect(annas.bubble('the last')).toBeInViewport();
+  expect(await annas.messages.count()).toBeLessThan(60);
+  await annas.say('one more');
+  await expect(annas.bubble('one more')).toContainText('Sent');
+  await expect(annas.bubble('one more')).toBeInViewport();
+  const list = annas.page.getByRole('list', { name: 'Messages' });
+  // Again, for the list goes on to its end for a moment.
+  await expect(async () => {
+    await list.evaluate((element) => element.scrollTo(0, element.scrollHeight / 2));
+    await expect(annas.page.getByText(/^made [45]\d\d\d$/).nth(10)).toBeInViewport({ timeout: 1000 });
+  }).toPass({ timeout: 20_000 });
+  expect(await annas.messages.count()).toBeLessThan(60);
+});
+
+const serious = async (page: Page) => {
+  const { violations } = await new AxeBuilder({ page }).analyze();
+  return violations
+    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
+    .map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html).join(' | ')}`);
+};
+
+for (const scheme of ['light', 'dark'] as const) {
+  for (const [width, viewport] of [
+    ['desktop', { width: 1280, height: 800 }],
+    ['phone', { width: 390, height: 844 }],
+  ] as const) {
+    test(`axe finds no serious fault: ${scheme}, ${width}`, async ({ browser }) => {
+      const { anna, ben, people } = await two();
+      const { chat } = await ask<{ chat: { id: string } }>(ben, 'POST', '/api/chat', {
+        kind: 'direct',
+        members: [anna.id],
+      });
+      const say = (clientId: string, content: string) =>
+        ask<{ message: { id: string } }>(ben, 'POST', `/api/chat/${chat.id}/messages`, { clientId, content });
+      await say('1', 'Good morning! Did you see the draft?');
+      const { message } = await say('2', 'I would say it like this: fewer words, and the date first.');
+      await ask(anna, 'PUT', `/api/chat/${chat.id}/messages/${message.id}/reactions/${encodeURIComponent('👍')}`);
+      const desk = await Desk.open(browser, people, anna, { viewport, colorScheme: scheme });
+      const shot = (name: string) =>
+        desk.page.screenshot({ path: `test-results/screens/${name}-${width}-${scheme}.png`, animations: 'disabled' });
+      await desk.page.getByRole('button', { name: /Ben.*unread/s }).waitFor();
+      await shot('list');
+      expect(await serious(desk.page)).toEqual([]);
+      await desk.page.getByRole('button', { name: /Ben.*unread/s }).click();
+      await desk.say('Yes. I will change it before ten.');
+      await expect(desk.bubble('before ten')).toContainText('Sent');
+      await shot('chat');
+      expect(await serious(desk.page)).toEqual([]);
+      for (const view of ['Post', 'Notices', 'Inside']) {
+        await desk.view(view);
+        await shot(view.toLowerCase());
+        expect(await serious(desk.page)).toEqual([]);
+      }
+    });
+  }
+}

@@ -1,0 +1,69 @@
+// The client without a page: in Node itself, and as React Native has it, whose fetch does not stream.
+
+import { BacktalkClient, type BacktalkOptions, memoryOutbox } from '@backtalk/client';
+import { expect, test } from '@playwright/test';
+import { API_URL, fresh, type Person } from './stack.js';
+
+const connect = async (person: Person, options: Partial<BacktalkOptions> = {}) => {
+  const client = new BacktalkClient({
+    baseUrl: API_URL,
+    token: person.token,
+    outbox: memoryOutbox,
+    ...options,
+  });
+  await client.start();
+  await expect.poll(() => client.connection.get().isConnected).toBe(true);
+  return client;
+};
+
+const texts = (client: BacktalkClient, chatId: string) =>
+  client
+    .chat(chatId)
+    .state.get()
+    .messages.map((message) => `${message.content} (${message.status})`);
+
+test('in Node, by the event stream', async () => {
+  const [anna, ben] = await Promise.all([fresh('Anna'), fresh('Ben')]);
+  const [annas, bens] = await Promise.all([connect(anna), connect(ben)]);
+  expect(annas.connection.get().transport).toBe('sse');
+  const { id } = await annas.startDirect(ben.id);
+  annas.watch(id);
+  bens.watch(id);
+  for (let number = 1; number <= 5; number += 1) annas.chat(id).send(`message ${number}`);
+  const all = [1, 2, 3, 4, 5].map((number) => `message ${number} (sent)`);
+  await expect.poll(() => texts(annas, id)).toEqual(all);
+  await expect.poll(() => texts(bens, id)).toEqual(all);
+  await expect.poll(() => bens.unread.get().total).toBe(5);
+  await bens.chat(id).markRead();
+  expect(bens.unread.get().total).toBe(0);
+  await expect
+    .poll(
+      () =>
+        annas
+          .chat(id)
+          .state.get()
+          .chat?.members.find((member) => member.userId === ben.id)?.readSeq,
+    )
+    .toBe(5);
+  annas.stop();
+  bens.stop();
+});
+
+test('where fetch does not stream, by polling: also an answer while it is written', async () => {
+  const anna = await fresh('Anna');
+  const client = await connect(anna, { canStream: false });
+  expect(client.connection.get().transport).toBe('polling');
+  const { id } = await client.startAssistant('Ask');
+  const leave = client.watch(id);
+  const chat = client.chat(id);
+  chat.send('/script {"words": 40, "delayMs": 100}');
+  const lengths = new Set<number>();
+  const forget = chat.state.subscribe(() => lengths.add(chat.state.get().reply?.text.length ?? 0));
+  await expect.poll(() => texts(client, id).length, { timeout: 30_000 }).toBe(2);
+  await expect.poll(() => chat.state.get().messages[1]?.status, { timeout: 30_000 }).toBe('sent');
+  expect(chat.state.get().reply).toBeNull();
+  expect(lengths.size).toBeGreaterThan(2);
+  forget();
+  leave();
+  client.stop();
+});

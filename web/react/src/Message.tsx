@@ -1,0 +1,153 @@
+import type { Chat, ShownMessage } from '@backtalk/client';
+import { memo } from 'react';
+import { when } from './ChatList.js';
+import { Identicon } from './Identicon.js';
+
+export interface MessageActs {
+  retry(clientId: string): void;
+  discard(clientId: string): void;
+  regenerate(messageId: string): void;
+  edit(message: ShownMessage): void;
+  remove(messageId: string): void;
+  react(messageId: string, emoji: string): void;
+  suggest(text: string): void;
+}
+
+interface MessageProps {
+  message: ShownMessage;
+  chat: Chat | null;
+  me: string;
+  /** Said by the same person right after the one before. */
+  isContinued: boolean;
+  /** The newest answer, which can be written again. */
+  isNewestAnswer: boolean;
+  /** Up to where everybody else has read. */
+  readSeq: number;
+  acts: MessageActs;
+}
+
+const THUMB = '👍';
+
+const words = (action: string) => {
+  const text = action.replaceAll('_', ' ');
+  return text.charAt(0).toUpperCase() + text.slice(1);
+};
+
+export const Message = memo(function Message(props: MessageProps) {
+  const { message, chat, me, isContinued, isNewestAnswer, readSeq, acts } = props;
+  const isMine = message.senderId === me;
+  const isNotice = message.type !== 'TEXT';
+  const sender = chat?.members.find((member) => member.userId === message.senderId);
+  const name = isMine
+    ? 'You'
+    : (sender?.name ?? (message.role === 'user' ? message.senderId : 'Assistant')) || 'Assistant';
+  const isThere = message.seq !== null && !message.deletedAt && message.status === 'sent';
+  const actions = Array.isArray(message.metadata.actions) ? message.metadata.actions : [];
+  const kind = `${isMine ? 'mine' : 'theirs'}${isNotice ? ' is-notice' : ''}${isContinued ? ' is-continued' : ''}`;
+  return (
+    <div className={`bt-message is-${kind} is-${message.status}`} role="listitem" data-seq={message.seq ?? ''}>
+      {!isMine && !isContinued && (
+        <span className="bt-message-avatar">
+          <Identicon id={message.senderId ?? 'assistant'} image={sender?.image} size={28} />
+        </span>
+      )}
+      <div className="bt-message-body">
+        <p className={isContinued ? 'bt-hidden' : 'bt-meta'}>
+          <span className="bt-name">{name}</span> <time dateTime={message.createdAt}>{when(message.createdAt)}</time>
+        </p>
+        {message.replyPreview && (
+          <blockquote className="bt-quote">{message.replyPreview.content || 'Message deleted'}</blockquote>
+        )}
+        <div className="bt-bubble">
+          {isNotice && <span className="bt-notice-type">{words(message.type.toLowerCase())}</span>}
+          {message.deletedAt ? <em>Message deleted</em> : message.content}
+          {message.status === 'streaming' && message.content === '' && <Thinking />}
+          {message.status === 'streaming' && message.content !== '' && <span className="bt-caret" aria-hidden="true" />}
+        </div>
+        {message.reactions.length > 0 && (
+          <p className="bt-reactions">
+            {message.reactions.map(({ emoji, userIds }) => (
+              <button
+                key={emoji}
+                type="button"
+                aria-pressed={userIds.includes(me)}
+                aria-label={`${emoji}, ${userIds.length}`}
+                onClick={() => acts.react(message.id, emoji)}
+              >
+                {emoji} {userIds.length}
+              </button>
+            ))}
+          </p>
+        )}
+        {actions.length > 0 && (
+          <p className="bt-suggestions">
+            {actions.map((action) => (
+              <button
+                key={String(action)}
+                type="button"
+                className="bt-button"
+                onClick={() => acts.suggest(words(String(action)))}
+              >
+                {words(String(action))}
+              </button>
+            ))}
+          </p>
+        )}
+        {message.status === 'failed' && message.clientId && (
+          <p className="bt-failed" role="alert">
+            Not sent{message.error ? `: ${message.error}` : ''}
+            <button type="button" onClick={() => acts.retry(message.clientId as string)}>
+              Retry
+            </button>
+            <button type="button" onClick={() => acts.discard(message.clientId as string)}>
+              Discard
+            </button>
+          </p>
+        )}
+        {isMine && message.status !== 'failed' && <State message={message} readSeq={readSeq} isAlone={isAlone(chat)} />}
+        {isThere && isNewestAnswer && (
+          <button type="button" className="bt-again" onClick={() => acts.regenerate(message.id)}>
+            Write again
+          </button>
+        )}
+        {isThere && (
+          <div className="bt-actions">
+            <button type="button" aria-label="React with thumbs up" onClick={() => acts.react(message.id, THUMB)}>
+              {THUMB}
+            </button>
+            {isMine && (
+              <>
+                <button type="button" onClick={() => acts.edit(message)}>
+                  Edit
+                </button>
+                <button type="button" onClick={() => acts.remove(message.id)}>
+                  Delete
+                </button>
+              </>
+            )}
+          </div>
+        )}
+      </div>
+    </div>
+  );
+});
+
+const isAlone = (chat: Chat | null) => (chat?.members.length ?? 0) < 2;
+
+function State({ message, readSeq, isAlone }: { message: ShownMessage; readSeq: number; isAlone: boolean }) {
+  const edited = message.editedAt && !message.deletedAt ? 'Edited' : '';
+  const isRead = message.seq !== null && message.seq <= readSeq;
+  const state = message.status === 'sending' ? 'Sending…' : isAlone ? '' : isRead ? 'Read' : 'Sent';
+  const text = [edited, state].filter(Boolean).join(' · ');
+  return text ? <p className="bt-state">{text}</p> : null;
+}
+
+export function Thinking() {
+  return (
+    <span className="bt-thinking" role="img" aria-label="writing">
+      <i />
+      <i />
+      <i />
+    </span>
+  );
+}

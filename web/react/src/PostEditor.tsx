@@ -1,0 +1,38 @@
+import { useId } from 'react';
+import { ChatPanel } from './ChatPanel.js';
+import { useFollowUp } from './hooks.js';
+
+export interface PostEditorProps {
+  postId: string;
+  value: string;
+  onChange(content: string): void;
+  label?: string;
+}
+
+/** A post's text beside its AI chat, which has something to say once the text has rested. */
+export function PostEditor({ postId, value, onChange, label = 'Post' }: PostEditorProps) {
+  const id = useId();
+  const { followUp, error } = useFollowUp(postId);
+  return (
+    <div className="bt-post">
+      <div className="bt-post-text">
+        <label htmlFor={id}>{label}</label>
+        <textarea
+          id={id}
+          value={value}
+          placeholder="Write your post…"
+          onChange={(event) => {
+            onChange(event.target.value);
+            followUp(event.target.value);
+          }}
+        />
+        {error && (
+          <p className="bt-error" role="alert">
+            {error.message}
+          </p>
+        )}
+      </div>
+      <ChatPanel id={postId} title="Assistant" placeholder="Ask about your post" />
+    </div>
+  );
+}
