@@ -1,6 +1,5 @@
-import { randomUUID } from 'node:crypto';
 import { AxeBuilder } from '@axe-core/playwright';
-import { expect, type Page, type Route, test } from '@playwright/test';
+import { expect, type Page, test } from '@playwright/test';
 import { ask, Desk, fresh } from './stack.js';
 
 const two = async () => {
@@ -160,39 +159,36 @@ test('two tabs of one person share a connection, and the second takes over', asy
   await expect(other.getByTestId('unread')).toHaveText('1 unread');
 });
 
-test('a post is written beside its chat, and a follow-up is asked for once it rests', async ({ browser }) => {
+test('a post is written beside its chat, which welcomes, answers, and follows up once it rests', async ({ browser }) => {
   const { anna, people } = await two();
-  // Posts may be younger than this stack: their routes are played, their chat is real.
-  const { chat } = await ask<{ chat: { id: string } }>(anna, 'POST', '/api/chat', { kind: 'assistant' });
   const desk = await Desk.open(browser, people, anna);
-  const post = { id: randomUUID(), chatId: chat.id, content: 'A first line', status: 'DRAFT' };
-  const asked: string[] = [];
-  await desk.page.route('**/api/posts**', (route) => answerFor(route, { post, chatId: chat.id }));
-  await desk.page.route('**/api/posts/**', (route) => {
-    if (route.request().url().endsWith('/follow-up')) asked.push(route.request().postDataJSON()?.postContent);
-    return answerFor(route, { post });
-  });
   await desk.view('Post');
-  await desk.page.getByRole('textbox', { name: 'A new post' }).fill(post.content);
+  await desk.page.getByRole('textbox', { name: 'A new post' }).fill('A first line');
   await desk.page.getByRole('button', { name: 'Write it with the assistant' }).click();
+  await expect(desk.messages).toHaveCount(1);
   const composer = desk.page.getByRole('textbox', { name: 'Ask about your post' });
   await composer.fill('Is it good?');
   await composer.press('Enter');
   await expect(desk.bubble('You said: Is it good?')).toBeVisible();
+  await expect(desk.messages).toHaveCount(3);
   await desk.page.getByRole('textbox', { name: 'Post', exact: true }).fill('A first line, and a second');
-  await expect.poll(() => asked.filter(Boolean)).toEqual(['A first line, and a second']);
+  await expect(desk.messages).toHaveCount(4);
+  const { posts } = await ask<{ posts: { id: string; chatId: string }[] }>(anna, 'GET', '/api/posts');
+  expect(posts).toHaveLength(1);
 });
 
-const answerFor = (route: Route, json: object) =>
-  route.fulfill({
-    status: 200,
-    headers: {
-      'access-control-allow-origin': '*',
-      'access-control-allow-headers': 'authorization, content-type',
-      'access-control-allow-methods': 'GET, POST',
-    },
-    json,
-  });
+test('what an agent has to say is a notice, and is read one by one', async ({ browser }) => {
+  const { anna, people } = await two();
+  const desk = await Desk.open(browser, people, anna);
+  await desk.view('Notices');
+  await desk.page.getByRole('button', { name: 'Clarification' }).click();
+  await desk.page.getByRole('button', { name: 'Confirmation' }).click();
+  await expect(desk.bubble('Which room?')).toBeVisible();
+  await expect(desk.bubble('Booked for Tuesday, 10:00.')).toBeVisible();
+  await desk.page.getByRole('button', { name: 'Mark read' }).click();
+  const total = async () => (await ask<{ total: number }>(anna, 'GET', '/api/chat-messages')).total;
+  await expect.poll(total).toBe(0);
+});
 
 test('everything can be done by keyboard', async ({ browser }) => {
   const { anna, ben, people } = await two();

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use super::jobs::has_job;
 use super::rows::{MessageRow, seq, user_id};
 use super::{Doing, Result, Store};
 use crate::domain::event::{Event, EventType, Outgoing};
@@ -67,6 +68,10 @@ impl Store {
     /// what others said, where they are, what others were told of them, and at last themselves and the job.
     pub async fn erase_some(&self, job: &ClaimedJob) -> Result<Bite> {
         let person = &whose(job)?;
+        // Somebody else has it, or has done it: then whoever is there by that name is somebody new.
+        if !has_job(&self.pool, job).await? {
+            return Ok(Bite::Last);
+        }
         if self.erase_chats_of_their_own(person).await? {
             return Ok(Bite::Taken(Vec::new()));
         }
@@ -91,7 +96,7 @@ impl Store {
         }
         if self.erase_inbox(person).await?
             || self.erase_name_in_inboxes(job.id, person).await?
-            || !self.erase_person(person).await?
+            || !self.erase_person(job, person).await?
         {
             return Ok(Bite::Taken(Vec::new()));
         }
@@ -591,10 +596,11 @@ impl Store {
             job.uuid(),
             ROWS_LOOKED_THROUGH,
         )
-        .fetch_one(&self.pool)
+        .fetch_optional(&self.pool)
         .await
         .doing("erasing a name in inboxes")?;
-        Ok(has_more)
+        // Without its job it is done.
+        Ok(has_more.unwrap_or(false))
     }
 
     /// What they uploaded. No message shows it any more.
@@ -645,13 +651,16 @@ impl Store {
 
     /// Themselves, with all that hangs on them, and the job; unless they have said or joined something meanwhile, for
     /// then there is another bite to take. What they were blocked by, their posts and tickets go by their foreign keys.
-    async fn erase_person(&self, person: &UserId) -> Result<bool> {
+    async fn erase_person(&self, job: &ClaimedJob, person: &UserId) -> Result<bool> {
         let mut transaction = self.pool.begin().await.doing("erasing a person")?;
         // Whoever stores something in their name waits for this row, and then finds them gone.
         sqlx::query!("select 1 as one from people where id = $1 for update", person.as_str())
             .fetch_optional(&mut *transaction)
             .await
             .doing("erasing a person")?;
+        if !has_job(&mut *transaction, job).await? {
+            return Ok(true);
+        }
         let is_rid = sqlx::query_scalar!(
             r#"
             select not exists (select 1 from messages where sender_id = $1)

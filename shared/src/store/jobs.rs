@@ -2,11 +2,25 @@
 
 use std::time::Duration;
 
+use sqlx::PgExecutor;
+
 use super::rows::word;
 use super::{Doing, Result, Store};
 use crate::domain::ids::JobId;
 use crate::domain::job::{ClaimedJob, JobKind, JobReach};
 use crate::domain::reply::Wake;
+
+/// Whether a job is still whose claim this is.
+pub(super) async fn has_job(executor: impl PgExecutor<'_>, job: &ClaimedJob) -> Result<bool> {
+    sqlx::query_scalar!(
+        r#"select exists (select 1 from jobs where id = $1 and attempts = $2) as "has!""#,
+        job.id.uuid(),
+        job.attempt,
+    )
+    .fetch_one(executor)
+    .await
+    .doing("looking for a job")
+}
 
 impl Store {
     /// What a job is for: one look-up in jobs_pkey. `None`: it is done.

@@ -357,6 +357,18 @@ async fn it_may_be_cut_anywhere_and_asked_for_twice(pool: PgPool) {
     );
     let opened = world.people.open_direct_chat(&ben.id, &anna.id).await.unwrap();
     assert!(matches!(opened, shared::store::chats::DirectChat::Opened { chat_id, .. } if chat_id != direct));
+    // A worker that was away meanwhile leaves them alone.
+    assert!(matches!(bite(&world, &job).await, Bite::Last));
+    assert!(world.people.me(&anna.id).await.unwrap().is_some());
+    assert_eq!(
+        world
+            .people
+            .chats(&anna.id, ListFilter::default(), None, page(10))
+            .await
+            .unwrap()
+            .total,
+        1
+    );
 }
 
 #[sqlx::test(migrations = "../migrations")]
