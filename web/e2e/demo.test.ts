@@ -159,7 +159,9 @@ test('two tabs of one person share a connection, and the second takes over', asy
   await expect(other.getByTestId('unread')).toHaveText('1 unread');
 });
 
-test('a post is written beside its chat, which welcomes, answers, and follows up once it rests', async ({ browser }) => {
+test('a post is written beside its chat, which welcomes, answers, and follows up once it rests', async ({
+  browser,
+}) => {
   const { anna, people } = await two();
   const desk = await Desk.open(browser, people, anna);
   await desk.view('Post');
