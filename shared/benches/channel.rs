@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use chrono::Utc;
-use shared::config::{DatabaseConfig, Secret};
+use shared::config::DatabaseConfig;
 use shared::domain::ids::{ChatId, UserId};
 use shared::domain::person::{Caller, CallerRole};
 use shared::domain::text::Title;
@@ -50,11 +50,8 @@ async fn main() -> Result<()> {
 async fn measure(server: &PgConnectOptions, database: &str, sends: usize) -> Result<()> {
     let (user, host, port) = (server.get_username(), server.get_host(), server.get_port());
     let config = DatabaseConfig {
-        url: Secret::new(format!("postgres://{user}@{host}:{port}/{database}")),
-        schema: "backtalk".into(),
-        password: None,
-        authority: None,
         connections: CLIENTS,
+        ..DatabaseConfig::of(format!("postgres://{user}@{host}:{port}/{database}"))
     };
     migrate(&config).await?;
     let store = Store::connect(&config, Acting::ForAPerson)?;

@@ -11,7 +11,7 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use shared::config::{DatabaseConfig, Secret};
+use shared::config::DatabaseConfig;
 use shared::domain::ids::{Seq, UserId};
 use shared::domain::limits::PageSize;
 use shared::domain::text::SearchText;
@@ -278,13 +278,7 @@ async fn crowd(server: &PgConnectOptions, database: &str) -> Result<()> {
 /// A store on a database with so many messages.
 async fn filled(server: &PgConnectOptions, database: &str, messages: usize) -> Result<Store> {
     let (user, host, port) = (server.get_username(), server.get_host(), server.get_port());
-    let config = DatabaseConfig {
-        url: Secret::new(format!("postgres://{user}@{host}:{port}/{database}")),
-        schema: "backtalk".into(),
-        password: None,
-        authority: None,
-        connections: 1,
-    };
+    let config = DatabaseConfig::of(format!("postgres://{user}@{host}:{port}/{database}"));
     migrate(&config).await?;
     let mut connection = PgConnection::connect_with(&server.clone().database(database)).await?;
     let each = messages / CHATS;

@@ -12,7 +12,7 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use shared::config::{DatabaseConfig, Secret};
+use shared::config::DatabaseConfig;
 use shared::domain::ids::{ChatId, JobId, MessageId, UserId};
 use shared::domain::person::Caller;
 use shared::store::messages::SendOutcome;
@@ -64,11 +64,8 @@ async fn measure(server: &PgConnectOptions, database: &str, sends: usize) -> Res
     for (place, host, port) in places {
         let url = format!("postgres://{user}@{host}:{port}/{database}");
         let config = DatabaseConfig {
-            url: Secret::new(&url),
-            schema: "backtalk".into(),
-            password: None,
-            authority: None,
             connections: MOST_CLIENTS,
+            ..DatabaseConfig::of(&url)
         };
         migrate(&config).await?;
         let store = Store::connect(&config, Acting::ForAPerson)?;

@@ -12,7 +12,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use shared::config::{DatabaseConfig, Secret};
+use shared::config::DatabaseConfig;
 use shared::domain::budget::BudgetPolicy;
 use shared::domain::ids::ChatId;
 use shared::domain::message::Usage;
@@ -106,11 +106,8 @@ async fn main() -> Result<()> {
 async fn measure(server: &PgConnectOptions, database: &str, turns: usize) -> Result<()> {
     let (user, host, port) = (server.get_username(), server.get_host(), server.get_port());
     let config = DatabaseConfig {
-        url: Secret::new(format!("postgres://{user}@{host}:{port}/{database}")),
-        schema: "backtalk".into(),
-        password: None,
-        authority: None,
         connections: MOST_CLIENTS,
+        ..DatabaseConfig::of(format!("postgres://{user}@{host}:{port}/{database}"))
     };
     migrate(&config).await?;
     let store = Store::connect(&config, Acting::ForAPerson)?;

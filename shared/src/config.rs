@@ -293,8 +293,23 @@ impl Config {
 }
 
 impl DatabaseConfig {
+    /// A database by its URL alone, with all else as it is by default.
+    #[must_use]
+    pub fn of(url: impl Into<String>) -> Self {
+        Self {
+            url: Secret::new(url),
+            password: None,
+            authority: None,
+            schema: Self::SCHEMA.into(),
+            connections: Self::CONNECTIONS,
+        }
+    }
+
+    const SCHEMA: &str = "backtalk";
+    const CONNECTIONS: u32 = 1;
+
     pub fn read(env: &Environment<'_>) -> Result<Self, ConfigError> {
-        let schema = env.optional("DATABASE_SCHEMA").unwrap_or_else(|| "backtalk".into());
+        let schema = env.optional("DATABASE_SCHEMA").unwrap_or_else(|| Self::SCHEMA.into());
         let is_plain = schema
             .chars()
             .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
@@ -319,7 +334,7 @@ impl DatabaseConfig {
                 .map(|text| Secret::new(password(text))),
             authority,
             schema,
-            connections: env.parsed("DATABASE_CONNECTIONS", 1)?,
+            connections: env.parsed("DATABASE_CONNECTIONS", Self::CONNECTIONS)?,
         })
     }
 }

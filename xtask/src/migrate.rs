@@ -1,7 +1,7 @@
 //! `cargo xtask migrate`, and how migrations are applied: by the function that does it on AWS, or, where no build can be
 //! had yet, by sqlx itself.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use sqlx::migrate::Migrator;
 use sqlx::{Connection, Executor, PgConnection};
@@ -22,21 +22,27 @@ pub(crate) struct Migrate {
 
 impl Migrate {
     pub(crate) async fn run(&self) -> Result<()> {
-        let url = match Overrides::of_process().get("DATABASE_URL") {
-            Some(url) => url.to_owned(),
-            None if instance::env_file(&self.name).exists() => {
-                let exported = instance::read_state(&self.name)?.exported;
-                exported
-                    .get("DATABASE_URL")
-                    .context("that stack has no database")?
-                    .clone()
-            }
-            None => bail!("the stack `{}` does not run; start it, or set DATABASE_URL", self.name),
-        };
+        let url = database_url(&self.name)?;
         apply(&build::functions(Profile::Debug).await?, &url).await?;
         say("migrations are applied");
         Ok(())
     }
+}
+
+/// The database that is named from outside, or else that of the running stack of this name.
+pub(crate) fn database_url(stack: &str) -> Result<String> {
+    if let Some(url) = Overrides::of_process().get("DATABASE_URL") {
+        return Ok(url.to_owned());
+    }
+    ensure!(
+        instance::env_file(stack).exists(),
+        "the stack `{stack}` does not run; start it, or set DATABASE_URL"
+    );
+    let exported = instance::read_state(stack)?.exported;
+    Ok(exported
+        .get("DATABASE_URL")
+        .context("that stack has no database")?
+        .clone())
 }
 
 pub(crate) async fn apply(built: &Built, url: &str) -> Result<()> {

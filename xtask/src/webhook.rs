@@ -1,11 +1,12 @@
 //! `cargo xtask webhook`: which servers of an organisation's own are told what, and the events that were given up.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use crate::console::say;
 use crate::instance;
+use crate::migrate::database_url;
 use crate::overrides::Overrides;
 
 /// Manage outgoing webhooks in DATABASE_URL, or else in the running stack's database.
@@ -104,17 +105,7 @@ impl Webhook {
 
     async fn database(&self) -> Result<PgConnection> {
         let overrides = Overrides::of_process();
-        let url = match overrides.get("DATABASE_URL") {
-            Some(url) => url.to_owned(),
-            None if instance::env_file(&self.name).exists() => {
-                let exported = instance::read_state(&self.name)?.exported;
-                exported
-                    .get("DATABASE_URL")
-                    .context("that stack has no database")?
-                    .clone()
-            }
-            None => bail!("the stack `{}` does not run; start it, or set DATABASE_URL", self.name),
-        };
+        let url = database_url(&self.name)?;
         let schema = overrides.get("DATABASE_SCHEMA").unwrap_or("backtalk");
         ensure!(
             schema

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use shared::config::{DatabaseConfig, Secret};
+use shared::config::DatabaseConfig;
 use shared::store::migrate;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
@@ -106,13 +106,7 @@ async fn measure(server: &PgConnectOptions, database: &str, model: ModelServer, 
         database_url: format!("postgres://{user}@{host}:{port}/{database}"),
         model,
     };
-    let config = DatabaseConfig {
-        url: Secret::new(&place.database_url),
-        schema: "backtalk".into(),
-        password: None,
-        authority: None,
-        connections: 1,
-    };
+    let config = DatabaseConfig::of(&place.database_url);
     migrate(&config).await?;
     let mut watch = PgConnection::connect_with(&server.clone().database(database)).await?;
     first_token(&place, size).await?;

@@ -63,6 +63,6 @@ fn again(job_id: JobId, after: Duration) -> Wake {
     Wake {
         job_id,
         chat_id: None,
-        after_seconds: i32::try_from(after.as_secs()).unwrap_or(i32::MAX),
+        after_seconds: Wake::whole_seconds(after),
     }
 }

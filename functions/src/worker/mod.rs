@@ -133,7 +133,8 @@ async fn run_by_kind(app: &App, job_id: JobId) -> store::Result<Vec<Wake>> {
         Some(JobKind::FollowUp) => follow_up::run(app, job_id).await,
         Some(JobKind::Erase) => erase::run(app, job_id).await,
         Some(JobKind::Webhook) => webhook::run(app, job_id).await,
-        Some(kind) => {
+        // A notice is stored when it comes, and leaves no job.
+        Some(kind @ JobKind::Notice) => {
             warn!(job = %job_id, %kind, "nothing runs jobs of this kind");
             Ok(Vec::new())
         }

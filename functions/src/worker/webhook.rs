@@ -50,7 +50,7 @@ pub(super) async fn run(app: &App, job_id: JobId) -> store::Result<Vec<Wake>> {
         .then(|| Wake {
             job_id,
             chat_id: Some(call.chat_id),
-            after_seconds: i32::try_from(rest.as_millis().div_ceil(1000)).unwrap_or(i32::MAX),
+            after_seconds: Wake::whole_seconds(rest),
         })
         .into_iter()
         .collect())

@@ -3,6 +3,7 @@
 //! The transitions stand twice, here as names and in the `where` clauses of `store::replies`; there is no third place.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -206,6 +207,14 @@ pub struct Wake {
     pub job_id: JobId,
     pub chat_id: Option<ChatId>,
     pub after_seconds: i32,
+}
+
+impl Wake {
+    /// SQS delays in whole seconds; a wake-up a moment late finds over what it waited for.
+    #[must_use]
+    pub fn whole_seconds(duration: Duration) -> i32 {
+        i32::try_from(duration.as_millis().div_ceil(1000)).unwrap_or(i32::MAX)
+    }
 }
 
 #[cfg(test)]

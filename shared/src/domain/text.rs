@@ -16,6 +16,34 @@ fn without_nul(text: &str) -> Result<&str, Refusal> {
     }
 }
 
+/// What these types hold, to be read.
+macro_rules! as_text {
+    ($($name:ident),+ $(,)?) => {
+        $(impl $name {
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        })+
+    };
+}
+as_text!(
+    Content,
+    ClientId,
+    TaskId,
+    OrganisationId,
+    PostText,
+    ProviderName,
+    AuthProviderId,
+    Trigger,
+    Title,
+    AttachmentUrl,
+    FileName,
+    MimeType,
+    Emoji,
+    SearchText
+);
+
 /// What a message says: not blank, within the limit, without NUL.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
@@ -32,11 +60,6 @@ impl Content {
         }
         Ok(Self(text.to_owned()))
     }
-
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
 /// The client's own name for a message, which makes a retry the same message.
@@ -49,11 +72,6 @@ impl ClientId {
 
     pub fn parse(text: &str) -> Result<Self, Refusal> {
         short(text, Self::MAX_CHARS).map(Self)
-    }
-
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
     }
 }
 
@@ -73,11 +91,6 @@ impl TaskId {
             Ok(Self(text))
         }
     }
-
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
 /// An organisation, as the token's `org_id` names it.
@@ -90,11 +103,6 @@ impl OrganisationId {
 
     pub fn parse(text: &str) -> Result<Self, Refusal> {
         short(text, Self::MAX_CHARS).map(Self)
-    }
-
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
     }
 }
 
@@ -109,11 +117,6 @@ impl PostText {
             return Err(format!("must be at most {max_bytes} bytes of UTF-8, is {}", text.len()));
         }
         Ok(Self(text.to_owned()))
-    }
-
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
     }
 }
 
@@ -140,11 +143,6 @@ impl ProviderName {
     pub fn parse(text: &str) -> Result<Self, Refusal> {
         plain_word(text, Self::MAX_CHARS).map(Self)
     }
-
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
 /// The site's id of an account with a network, kept as it is.
@@ -160,11 +158,6 @@ impl AuthProviderId {
             return Err("must not contain control characters".into());
         }
         Ok(Self(text))
-    }
-
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
     }
 }
 
@@ -184,11 +177,6 @@ impl Trigger {
     pub fn edit() -> Self {
         Self("edit".into())
     }
-
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
 /// A chat's title.
@@ -201,11 +189,6 @@ impl Title {
 
     pub fn parse(text: &str) -> Result<Self, Refusal> {
         short(text, Self::MAX_CHARS).map(Self)
-    }
-
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
     }
 }
 
@@ -246,11 +229,6 @@ impl AttachmentUrl {
     pub fn object(&self) -> Option<(&str, &str)> {
         self.0.strip_prefix("s3://")?.split_once('/')
     }
-
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
 fn is_on_the_web(text: &str) -> bool {
@@ -282,11 +260,6 @@ impl FileName {
             Ok(Self(text))
         }
     }
-
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
 /// A media type such as `image/png`.
@@ -310,11 +283,6 @@ impl MimeType {
             Some((kind, subtype)) if is_name(kind) && is_name(subtype) => Ok(Self(text)),
             _ => Err("must be a media type such as image/png".into()),
         }
-    }
-
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
     }
 }
 
@@ -347,11 +315,6 @@ impl Emoji {
             )),
         }
     }
-
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
 /// What is looked for in messages, as people write it: words, "a phrase", or, -not this.
@@ -363,11 +326,6 @@ impl SearchText {
 
     pub fn parse(text: &str) -> Result<Self, Refusal> {
         short(text, Self::MAX_CHARS).map(Self)
-    }
-
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
     }
 }
 

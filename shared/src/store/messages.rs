@@ -422,7 +422,7 @@ impl Store {
                 job_id,
                 chat_id: Some(chat),
                 after_seconds: if claim.is_some() {
-                    claim_for.map_or(0, whole_seconds)
+                    claim_for.map_or(0, Wake::whole_seconds)
                 } else {
                     0
                 },
@@ -743,9 +743,4 @@ struct PageRow {
 
 fn texts(people: &[UserId]) -> Vec<&str> {
     people.iter().map(UserId::as_str).collect()
-}
-
-/// SQS delays in whole seconds; a wake-up a moment late finds the lease over.
-pub(super) fn whole_seconds(duration: Duration) -> i32 {
-    i32::try_from(duration.as_millis().div_ceil(1000)).unwrap_or(i32::MAX)
 }

@@ -233,15 +233,11 @@ pub async fn migrate(config: &DatabaseConfig) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Secret;
 
     fn mode(url: &str, authority: Option<&str>) -> PgSslMode {
         let config = DatabaseConfig {
-            url: Secret::new(url),
-            password: None,
             authority: authority.map(Into::into),
-            schema: "backtalk".into(),
-            connections: 1,
+            ..DatabaseConfig::of(url)
         };
         options(&config).expect("a URL").get_ssl_mode()
     }

@@ -8,7 +8,6 @@ use serde::Deserialize;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::messages::whole_seconds;
 use super::rows::{user_id, word};
 use super::{Doing, Result, Store, lost_a_race};
 use crate::domain::budget::BudgetPolicy;
@@ -383,7 +382,7 @@ impl Store {
             wake: row.is_first.filter(|is_first| *is_first).map(|_| Wake {
                 job_id,
                 chat_id: Some(row.chat_id.into()),
-                after_seconds: whole_seconds(quiet),
+                after_seconds: Wake::whole_seconds(quiet),
             }),
         })
     }
@@ -425,7 +424,7 @@ impl Store {
             FollowUp::Scheduled(row.is_first.then_some(Wake {
                 job_id,
                 chat_id: Some(row.chat_id.into()),
-                after_seconds: whole_seconds(quiet),
+                after_seconds: Wake::whole_seconds(quiet),
             }))
         }))
     }

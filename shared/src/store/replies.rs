@@ -7,7 +7,6 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::budgets::{Refusal, Refused};
-use super::messages::whole_seconds;
 use super::rows::{MessageRow, seq, user_id, word};
 use super::webhooks::announced;
 use super::{Doing, Result, Store, lost_a_race};
@@ -305,7 +304,7 @@ impl Store {
         } else {
             let seconds = row.rests_for.unwrap_or(0.0).clamp(0.0, 900.0);
             Reach::Later {
-                after_seconds: whole_seconds(Duration::from_secs_f64(seconds)).saturating_add(1),
+                after_seconds: Wake::whole_seconds(Duration::from_secs_f64(seconds)).saturating_add(1),
             }
         })
     }
@@ -646,7 +645,7 @@ impl Store {
                 wake: Wake {
                     job_id,
                     chat_id: Some(chat),
-                    after_seconds: claim_for.filter(|_| is_claimed).map_or(0, whole_seconds),
+                    after_seconds: claim_for.filter(|_| is_claimed).map_or(0, Wake::whole_seconds),
                 },
             })))
         })())
@@ -825,7 +824,7 @@ impl Store {
         Ok(job.map(|id| Wake {
             job_id: id.into(),
             chat_id: Some(claim.chat_id),
-            after_seconds: whole_seconds(rest),
+            after_seconds: Wake::whole_seconds(rest),
         }))
     }
 

@@ -1,6 +1,6 @@
 //! How a store comes to its connections.
 
-use shared::config::{DatabaseConfig, Secret};
+use shared::config::DatabaseConfig;
 use shared::store::{Acting, Store};
 use sqlx::PgPool;
 
@@ -11,11 +11,8 @@ fn config(pool: &PgPool) -> DatabaseConfig {
     let (user, host, port) = (options.get_username(), options.get_host(), options.get_port());
     let database = options.get_database().unwrap();
     DatabaseConfig {
-        url: Secret::new(format!("postgres://{user}@{host}:{port}/{database}")),
-        password: None,
-        authority: None,
         schema: "public".into(),
-        connections: 1,
+        ..DatabaseConfig::of(format!("postgres://{user}@{host}:{port}/{database}"))
     }
 }
 
