@@ -1,5 +1,5 @@
-//! What a request concerned, and where its time went: gathered while it is answered, and said in one line when it is.
-//! Nobody is named in it.
+//! What a request or an attempt of a reply concerned, and where its time went: gathered while it runs, and said in one line
+//! when it is over. Nobody is named in it.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -27,9 +27,10 @@ pub enum Part {
     Database,
     Queue,
     Pusher,
+    Model,
 }
 
-const PARTS: usize = 3;
+const PARTS: usize = 4;
 /// sqlx tells of each statement under this name, with the seconds that it took.
 const STATEMENTS: &str = "sqlx::query";
 const SECONDS: &str = "elapsed_secs";
@@ -83,6 +84,17 @@ pub async fn gathering<T>(trace: Option<String>, answering: impl Future<Output =
     (outcome, gathered)
 }
 
+/// For a task of its own: what it does still counts for the request that began it, and carries its trace.
+pub fn carrying<T>(doing: impl Future<Output = T>) -> impl Future<Output = T> {
+    let gathered = GATHERED.try_with(Arc::clone).ok();
+    async move {
+        match gathered {
+            Some(gathered) => GATHERED.scope(gathered, doing).await,
+            None => doing.await,
+        }
+    }
+}
+
 /// Counts the time of `doing` as somebody's. Outside a request nobody counts.
 pub async fn timing<T>(part: Part, doing: impl Future<Output = T>) -> T {
     let begun = Instant::now();
@@ -109,6 +121,24 @@ pub fn place(seq: Seq) {
 #[must_use]
 pub fn trace() -> Option<String> {
     GATHERED.try_with(|gathered| gathered.trace.clone()).ok().flatten()
+}
+
+/// Says what was gathered since `$began`, with fields of one's own and, last, a word for what it was.
+#[macro_export]
+macro_rules! say_gathered {
+    ($gathered:expr, $began:expr, $($fields:tt)+) => {
+        tracing::info!(
+            person = $gathered.person(),
+            seq = $gathered.seq(),
+            milliseconds = $began.elapsed().as_secs_f64() * 1000.0,
+            database_milliseconds = $gathered.milliseconds($crate::observed::Part::Database),
+            statements = $gathered.statements(),
+            queue_milliseconds = $gathered.milliseconds($crate::observed::Part::Queue),
+            pusher_milliseconds = $gathered.milliseconds($crate::observed::Part::Pusher),
+            model_milliseconds = $gathered.milliseconds($crate::observed::Part::Model),
+            $($fields)+
+        )
+    };
 }
 
 fn say(what: impl FnOnce(&Gathered)) {
@@ -170,6 +200,16 @@ mod tests {
         assert_eq!(gathered.seq(), Some(7));
         assert!(gathered.milliseconds(Part::Pusher) >= 3.0);
         assert!(gathered.milliseconds(Part::Queue) == 0.0 && gathered.statements() == 0);
+        let (task, gathered) = gathering(Some("Root=4-5-6".into()), async {
+            tokio::spawn(carrying(async {
+                place(Seq::new(8).expect("a seq"));
+                trace()
+            }))
+            .await
+        })
+        .await;
+        assert_eq!(task.expect("a task's end").as_deref(), Some("Root=4-5-6"));
+        assert_eq!(gathered.seq(), Some(8));
         let ((), other) = gathering(None, async {}).await;
         assert_eq!((other.person(), other.seq()), (None, None));
     }

@@ -2,9 +2,12 @@
 //! database and queue. They may be starved, misled and killed without harm to other tests.
 
 use std::env;
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -26,6 +29,12 @@ pub struct Gateway {
 #[derive(Debug)]
 pub struct Restarted {
     keeper: JoinHandle<()>,
+}
+
+/// What a function logs, a line of JSON at a time, as on AWS.
+#[derive(Debug)]
+pub struct Log {
+    lines: Arc<Mutex<Vec<Value>>>,
 }
 
 /// One process of a function.
@@ -70,14 +79,30 @@ impl Gateway {
     /// Starts a function with settings that differ from the stack's.
     #[must_use]
     pub fn function(&self, name: &str, settings: &[(&str, &str)]) -> Function {
-        Function::start(&self.stack, name, settings)
+        Function::start(&self.stack, name, settings, Stdio::inherit())
+    }
+
+    /// Starts one whose log is read.
+    #[must_use]
+    pub fn logged(&self, name: &str, settings: &[(&str, &str)]) -> (Function, Log) {
+        let settings: Vec<_> = [("LOG_FORMAT", "json")].iter().chain(settings).copied().collect();
+        let mut function = Function::start(&self.stack, name, &settings, Stdio::piped());
+        let log = Log { lines: Arc::default() };
+        let (output, lines) = (function.process.stdout.take().unwrap(), Arc::clone(&log.lines));
+        thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                let line = serde_json::from_str(&line).unwrap_or_else(|_| line.into());
+                lines.lock().unwrap().push(line);
+            }
+        });
+        (function, log)
     }
 
     /// Starts processes of a function and starts anew those that die, as Lambda does, until this is dropped.
     #[must_use]
     pub fn restarted(&self, name: &'static str, processes: usize, settings: &[(&str, &str)]) -> Restarted {
         let (stack, settings) = (self.stack.clone(), owned(settings));
-        let start = move || Function::start(&stack, name, &borrowed(&settings));
+        let start = move || Function::start(&stack, name, &borrowed(&settings), Stdio::inherit());
         let mut running: Vec<_> = (0..processes).map(|_| start()).collect();
         let keeper = tokio::spawn(async move {
             loop {
@@ -102,8 +127,25 @@ fn borrowed(settings: &[(String, String)]) -> Vec<(&str, &str)> {
     settings.iter().map(|(name, value)| (&**name, &**value)).collect()
 }
 
+impl Log {
+    /// The lines so far.
+    #[must_use]
+    pub fn lines(&self) -> Vec<Value> {
+        self.lines.lock().unwrap().clone()
+    }
+
+    /// The first line of such a message, once it is there.
+    pub async fn line(&self, message: &str) -> Value {
+        let is_it = |line: &Value| line["message"] == message;
+        eventually(&format!("a line: {message}"), async || {
+            self.lines().into_iter().find(is_it)
+        })
+        .await
+    }
+}
+
 impl Function {
-    fn start(stack: &Stack, name: &str, settings: &[(&str, &str)]) -> Self {
+    fn start(stack: &Stack, name: &str, settings: &[(&str, &str)], output: Stdio) -> Self {
         // Tests are built beside what they test: target/debug/deps/TEST and target/debug/FUNCTION.
         let built = env::current_exe()
             .unwrap()
@@ -116,13 +158,14 @@ impl Function {
             .env("JWT_ALGORITHM", "HS256")
             .env("MODEL_PROVIDER", "scripted")
             .env("LOG_FORMAT", "text")
-            .envs(settings.iter().copied())
             .env("AWS_LAMBDA_RUNTIME_API", format!("{}/.rt/{name}", stack.api))
+            .envs(settings.iter().copied())
             .env("AWS_LAMBDA_FUNCTION_NAME", name)
             .env("AWS_LAMBDA_FUNCTION_VERSION", "1")
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")
             .env("AWS_LAMBDA_LOG_GROUP_NAME", "test")
             .env("AWS_LAMBDA_LOG_STREAM_NAME", name)
+            .stdout(output)
             .spawn()
             .unwrap_or_else(|error| panic!("{} does not start: {error}", built.display()));
         Self {

@@ -123,7 +123,8 @@ impl Queue {
     pub async fn take_whole(&self) -> Vec<Value> {
         let mut taken = Vec::new();
         loop {
-            let asked = json!({ "MaxNumberOfMessages": 10, "MessageAttributeNames": ["All"] });
+            let asked =
+                json!({ "MaxNumberOfMessages": 10, "MessageAttributeNames": ["All"], "AttributeNames": ["All"] });
             let received = self.sqs("ReceiveMessage", asked).await;
             let messages = received["Messages"].as_array().cloned().unwrap_or_default();
             if messages.is_empty() {

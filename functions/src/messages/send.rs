@@ -12,6 +12,7 @@ use shared::domain::text::{AttachmentUrl, ClientId, Content, FileName, Metadata,
 use shared::error::{Error, FieldError};
 use shared::faults;
 use shared::http::{Dialect, Fields, Request, Response, Result, created, event_stream, ok, parsed};
+use shared::observed;
 use shared::store::messages::{SendOutcome, Sent};
 
 use super::attachments::with_own_uploads;
@@ -79,7 +80,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
         let (reader, response) = event_stream(dialect);
         let request_id = request.id().to_owned();
         // A task of its own: the reply outlives this response, whatever its reader does.
-        tokio::spawn(async move {
+        tokio::spawn(observed::carrying(async move {
             reader.send(&Event::message_created(&sent.message));
             let streamed = Streamed {
                 chat_id,
@@ -90,7 +91,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
                 tell(&app, &sent),
                 stream(&app, &sender.id, &streamed, &reader, &request_id)
             );
-        });
+        }));
         return Ok(response);
     }
     let pusher_sent = tell(&app, &sent).await;

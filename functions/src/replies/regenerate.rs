@@ -9,6 +9,7 @@ use shared::domain::reply::ReplyHandle;
 use shared::domain::text::ClientId;
 use shared::error::Error;
 use shared::http::{Dialect, Request, Response, Result, created, event_stream, ok};
+use shared::observed;
 use shared::store::replies::Regeneration;
 
 use super::stream::{Streamed, stream};
@@ -80,7 +81,7 @@ impl Regenerate {
             let (reader, response) = event_stream(dialect);
             let request_id = request.id().to_owned();
             // A task of its own: the reply outlives this response, whatever its reader does.
-            tokio::spawn(async move {
+            tokio::spawn(observed::carrying(async move {
                 let streamed = Streamed {
                     chat_id,
                     reply: reply.id,
@@ -90,7 +91,7 @@ impl Regenerate {
                     app.queue.wake(wake.as_slice()),
                     stream(&app, &caller.id, &streamed, &reader, &request_id)
                 );
-            });
+            }));
             return Ok(response);
         }
         app.queue.wake(wake.as_slice()).await;

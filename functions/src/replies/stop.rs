@@ -84,7 +84,7 @@ async fn stop_running(app: &App, me: &UserId, chat: ChatId, reply: MessageId) ->
             .map(|_| reply));
     };
     match stop_seized(app, seized).await {
-        Attempt::Over { wake } => {
+        Attempt::Over { wake, .. } => {
             app.queue.wake(wake.as_slice()).await;
             Ok(Some(reply))
         }

@@ -21,11 +21,11 @@ pub async fn stream(app: &App, asker: &UserId, streamed: &Streamed, reader: &Eve
     let mut seen = Seen::default();
     if let Some(claim) = &streamed.claim {
         match write(app, claim, Some(reader)).await {
-            Attempt::Over { wake } => {
+            Attempt::Over { wake, .. } => {
                 app.queue.wake(wake.as_slice()).await;
                 return;
             }
-            Attempt::Requeued { wake } => {
+            Attempt::Requeued { wake, .. } => {
                 app.queue.wake(&[wake]).await;
             }
             Attempt::Lost | Attempt::Broken(_) => {}

@@ -4,6 +4,7 @@
 //! Storing never holds the tokens up: one statement at a time runs beside the stream, and no connection is held while
 //! the model thinks. Every write names the fence, so an attempt that lost its lease changes nothing and stops.
 
+use std::mem;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -17,12 +18,15 @@ use shared::domain::reply::{Claim, Failure, Purpose, ReplyState, Wake};
 use shared::domain::tokens::estimate;
 use shared::faults;
 use shared::http::EventSink;
+use shared::metrics::{self, Metric};
 use shared::models::{Chunk, Chunks, Finish, Model, ModelError, Prompt, TokenUsage};
+use shared::observed::{self, Part};
+use shared::say_gathered;
 use shared::store;
 use shared::store::replies::{Ended, Ending, Hold, Seized};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
-use tracing::{info, warn};
+use tracing::{field, warn};
 
 use super::{post, prompt};
 
@@ -47,9 +51,13 @@ const LONGEST_REST: Duration = Duration::from_secs(900);
 #[derive(Debug)]
 pub enum Attempt {
     /// The reply is over. `wake` is the chat's next one.
-    Over { wake: Option<Wake> },
+    Over {
+        state: ReplyState,
+        failure: Option<Failure>,
+        wake: Option<Wake>,
+    },
     /// It failed in a way that may pass: the reply rests in the queue until `wake`.
-    Requeued { wake: Wake },
+    Requeued { failure: Failure, wake: Wake },
     /// Somebody else has the reply now, or it is gone with its chat.
     Lost,
     /// The store failed us; the lease will run out and another attempt will follow.
@@ -58,21 +66,41 @@ pub enum Attempt {
 
 /// Writes the attempt that `claim` allows. `reader` is who listens to this response, if anybody does.
 pub async fn write(app: &App, claim: &Claim, reader: Option<&EventSink>) -> Attempt {
-    let mut audience = Audience::new(app, claim, reader);
-    audience.tell(Event::reply_started(claim.chat_id, claim.reply_id, claim.attempt));
-    faults::point("claimed", claim.chat_id);
-    let attempt = Writer::new(app, claim).run(&mut audience).await;
-    match &attempt {
-        Attempt::Over { .. } => info!(reply = %claim.reply_id, attempt = claim.attempt, "reply over"),
-        Attempt::Requeued { .. } => info!(reply = %claim.reply_id, attempt = claim.attempt, "reply requeued"),
-        Attempt::Lost => info!(reply = %claim.reply_id, attempt = claim.attempt, "reply lost to another writer"),
-        Attempt::Broken(error) => {
-            warn!(reply = %claim.reply_id, attempt = claim.attempt, %error, "reply left to its lease");
-        }
-    }
-    // A function may be frozen once its work is done: what was to be pushed must be on its way before.
-    while audience.pushes.join_next().await.is_some() {}
+    let began = Instant::now();
+    let mut writer = Writer::new(app, claim);
+    let (attempt, gathered) = observed::gathering(observed::trace(), async {
+        observed::caller(&claim.asked_by);
+        let mut audience = Audience::new(app, claim, reader);
+        audience.tell(Event::reply_started(claim.chat_id, claim.reply_id, claim.attempt));
+        faults::point("claimed", claim.chat_id);
+        let attempt = writer.run(&mut audience).await;
+        audience.all_told().await;
+        attempt
+    })
+    .await;
+    let (outcome, failure, error) = match &attempt {
+        Attempt::Over { state, failure, .. } => (state.word(), *failure, None),
+        Attempt::Requeued { failure, .. } => ("requeued", Some(*failure), None),
+        Attempt::Lost => ("lost", None, None),
+        Attempt::Broken(error) => ("broken", None, Some(error)),
+    };
+    say_gathered!(
+        gathered,
+        began,
+        reply = %claim.reply_id,
+        chat = %claim.chat_id,
+        attempt = claim.attempt,
+        outcome,
+        failure = failure.map(Failure::word),
+        error = error.map(field::display),
+        first_word_milliseconds = writer.first_word.map(milliseconds),
+        "attempt of a reply"
+    );
     attempt
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
 }
 
 /// Ends a reply whose last writer is gone: as failed, for its attempts are used up.
@@ -101,7 +129,7 @@ fn cost_of(app: &App, seized: &Seized) -> Usage {
 async fn end_seized(app: &App, claim: &Claim, ending: &Ending) -> Attempt {
     let mut audience = Audience::new(app, claim, None);
     let attempt = end(app, claim, ending, &mut audience).await;
-    while audience.pushes.join_next().await.is_some() {}
+    audience.all_told().await;
     attempt
 }
 
@@ -162,7 +190,7 @@ impl<'a> Audience<'a> {
 
     fn push(&mut self, events: Vec<Event>, audience: Vec<UserId>) {
         let app = self.app.clone();
-        self.pushes.spawn(async move {
+        self.pushes.spawn(observed::carrying(async move {
             let news: Vec<_> = events
                 .into_iter()
                 .map(|event| Outgoing {
@@ -171,7 +199,12 @@ impl<'a> Audience<'a> {
                 })
                 .collect();
             app.delivery.publish(&news).await;
-        });
+        }));
+    }
+
+    /// A function may be frozen once its work is done: what was to be pushed must be on its way before.
+    async fn all_told(&mut self) {
+        while self.pushes.join_next().await.is_some() {}
     }
 }
 
@@ -204,6 +237,8 @@ struct Writer<'a> {
     looked_at: Instant,
     /// What the provider has counted so far.
     counted: Option<TokenUsage>,
+    /// How long after the claim the model said its first word.
+    first_word: Option<Duration>,
 }
 
 struct Saving {
@@ -223,10 +258,11 @@ impl<'a> Writer<'a> {
             renewed_at: Instant::now(),
             looked_at: Instant::now(),
             counted: None,
+            first_word: None,
         }
     }
 
-    async fn run(mut self, audience: &mut Audience<'_>) -> Attempt {
+    async fn run(&mut self, audience: &mut Audience<'_>) -> Attempt {
         let context = match self.app.store.reply_context(self.claim).await {
             Ok(Some(context)) => context,
             Ok(None) => return leave_unanswered(self.app, self.claim, audience).await,
@@ -257,19 +293,14 @@ impl<'a> Writer<'a> {
         };
         let prompt = fitting.with_images(&self.app.attachments, answering).await;
         faults::point("prompted", self.claim.chat_id);
-        let came = self.take_down(model, &prompt, audience).await;
+        let came = observed::timing(Part::Model, self.take_down(model, &prompt, audience)).await;
         // One statement at a time: what is under way has the connection that the end needs.
         if self.saving.is_some() {
             let (outcome, stored) = saved(&mut self.saving).await;
             self.settle(outcome, stored);
         }
-        let Self {
-            app,
-            claim,
-            text,
-            counted: so_far,
-            ..
-        } = self;
+        let (app, claim, so_far) = (self.app, self.claim, self.counted);
+        let text = mem::take(&mut self.text);
         let ending = match came {
             End::Lost => return Attempt::Lost,
             End::StopAsked => Ending::Stopped {
@@ -331,6 +362,11 @@ impl<'a> Writer<'a> {
                 Step::Chunk(Some(Ok(Chunk::Text(text)))) => {
                     let delta = Event::reply_delta(self.claim.chat_id, self.claim.reply_id, self.text.len(), &text);
                     audience.stream(&delta);
+                    if self.first_word.is_none() {
+                        let waited = self.began_at.elapsed();
+                        self.first_word = Some(waited);
+                        metrics::say(&[(Metric::TimeToFirstToken, milliseconds(waited))], Some(model.name()));
+                    }
                     self.text.push_str(&text);
                     faults::point("speaking", self.claim.chat_id);
                     if self.text.len() - self.stored >= STORE_BYTES {
@@ -508,7 +544,8 @@ async fn retry_or_fail(
     match app.store.requeue_reply(claim, failure, &usage, rest).await {
         Ok(Some(wake)) => {
             faults::point("requeued", claim.chat_id);
-            Attempt::Requeued { wake }
+            count(&usage, None);
+            Attempt::Requeued { failure, wake }
         }
         Ok(None) => match app.store.hold_on_reply(claim).await {
             Ok(Hold::StopAsked) => end(app, claim, &Ending::Stopped { text, usage }, audience).await,
@@ -565,11 +602,14 @@ async fn end(app: &App, claim: &Claim, ending: &Ending, audience: &mut Audience<
         }
     };
     faults::point("ended", claim.chat_id);
-    let (state, failure) = match ending {
-        Ending::Completed { .. } | Ending::Templated { .. } => (ReplyState::Completed, None),
-        Ending::Stopped { .. } => (ReplyState::Stopped, None),
-        Ending::Failed { failure, .. } => (ReplyState::Failed, Some(*failure)),
+    let (state, failure) = ending.state();
+    let metric = match state {
+        ReplyState::Completed => Some(Metric::RepliesCompleted),
+        ReplyState::Stopped => Some(Metric::RepliesStopped),
+        ReplyState::Failed => Some(Metric::RepliesFailed),
+        ReplyState::Queued | ReplyState::Streaming => None,
     };
+    count(ending.usage(), metric);
     let Ended {
         message,
         audience: people,
@@ -580,7 +620,22 @@ async fn end(app: &App, claim: &Claim, ending: &Ending, audience: &mut Audience<
     let mut events: Vec<_> = message.iter().map(Event::of_answer).collect();
     events.push(Event::reply_ended(claim.chat_id, claim.reply_id, state, failure));
     audience.tell_all(events, people);
-    Attempt::Over { wake }
+    Attempt::Over { state, failure, wake }
+}
+
+/// What an attempt spent and, if it was the last, how the reply ended.
+fn count(usage: &Usage, end: Option<Metric>) {
+    let spent = [
+        (Metric::InputTokens, usage.input_tokens),
+        (Metric::OutputTokens, usage.output_tokens),
+        (Metric::CachedTokens, usage.cached_tokens),
+    ];
+    let figures: Vec<_> = spent
+        .map(|(metric, tokens)| (metric, f64::from(tokens)))
+        .into_iter()
+        .chain(end.map(|metric| (metric, 1.0)))
+        .collect();
+    metrics::say(&figures, Some(&usage.model));
 }
 
 /// The word under which a model's error is stored and told.

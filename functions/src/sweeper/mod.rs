@@ -52,7 +52,7 @@ pub async fn handle(app: App, _tick: Value) -> Result<Swept> {
         let Some(seized) = app.store.seize_abandoned_reply(config.attempts, config.lease).await? else {
             break;
         };
-        if let Attempt::Over { wake } = abandon(&app, seized).await {
+        if let Attempt::Over { wake, .. } = abandon(&app, seized).await {
             app.queue.wake(wake.as_slice()).await;
         }
         replies_ended += 1;

@@ -3,6 +3,7 @@
 //! comes again.
 
 use std::panic::AssertUnwindSafe;
+use std::time::Instant;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
@@ -15,6 +16,7 @@ use shared::domain::reply::Wake;
 use shared::http::Result;
 use shared::observed;
 use shared::queue::{QueuedNotice, WakeUp, Woken};
+use shared::say_gathered;
 use shared::store;
 use tracing::{Instrument, error, info_span, warn};
 
@@ -78,13 +80,25 @@ pub async fn handle(app: App, batch: Batch) -> Result<BatchResponse> {
     let outcomes = join_all(batch.records.iter().map(|record| {
         let app = app.clone();
         async move {
+            let began = Instant::now();
             let job = info_span!("job", trace = record.attributes.trace);
-            let running = AssertUnwindSafe(run(&app, record)).catch_unwind();
-            let (outcome, _times) = observed::gathering(record.attributes.trace.clone(), running.instrument(job)).await;
-            outcome.unwrap_or_else(|_| {
-                error!(message = record.message_id, "a job panicked");
+            let running = AssertUnwindSafe(run(&app, record))
+                .catch_unwind()
+                .instrument(job.clone());
+            let (outcome, gathered) = observed::gathering(record.attributes.trace.clone(), running).await;
+            let _job = job.entered();
+            let outcome = outcome.unwrap_or_else(|_| {
+                error!(sqs_message = record.message_id, "a job panicked");
                 Err(Undone)
-            })
+            });
+            say_gathered!(
+                gathered,
+                began,
+                sqs_message = record.message_id,
+                done = outcome.is_ok(),
+                "worked off"
+            );
+            outcome
         }
     }))
     .await;
@@ -144,7 +158,7 @@ async fn run_by_kind(app: &App, job_id: JobId) -> store::Result<Vec<Wake>> {
 /// Puts a message among the dead letters, so that it does not come again. Where that cannot be, it comes again until SQS
 /// itself puts it there.
 async fn bury(app: &App, record: &Record, reason: &str) -> std::result::Result<(), Undone> {
-    warn!(message = record.message_id, reason, "a queue message is refused");
+    warn!(sqs_message = record.message_id, reason, "a queue message is refused");
     let body = record.body.as_deref().unwrap_or_default();
     if app.queue.bury(&record.message_id, body, reason).await {
         Ok(())

@@ -32,7 +32,7 @@ pub(super) async fn run(app: &App, message_id: &str, notice: Map<String, Value>)
         Ok(NoticeOutcome::Sent(notified)) => {
             if !notified.is_replay {
                 let pushed = tell(app, &notified).await;
-                info!(message = message_id, chat = %notified.message.chat_id, ?pushed, "a notice came by the queue");
+                info!(sqs_message = message_id, chat = %notified.message.chat_id, ?pushed, "a notice came by the queue");
             }
             Ok(())
         }
@@ -41,7 +41,7 @@ pub(super) async fn run(app: &App, message_id: &str, notice: Map<String, Value>)
             "the person's task belongs to another organisation".to_owned(),
         )),
         Err(error) => {
-            error!(message = message_id, %error, "a notice is not stored");
+            error!(sqs_message = message_id, %error, "a notice is not stored");
             Err(Failed::ForNow)
         }
     }

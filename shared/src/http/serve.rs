@@ -14,7 +14,7 @@ use lambda_http::{Error as LambdaError, service_fn};
 use lambda_runtime::LambdaEvent;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tracing::{error, field, info};
+use tracing::{error, field};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
@@ -25,7 +25,8 @@ use crate::app::App;
 use crate::domain::budget::Exhausted;
 use crate::domain::rate::Spent;
 use crate::error::Error;
-use crate::observed::{self, Gathered, Part};
+use crate::observed::{self, Gathered};
+use crate::say_gathered;
 use crate::store::Acting;
 
 /// What browsers of other origins may send and read.
@@ -135,19 +136,14 @@ where
         add_rate(&mut response, spent);
     }
     add_cors(&mut response, origin);
-    info!(
+    say_gathered!(
+        gathered,
+        started,
         request = id,
         %method,
         route,
-        person = gathered.person(),
         chat = chat.map(field::display),
-        seq = gathered.seq(),
         status = response.status().as_u16(),
-        milliseconds = started.elapsed().as_secs_f64() * 1000.0,
-        database_milliseconds = gathered.milliseconds(Part::Database),
-        statements = gathered.statements(),
-        queue_milliseconds = gathered.milliseconds(Part::Queue),
-        pusher_milliseconds = gathered.milliseconds(Part::Pusher),
         "answered"
     );
     Ok(response)

@@ -85,7 +85,18 @@ pub enum Ending {
 }
 
 impl Ending {
-    fn usage(&self) -> &Usage {
+    /// What the reply is then, and if it failed, why.
+    #[must_use]
+    pub fn state(&self) -> (ReplyState, Option<Failure>) {
+        match self {
+            Self::Completed { .. } | Self::Templated { .. } => (ReplyState::Completed, None),
+            Self::Stopped { .. } => (ReplyState::Stopped, None),
+            Self::Failed { failure, .. } => (ReplyState::Failed, Some(*failure)),
+        }
+    }
+
+    #[must_use]
+    pub fn usage(&self) -> &Usage {
         match self {
             Self::Completed { usage, .. }
             | Self::Templated { usage, .. }
@@ -832,11 +843,7 @@ impl Store {
     /// `None` when the claim was lost; then nothing was changed.
     pub async fn end_reply(&self, claim: &Claim, ending: &Ending) -> Result<Option<Ended>> {
         let usage = ending.usage();
-        let (state, failure) = match ending {
-            Ending::Completed { .. } | Ending::Templated { .. } => (ReplyState::Completed, None),
-            Ending::Stopped { .. } => (ReplyState::Stopped, None),
-            Ending::Failed { failure, .. } => (ReplyState::Failed, Some(*failure)),
-        };
+        let (state, failure) = ending.state();
         let (role, message_type, content) = match ending {
             Ending::Completed { text, .. } | Ending::Templated { text, .. } | Ending::Stopped { text, .. } => (
                 Role::Assistant,

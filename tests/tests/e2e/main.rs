@@ -9,6 +9,7 @@ mod bodies;
 mod chats;
 mod crashes;
 mod model_faults;
+mod observed;
 mod paging;
 mod providers;
 mod queue;
