@@ -64,7 +64,9 @@ impl App {
     /// SSM for keys that are kept there.
     pub async fn start(acting: Acting) -> Result<Self, StartError> {
         let aws = aws().await;
-        let config = Variables::of_process(async || aws.clone()).await?.read(Config::read)?;
+        let variables = Variables::of_process(async || aws.clone()).await?;
+        let config = variables.read(Config::read)?;
+        variables.all_read()?;
         let keys = model_keys(&config, &aws).await?;
         Self::of(config, &aws, &keys, acting)
     }

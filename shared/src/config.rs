@@ -213,6 +213,14 @@ impl Environment<'_> {
             .ok_or_else(|| ConfigError(format!("{name} is not set: it must name {what}.")))
     }
 
+    /// Refuses what is set and would not be heeded. `why`: what makes it so.
+    fn refuse_unheeded(&self, name: &str, why: &str) -> Result<(), ConfigError> {
+        match self.optional(name) {
+            None => Ok(()),
+            Some(_) => Err(ConfigError(format!("{name} is set, though {why}."))),
+        }
+    }
+
     pub(crate) fn parsed<T: FromStr>(&self, name: &str, default: T) -> Result<T, ConfigError> {
         match self.optional(name) {
             None => Ok(default),
@@ -391,8 +399,16 @@ impl TokenConfig {
                     "JWT_SECRET is too short: HS256 needs 32 bytes at least.".into(),
                 ));
             }
+            env.refuse_unheeded(
+                "JWT_JWKS_URL",
+                "with JWT_ALGORITHM=HS256 tokens are checked by JWT_SECRET alone",
+            )?;
             TokenKey::Secret(Secret::new(secret))
         } else {
+            env.refuse_unheeded(
+                "JWT_SECRET",
+                &format!("with JWT_ALGORITHM={name} tokens are checked by the keys at JWT_JWKS_URL alone"),
+            )?;
             TokenKey::Jwks(env.required("JWT_JWKS_URL", "the address of the signer's public keys")?)
         };
         Ok(Self {
@@ -447,10 +463,14 @@ fn pusher(env: &Environment<'_>) -> Result<Option<PusherSettings>, ConfigError> 
             (Some((set, _)), Some((missing, _))) => Err(ConfigError(format!(
                 "{missing} is not set, though {set} is: Pusher needs both."
             ))),
-            _ => Ok(None),
+            _ => {
+                let why = "PUSHER_APP_ID, PUSHER_KEY and PUSHER_SECRET are not";
+                env.refuse_unheeded("PUSHER_HOST", why).map(|()| None)
+            }
         };
     };
     if let Some(host) = env.optional("PUSHER_HOST") {
+        env.refuse_unheeded("PUSHER_CLUSTER", "PUSHER_HOST says where Pusher is")?;
         let tls = match env.optional("PUSHER_SCHEME").as_deref() {
             None | Some("https") => true,
             Some("http") => false,
@@ -475,6 +495,7 @@ fn pusher(env: &Environment<'_>) -> Result<Option<PusherSettings>, ConfigError> 
 
 fn moderation(env: &Environment<'_>) -> Result<Option<ModerationSettings>, ConfigError> {
     let Some(address) = env.optional("MODERATION_URL") else {
+        env.refuse_unheeded("MODERATION_SECRET", "MODERATION_URL is not: nobody would be asked")?;
         return Ok(None);
     };
     let url = Url::parse(&address)
@@ -525,7 +546,7 @@ fn edit_history(env: &Environment<'_>) -> Result<EditHistory, ConfigError> {
 
 fn limits(env: &Environment<'_>) -> Result<Limits, ConfigError> {
     let defaults = Limits::default();
-    Ok(Limits {
+    let limits = Limits {
         content_bytes: env.parsed("MAX_CONTENT_BYTES", defaults.content_bytes)?,
         post_bytes: env.parsed("MAX_POST_BYTES", defaults.post_bytes)?,
         providers: env.parsed("MAX_PROVIDERS", defaults.providers)?,
@@ -537,7 +558,14 @@ fn limits(env: &Environment<'_>) -> Result<Limits, ConfigError> {
         ids: env.parsed("MAX_IDS", defaults.ids)?,
         body_bytes: env.parsed("MAX_BODY_BYTES", defaults.body_bytes)?,
         assistant_chats: env.parsed("MAX_ASSISTANT_CHATS", defaults.assistant_chats)?,
-    })
+    };
+    if limits.content_bytes > limits.body_bytes {
+        return Err(ConfigError(format!(
+            "MAX_CONTENT_BYTES is {}, but a whole request may have {} by MAX_BODY_BYTES.",
+            limits.content_bytes, limits.body_bytes
+        )));
+    }
+    Ok(limits)
 }
 
 #[cfg(test)]
@@ -600,10 +628,30 @@ mod tests {
             ("SQS_QUEUE_URL", " ", "SQS_QUEUE_URL is not set"),
             ("JWT_ALGORITHM", "none", "JWT_ALGORITHM is \"none\""),
             ("JWT_SECRET", "short", "JWT_SECRET is too short"),
-            ("JWT_ALGORITHM", "ES256", "JWT_JWKS_URL is not set"),
+            (
+                "JWT_ALGORITHM",
+                "ES256",
+                "JWT_SECRET is set, though with JWT_ALGORITHM=ES256",
+            ),
+            (
+                "JWT_JWKS_URL",
+                "https://keys",
+                "JWT_JWKS_URL is set, though with JWT_ALGORITHM=HS256",
+            ),
             ("MODEL_PROVIDER", "bard", "MODEL_PROVIDER"),
             ("MODEL_NAME", "", "MODEL_NAME is not set"),
             ("PUSHER_KEY", "k", "PUSHER_APP_ID is not set, though PUSHER_KEY is"),
+            (
+                "PUSHER_HOST",
+                "ws.example.org",
+                "PUSHER_HOST is set, though PUSHER_APP_ID",
+            ),
+            (
+                "MODERATION_SECRET",
+                "0123456789abcdef01234567",
+                "MODERATION_SECRET is set, though MODERATION_URL",
+            ),
+            ("MAX_CONTENT_BYTES", "10000000", "MAX_CONTENT_BYTES is 10000000, but"),
             ("REPLY_LEASE_SECONDS", "soon", "REPLY_LEASE_SECONDS is \"soon\""),
             ("REPLY_LEASE_SECONDS", "0", "more than 0 seconds"),
             ("REPLY_ATTEMPTS", "0", "REPLY_ATTEMPTS is 0"),
@@ -628,12 +676,28 @@ mod tests {
     }
 
     #[test]
+    fn what_contradicts_is_named_in_one_sentence() {
+        let elsewhere = [("JWT_ALGORITHM", "ES256"), ("JWT_SECRET", "")];
+        let error = read(&elsewhere).expect_err("no keys").to_string();
+        assert!(error.contains("JWT_JWKS_URL is not set"), "{error}");
+        read(&[&elsewhere[..], &[("JWT_JWKS_URL", "https://keys")]].concat()).expect("good settings");
+        let pusher = [
+            ("PUSHER_APP_ID", "1"),
+            ("PUSHER_KEY", "k"),
+            ("PUSHER_SECRET", "s"),
+            ("PUSHER_HOST", "h"),
+        ];
+        read(&pusher).expect("good settings");
+        let error = read(&[&pusher[..], &[("PUSHER_CLUSTER", "eu")]].concat())
+            .expect_err("two places")
+            .to_string();
+        assert!(error.contains("PUSHER_CLUSTER is set, though PUSHER_HOST"), "{error}");
+    }
+
+    #[test]
     fn a_moderation_hook_is_all_there_or_not_at_all() {
         const SECRET: &str = "0123456789abcdef01234567";
-        assert_eq!(
-            read(&[("MODERATION_SECRET", SECRET)]).expect("no hook").moderation,
-            None
-        );
+        assert_eq!(read(&[]).expect("no hook").moderation, None);
         let url = ("MODERATION_URL", "https://hook/?key=hush");
         let settings = read(&[url, ("MODERATION_SECRET", SECRET)]).expect("a hook").moderation;
         let settings = settings.expect("a hook");

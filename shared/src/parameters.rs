@@ -1,6 +1,7 @@
-//! Secrets that are kept in the parameter store of AWS Systems Manager. They are read when a function starts, and then
-//! never again in that process.
+//! The variables that a function is set up by: the process's own, those in `SETTINGS`, and secrets that are kept in the
+//! parameter store of AWS Systems Manager. They are read when a function starts, and then never again in that process.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::error::ProvideErrorMetadata;
+use serde_json::{Map, Value};
 use tokio::time::timeout;
 
 use crate::config::{ConfigError, Environment, Secret};
@@ -22,18 +24,23 @@ const BATCH: usize = 10;
 /// What begins the value of a variable that is kept in SSM: `ssm:/path`.
 const KEPT: &str = "ssm:";
 
-/// The process's environment, with secrets in the places where it says under which names they are kept.
-pub struct Variables(BTreeMap<String, String>);
+/// A JSON object of further variables, for whoever can set one only.
+const SETTINGS: &str = "SETTINGS";
+
+/// The process's environment, with what `SETTINGS` adds, and secrets in the places where it says under which names they are
+/// kept.
+pub struct Variables {
+    values: BTreeMap<String, String>,
+    /// Those of `SETTINGS` that nobody has asked for yet.
+    unread: RefCell<BTreeSet<String>>,
+}
 
 impl Variables {
     /// `aws` is asked for when something is kept there.
     pub async fn of_process(aws: impl AsyncFnOnce() -> SdkConfig) -> Result<Self, VariableError> {
         let text = |text: OsString| text.into_string().ok();
-        let mut variables = Self(
-            std::env::vars_os()
-                .filter_map(|(name, value)| Some((text(name)?, text(value)?)))
-                .collect(),
-        );
+        let of_process = std::env::vars_os().filter_map(|(name, value)| Some((text(name)?, text(value)?)));
+        let mut variables = Self::with_settings(of_process.collect())?;
         let kept = variables.kept()?;
         if !kept.is_empty() {
             variables.fill(&Client::new(&aws().await), kept).await?;
@@ -41,9 +48,41 @@ impl Variables {
         Ok(variables)
     }
 
+    fn with_settings(mut values: BTreeMap<String, String>) -> Result<Self, ConfigError> {
+        let settings = values.remove(SETTINGS).filter(|text| !text.trim().is_empty());
+        let settings: Map<String, Value> = match settings {
+            None => Map::new(),
+            // What it says may be a secret, so it is not repeated.
+            Some(text) => serde_json::from_str(&text)
+                .map_err(|_| ConfigError::new(format!("{SETTINGS} is not an object in JSON.")))?,
+        };
+        let unread = settings.keys().cloned().collect();
+        for (name, value) in settings {
+            let value = match value {
+                Value::String(text) => text,
+                Value::Number(number) => number.to_string(),
+                _ => {
+                    return Err(ConfigError::new(format!(
+                        "{SETTINGS} has a {name} that is no text and no number."
+                    )));
+                }
+            };
+            if values.get(&name).is_some_and(|set| !set.trim().is_empty()) {
+                return Err(ConfigError::new(format!(
+                    "{name} is set by itself and in {SETTINGS}: one must go."
+                )));
+            }
+            values.insert(name, value);
+        }
+        Ok(Self {
+            values,
+            unread: RefCell::new(unread),
+        })
+    }
+
     /// The variables that are kept in SSM, and under which names.
     fn kept(&self) -> Result<BTreeMap<String, String>, ConfigError> {
-        let kept = self.0.iter().filter_map(|(variable, value)| {
+        let kept = self.values.iter().filter_map(|(variable, value)| {
             let name = parameter_name(value.strip_prefix(KEPT)?);
             Some(match name {
                 Ok(name) => Ok((variable.clone(), name.to_owned())),
@@ -57,7 +96,7 @@ impl Variables {
         let values = read(client, &kept.values().map(String::as_str).collect()).await?;
         for (variable, name) in kept {
             if let Some(value) = values.get(&name) {
-                self.0.insert(variable, value.expose().to_owned());
+                self.values.insert(variable, value.expose().to_owned());
             }
         }
         Ok(())
@@ -65,13 +104,26 @@ impl Variables {
 
     /// For whoever reads settings.
     pub fn read<T>(&self, read: impl FnOnce(&Environment<'_>) -> T) -> T {
-        read(&Environment(&|name| self.0.get(name).cloned()))
+        read(&Environment(&|name| {
+            self.unread.borrow_mut().remove(name);
+            self.values.get(name).cloned()
+        }))
+    }
+
+    /// Whether all that `SETTINGS` says was asked for; else a name in it is wrong.
+    pub fn all_read(&self) -> Result<(), ConfigError> {
+        match self.unread.borrow().first() {
+            None => Ok(()),
+            Some(name) => Err(ConfigError::new(format!(
+                "{SETTINGS} names {name}, which is no setting."
+            ))),
+        }
     }
 }
 
 impl fmt::Debug for Variables {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.values.keys()).finish()
     }
 }
 

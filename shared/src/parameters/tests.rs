@@ -102,12 +102,13 @@ async fn a_service_that_does_not_answer_is_not_waited_for_long() {
     assert_eq!(error.to_string(), "/a cannot be read from SSM: no answer in time");
 }
 
+fn owned(variables: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    variables.iter().map(owned).collect()
+}
+
 fn variables(of: &[(&str, &str)]) -> Variables {
-    Variables(
-        of.iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect(),
-    )
+    Variables::with_settings(owned(of)).unwrap()
 }
 
 #[tokio::test]
@@ -154,4 +155,49 @@ async fn what_is_not_kept_there_is_an_error_that_names_it() {
         error.to_string(),
         "/site/jwt cannot be read from SSM: there is no such parameter"
     );
+}
+
+fn with_settings(settings: &str, others: &[(&str, &str)]) -> Result<Variables, ConfigError> {
+    Variables::with_settings(owned(&[others, &[("SETTINGS", settings)]].concat()))
+}
+
+#[test]
+fn one_variable_can_hold_others_and_a_name_in_it_that_is_none_is_told() {
+    let variables = with_settings(
+        r#"{"BUDGET_PERIOD": "day", "MAX_MEMBERS": 20, "MAX_MEMBRES": 30, "A_KEY": "ssm:/a/key"}"#,
+        &[("STREAM_SECONDS", "10"), ("MAX_MEMBERS", " ")],
+    )
+    .unwrap();
+    assert_eq!(variables.kept().unwrap()["A_KEY"], "/a/key");
+    for (name, value) in [
+        ("BUDGET_PERIOD", "day"),
+        ("MAX_MEMBERS", "20"),
+        ("STREAM_SECONDS", "10"),
+    ] {
+        assert_eq!(variables.read(|env| env.optional(name)).as_deref(), Some(value));
+    }
+    assert!(variables.all_read().is_err());
+    variables.read(|env| env.optional("A_KEY"));
+    assert_eq!(
+        variables.all_read().unwrap_err().to_string(),
+        "SETTINGS names MAX_MEMBRES, which is no setting."
+    );
+    variables.read(|env| env.optional("MAX_MEMBRES"));
+    variables.all_read().unwrap();
+    assert!(with_settings(" ", &[]).unwrap().all_read().is_ok());
+}
+
+#[test]
+fn what_cannot_be_read_from_settings_or_is_said_twice_is_named_and_values_are_not() {
+    for (settings, says) in [
+        (r#"{"A": "hush""#, "SETTINGS is not an object"),
+        (r#"["hush"]"#, "SETTINGS is not an object"),
+        (r#"{"A": ["hush"]}"#, "SETTINGS has a A that is no text and no number"),
+        (r#"{"MAX_MEMBERS": 20}"#, "MAX_MEMBERS is set by itself and in SETTINGS"),
+    ] {
+        let error = with_settings(settings, &[("MAX_MEMBERS", "30")])
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(says) && !error.contains("hush"), "{error}");
+    }
 }
