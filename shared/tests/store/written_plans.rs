@@ -1,4 +1,4 @@
-//! How Postgres answers a poll. The plans are committed in `docs/plans`: `WRITE_PLANS=1` writes them anew.
+//! How Postgres answers polls, lists and histories. The plans are committed in `docs/plans`: `WRITE_PLANS=1` writes them anew.
 
 use std::env;
 use std::fs;
