@@ -23,7 +23,7 @@ pub(crate) struct Person {
     action: Action,
     /// Of which stack.
     #[arg(long, default_value = instance::DEFAULT, global = true)]
-    instance: String,
+    name: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -45,11 +45,11 @@ enum Action {
 
 impl Person {
     pub(crate) async fn run(&self) -> Result<()> {
-        let exported = instance::read_state(&self.instance)?.exported;
+        let exported = instance::read_state(&self.name)?.exported;
         let invoke = exported
             .get("INVOKE_URL")
-            .filter(|_| instance::env_file(&self.instance).exists());
-        let invoke = invoke.with_context(|| format!("the stack `{}` does not run; start it", self.instance))?;
+            .filter(|_| instance::env_file(&self.name).exists());
+        let invoke = invoke.with_context(|| format!("the stack `{}` does not run; start it", self.name))?;
         let function = Function {
             url: format!("{invoke}/person/invocations"),
             http: reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?,
