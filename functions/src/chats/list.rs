@@ -17,7 +17,7 @@ use shared::store::chats::{ListCursor, ListFilter};
 
 #[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ChatList {
+pub(crate) struct ChatList {
     chats: Vec<Chat>,
     total: i64,
     next_cursor: Option<String>,

@@ -1,4 +1,5 @@
 //! What happens, as it happens, without Pusher: `/api/chat/stream` and its tickets.
 
+pub mod asyncapi;
 pub mod stream;
 pub mod ticket;

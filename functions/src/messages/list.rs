@@ -16,7 +16,7 @@ use shared::store::messages::Range;
 #[derive(JsonSchema, Serialize)]
 #[schemars(rename = "MessagePage")]
 #[serde(rename_all = "camelCase")]
-struct Messages {
+pub(crate) struct Messages {
     messages: Vec<Message>,
     seq: Seq,
     has_more: bool,

@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 use shared::error::{Problem, ProblemType};
 
 /// Schemas of what is received and of what is sent, and problems.
-pub(super) struct Components {
+pub(crate) struct Components {
     pub(super) received: SchemaGenerator,
     pub(super) sent: SchemaGenerator,
     problems: BTreeMap<String, Value>,
 }
 
 impl Components {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut settings = SchemaSettings::draft2020_12();
         settings.definitions_path = "/components/schemas".into();
         settings.meta_schema = None;
@@ -31,8 +31,13 @@ impl Components {
     }
 
     /// Takes in a type that no operation names.
-    pub(super) fn also<T: JsonSchema>(&mut self) {
+    pub(crate) fn also<T: JsonSchema>(&mut self) {
         self.sent.subschema_for::<T>();
+    }
+
+    /// The same of what is received.
+    pub(crate) fn also_received<T: JsonSchema>(&mut self) {
+        self.received.subschema_for::<T>();
     }
 
     /// The response for all problems of a status that a route may answer with.
@@ -67,7 +72,7 @@ impl Components {
         reference
     }
 
-    pub(super) fn written(mut self) -> Value {
+    pub(crate) fn written(mut self) -> Value {
         let mut schemas = self.received.take_definitions(true);
         for (name, schema) in self.sent.take_definitions(true) {
             let received = schemas.insert(name.clone(), schema.clone());

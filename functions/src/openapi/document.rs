@@ -162,24 +162,12 @@ pub fn document() -> Value {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
+    use crate::openapi::written::assert_committed;
 
-    /// `WRITE_OPENAPI=1` writes it anew.
     #[test]
     fn the_committed_contract_is_what_the_types_say() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/openapi.json");
-        let text = format!("{:#}\n", document());
-        if std::env::var_os("WRITE_OPENAPI").is_some() {
-            std::fs::write(&path, text).unwrap();
-            return;
-        }
-        let committed = std::fs::read_to_string(&path).unwrap();
-        assert!(
-            committed == text,
-            "docs/openapi.json is not what the types say: run `WRITE_OPENAPI=1 cargo test -p functions openapi` and commit it"
-        );
+        assert_committed("openapi.json", &document());
     }
 
     #[test]

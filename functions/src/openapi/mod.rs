@@ -6,7 +6,10 @@ pub mod document;
 pub mod get;
 mod operation;
 mod parameters;
+#[cfg(test)]
+pub(crate) mod written;
 
+pub(crate) use components::Components;
 pub use operation::Operation;
 pub(crate) use operation::{message_refused, quota_exceeded};
 pub(crate) use parameters::{Number, StreamPlace};

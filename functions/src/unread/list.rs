@@ -14,7 +14,7 @@ const POLL_AFTER_MS: u32 = 5000;
 
 #[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Unread {
+pub(crate) struct Unread {
     #[serde(flatten)]
     unread: UnreadMessages,
     poll_after_ms: u32,

@@ -75,7 +75,8 @@ fn triggers(news: &Outgoing) -> Vec<Trigger> {
 }
 
 /// The name that pusher-js clients bind to: the type, but for new messages the one that they have always used.
-fn pusher_name(event_type: EventType) -> &'static str {
+#[must_use]
+pub fn pusher_name(event_type: EventType) -> &'static str {
     match event_type {
         EventType::MessageCreated => "chat-message",
         other => other.word(),
