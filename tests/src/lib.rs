@@ -7,6 +7,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+pub mod contract;
 pub mod function;
 pub mod ledger;
 pub mod llmock;

@@ -4,7 +4,7 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::{Stack, Stream, eventually};
+use crate::{Stack, Stream, contract, eventually};
 
 #[derive(Clone, Debug)]
 pub struct Person {
@@ -25,11 +25,14 @@ pub struct Answer {
 impl Answer {
     pub async fn of(response: Response) -> Self {
         let (status, headers) = (response.status(), response.headers().clone());
+        let path = response.url().path().to_owned();
         let text = response.text().await.unwrap();
         let body = match text.as_str() {
             "" => Value::Null,
             text => serde_json::from_str(text).unwrap_or_else(|error| panic!("{status}, {error}: {text}")),
         };
+        let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        contract::hold_answer(&path, status, content_type, &body);
         Self { status, headers, body }
     }
 

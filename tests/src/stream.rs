@@ -5,7 +5,7 @@ use reqwest::{Response, StatusCode};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::{Answer, PATIENCE};
+use crate::{Answer, PATIENCE, contract};
 
 /// An answer that comes in pieces.
 #[derive(Debug)]
@@ -54,7 +54,10 @@ impl Stream {
             if let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\n\n") {
                 let block: Vec<u8> = self.buffer.drain(..end + 2).collect();
                 match self.frame(std::str::from_utf8(&block).unwrap()) {
-                    Some(frame) => return Some(frame),
+                    Some(frame) => {
+                        contract::hold_event(&frame.event, &frame.data);
+                        return Some(frame);
+                    }
                     None => self.comments += 1,
                 }
                 continue;

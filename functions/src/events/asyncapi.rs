@@ -352,7 +352,7 @@ fn operations() -> Value {
         "tellChanges": operation("send", "changes", "Of what the client missed.", get(json!({
             "changedAfter": { "type": "integer", "minimum": 0, "description": "A `seq`." },
         }))),
-        "hearNotice": operation("receive", "notices", "Stored once, whatever SQS does.", json!({ "sqs": { "bindingVersion": "0.3.0" } })),
+        "hearNotice": operation("receive", "notices", "Stored once, whatever SQS does.", json!({ "sqs": { "queues": [{ "name": "jobs", "fifoQueue": false }], "bindingVersion": "0.2.0" } })),
         "tellWebhook": operation("send", "webhooks", "At least once; those of one chat in order.", json!({ "http": {
             "method": "POST", "bindingVersion": "0.3.0",
         } })),

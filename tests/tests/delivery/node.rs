@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::{Value, json};
+use tests::contract::hold_event;
 use tests::person::text;
 use tests::{PATIENCE, Person};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
@@ -85,6 +86,15 @@ impl Client {
                 .unwrap()
                 .unwrap_or_else(|| panic!("the client ended before {what}"));
             let line: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            if line["on"] == "event" {
+                let is_pointer = !line["data"]["data"]["fetch"].is_null();
+                let name = if is_pointer {
+                    "pointer"
+                } else {
+                    line["name"].as_str().unwrap()
+                };
+                hold_event(name, &line["data"]);
+            }
             if is_it(&line) {
                 return line;
             }

@@ -32,7 +32,12 @@ async fn assert_sent(stack: &Stack, settings: &[(&str, &str)], pusher_sent: Valu
     );
 }
 
-const NONE: [(&str, &str); 3] = [("PUSHER_APP_ID", ""), ("PUSHER_KEY", ""), ("PUSHER_SECRET", "")];
+const NONE: [(&str, &str); 4] = [
+    ("PUSHER_APP_ID", ""),
+    ("PUSHER_KEY", ""),
+    ("PUSHER_SECRET", ""),
+    ("PUSHER_HOST", ""),
+];
 
 #[tokio::test]
 async fn without_pusher_everything_else_works() {

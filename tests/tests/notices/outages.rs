@@ -14,7 +14,12 @@ async fn without_pusher_a_notice_is_stored_and_says_so() {
     let (agent, anna) = (agent(&stack, None), known(&stack, None).await);
     let closed = Proxy::to("127.0.0.1:9", Way::Closed).await;
     let port = closed.address().rsplit_once(':').unwrap().1;
-    let none = [("PUSHER_APP_ID", ""), ("PUSHER_KEY", ""), ("PUSHER_SECRET", "")];
+    let none = [
+        ("PUSHER_APP_ID", ""),
+        ("PUSHER_KEY", ""),
+        ("PUSHER_SECRET", ""),
+        ("PUSHER_HOST", ""),
+    ];
     for (stored, settings) in [&none[..], &[("PUSHER_PORT", port)]].into_iter().enumerate() {
         let gateway = Gateway::start(&stack).await;
         let _function = gateway.function("send-notice", settings);

@@ -8,6 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
+use tests::contract::hold_event;
 use tests::person::text;
 use tests::stack::now;
 use tests::{Gateway, Queue, Stack, eventually};
@@ -73,7 +74,11 @@ impl Receiver {
     }
 
     fn heard(&self) -> Vec<Heard> {
-        self.heard.lock().unwrap().clone()
+        let heard = self.heard.lock().unwrap().clone();
+        for one in &heard {
+            hold_event("webhook", &serde_json::from_str(&one.body).unwrap());
+        }
+        heard
     }
 }
 
