@@ -6,6 +6,7 @@ pub mod document;
 pub mod get;
 mod operation;
 mod parameters;
+mod streams;
 #[cfg(test)]
 pub(crate) mod written;
 
@@ -13,3 +14,4 @@ pub(crate) use components::Components;
 pub use operation::Operation;
 pub(crate) use operation::{message_refused, quota_exceeded};
 pub(crate) use parameters::{Number, StreamPlace};
+pub(crate) use streams::{StreamedEvent, StreamedReply};
