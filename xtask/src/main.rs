@@ -10,6 +10,7 @@ mod functions;
 mod gateway;
 mod instance;
 mod migrate;
+mod ministack;
 mod model;
 mod overrides;
 mod person;
@@ -20,6 +21,7 @@ mod processes;
 mod program;
 mod pusher;
 mod queue;
+mod rehearse;
 mod supervise;
 mod test;
 mod tokens;
@@ -51,6 +53,7 @@ enum Command {
     Migrate(migrate::Migrate),
     Prepare(prepare::Prepare),
     Bench(bench::Bench),
+    Rehearse(rehearse::Rehearse),
     Test(test::Test),
     Webhook(webhook::Webhook),
 }
@@ -65,6 +68,7 @@ async fn main() -> ExitCode {
         Command::Migrate(migrate) => migrate.run().await,
         Command::Prepare(prepare) => prepare.run().await,
         Command::Bench(bench) => bench.run().await,
+        Command::Rehearse(rehearse) => rehearse.run().await,
         Command::Test(test) => test.run().await,
         Command::Webhook(webhook) => webhook.run().await,
     };
