@@ -4,6 +4,7 @@
 //! processes and ends them all, whatever happens; there is one file a part, and [`up`] puts the parts together.
 
 mod bench;
+mod binaries;
 mod build;
 mod console;
 mod functions;
@@ -53,6 +54,7 @@ enum Command {
     Migrate(migrate::Migrate),
     Prepare(prepare::Prepare),
     Bench(bench::Bench),
+    Binaries(binaries::Binaries),
     Rehearse(rehearse::Rehearse),
     Test(test::Test),
     Webhook(webhook::Webhook),
@@ -67,6 +69,7 @@ async fn main() -> ExitCode {
         Command::Person(person) => person.run().await,
         Command::Migrate(migrate) => migrate.run().await,
         Command::Prepare(prepare) => prepare.run().await,
+        Command::Binaries(binaries) => binaries.run().await,
         Command::Bench(bench) => bench.run().await,
         Command::Rehearse(rehearse) => rehearse.run().await,
         Command::Test(test) => test.run().await,
