@@ -23,6 +23,7 @@ mod program;
 mod pusher;
 mod queue;
 mod rehearse;
+mod sam;
 mod supervise;
 mod test;
 mod tokens;
@@ -56,6 +57,7 @@ enum Command {
     Bench(bench::Bench),
     Binaries(binaries::Binaries),
     Rehearse(rehearse::Rehearse),
+    Sam(sam::Sam),
     Test(test::Test),
     Webhook(webhook::Webhook),
 }
@@ -72,6 +74,7 @@ async fn main() -> ExitCode {
         Command::Binaries(binaries) => binaries.run().await,
         Command::Bench(bench) => bench.run().await,
         Command::Rehearse(rehearse) => rehearse.run().await,
+        Command::Sam(sam) => sam.run().await,
         Command::Test(test) => test.run().await,
         Command::Webhook(webhook) => webhook.run().await,
     };
