@@ -21,8 +21,9 @@ pub(crate) struct Sam {
 impl Sam {
     /// In our place, for it asks questions.
     pub(crate) async fn run(self) -> Result<()> {
-        let mut path = vec![tools::sam().await?, tools::python().await?];
-        let program = path[0].join("sam");
+        let program = tools::sam().await?.join("sam");
+        // With cargo-lambda, which looks for its C compiler in the first Python.
+        let mut path = vec![tools::python().await?];
         path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
         let error = Command::new(program)
             .args(self.arguments)
