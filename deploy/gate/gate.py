@@ -110,9 +110,12 @@ def binaries():
     return {file.stem: "serve_streaming(" in file.read_text() for file in files}
 
 
+def manifest():
+    return tomllib.loads((REPOSITORY / "Cargo.toml").read_text())
+
+
 def router():
-    manifest = tomllib.loads((REPOSITORY / "Cargo.toml").read_text())
-    routes = manifest["workspace"]["metadata"]["lambda"]["watch"]["router"]
+    routes = manifest()["workspace"]["metadata"]["lambda"]["watch"]["router"]
     return {(entry["method"], path, entry["function"]) for path, entries in routes.items() for entry in entries}
 
 
@@ -225,6 +228,14 @@ def over_or_under_privileged(output, names):
     return problems
 
 
+def left_to_cargo_lambda(profile):
+    """What a release's profile does not say, cargo-lambda says: that a panic ends the process, among others."""
+    problems = [f"cargo-lambda decides what [profile.release] does not: {name}" for name in ("strip", "lto", "codegen-units") if name not in profile]
+    if profile.get("panic") != "unwind":
+        problems.append("a panic of one request would end a function's process")
+    return problems
+
+
 def misbuilt(output, names):
     problems = []
     for function in names:
@@ -265,6 +276,7 @@ def problems_of(template_text, tools=(linted, unsafe), contract=None):
     problems += misrouted(output, names, documented() if contract is None else contract)
     problems += buffered_where_it_should_stream(output, names)
     problems += over_or_under_privileged(output, names) + misbuilt(output, names) + wrongly_queued(output)
+    problems += left_to_cargo_lambda(manifest()["profile"]["release"])
     return problems
 
 

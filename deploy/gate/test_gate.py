@@ -2,7 +2,7 @@
 
 import unittest
 
-from gate import REPOSITORY, documented, linted, problems_of, unsafe
+from gate import REPOSITORY, documented, left_to_cargo_lambda, linted, manifest, problems_of, unsafe
 
 TEMPLATE = (REPOSITORY / "template.yaml").read_text()
 
@@ -92,6 +92,13 @@ class BrokenOnPurpose(unittest.TestCase):
 
     def test_another_processor(self):
         self.breaks("Architectures: [arm64]", "Architectures: [x86_64]", "is built for ['x86_64']")
+
+    def test_a_panic_that_ends_the_process(self):
+        profile = manifest()["profile"]["release"]
+        self.assertEqual(left_to_cargo_lambda(profile), [])
+        for name in ["panic", "lto"]:
+            said = {other: value for other, value in profile.items() if other != name}
+            self.assertEqual(len(left_to_cargo_lambda(said)), 1, name)
 
     def test_what_sam_does_not_understand(self):
         self.breaks("Type: Api, Properties", "Type: Pai, Properties", "SAM: ", "GetMe")

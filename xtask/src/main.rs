@@ -4,12 +4,14 @@
 //! processes and ends them all, whatever happens; there is one file a part, and [`up`] puts the parts together.
 
 mod bench;
+mod binaries;
 mod build;
 mod console;
 mod functions;
 mod gateway;
 mod instance;
 mod migrate;
+mod ministack;
 mod model;
 mod overrides;
 mod person;
@@ -20,6 +22,8 @@ mod processes;
 mod program;
 mod pusher;
 mod queue;
+mod rehearse;
+mod sam;
 mod supervise;
 mod test;
 mod tokens;
@@ -51,6 +55,9 @@ enum Command {
     Migrate(migrate::Migrate),
     Prepare(prepare::Prepare),
     Bench(bench::Bench),
+    Binaries(binaries::Binaries),
+    Rehearse(rehearse::Rehearse),
+    Sam(sam::Sam),
     Test(test::Test),
     Webhook(webhook::Webhook),
 }
@@ -64,7 +71,10 @@ async fn main() -> ExitCode {
         Command::Person(person) => person.run().await,
         Command::Migrate(migrate) => migrate.run().await,
         Command::Prepare(prepare) => prepare.run().await,
+        Command::Binaries(binaries) => binaries.run().await,
         Command::Bench(bench) => bench.run().await,
+        Command::Rehearse(rehearse) => rehearse.run().await,
+        Command::Sam(sam) => sam.run().await,
         Command::Test(test) => test.run().await,
         Command::Webhook(webhook) => webhook.run().await,
     };

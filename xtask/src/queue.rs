@@ -7,10 +7,9 @@ use anyhow::{Context, Result, bail};
 use serde_json::json;
 
 use crate::instance::Instance;
+use crate::ministack;
 use crate::overrides::Overrides;
-use crate::program::Program;
-use crate::supervise::{Ending, Part, Supervisor, until};
-use crate::{ports, tools};
+use crate::supervise::{Supervisor, until};
 
 const BUCKET: &str = "backtalk-attachments";
 const REGION: &str = "us-east-1";
@@ -34,32 +33,7 @@ pub(crate) async fn start(
     invoke_url: &str,
     worker_processes: usize,
 ) -> Result<Settings> {
-    let port = ports::choose(&mut instance.state.ports, "queue", None)?;
-    let endpoint = format!("http://127.0.0.1:{port}");
-    supervisor.start(Part {
-        name: "queue".into(),
-        program: Program {
-            path: tools::python().await?.join("ministack"),
-            environment: [
-                ("BIND_HOST", "127.0.0.1"),
-                ("GATEWAY_PORT", &port.to_string()),
-                ("PYTHONUNBUFFERED", "1"),
-            ]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into(),
-            directory: Some(instance.directory.clone()),
-            ..Program::default()
-        },
-        ending: Ending::EndsTheStack,
-    })?;
-    let health = format!("{endpoint}/_ministack/health");
-    until("the queue does not answer", Duration::from_secs(30), async || {
-        http.get(&health)
-            .send()
-            .await
-            .is_ok_and(|answer| answer.status().is_success())
-    })
-    .await?;
+    let endpoint = ministack::start(instance, supervisor, http, "queue", None).await?;
     let visibility = match std::env::var("QUEUE_VISIBILITY") {
         Ok(text) => text.parse().context("QUEUE_VISIBILITY is not a number of seconds")?,
         Err(_) => VISIBILITY_SECONDS,

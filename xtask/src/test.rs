@@ -8,12 +8,13 @@ use clap::Args;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::build::{cargo, checking};
+use crate::build::{self, Profile, cargo, checking};
 use crate::console::{say, seconds};
 use crate::functions::Counts;
 use crate::instance::{Instance, repository};
 use crate::postgres::Data;
 use crate::prepare::Prepare;
+use crate::rehearse::rehearse;
 use crate::supervise::supervise;
 use crate::{program, tools, up, web};
 
@@ -126,6 +127,9 @@ impl Test {
                 .await?;
             if is_whole {
                 report.step("the contract, by schemathesis", contract(&exports)).await?;
+                let built = build::functions(Profile::Debug).await?;
+                let rehearsal = rehearse(instance, supervisor, &built, &exports["DATABASE_URL"]);
+                report.step("the template, deployed", rehearsal).await?;
                 report.step("the web page in Chromium", web::drive(&exports)).await?;
             }
             Ok(())

@@ -34,6 +34,7 @@ const REQUIREMENTS: &str = include_str!("../python/requirements.txt");
 /// What `deploy/gate` checks the template with, which wants other versions than the stack does.
 const GATE_PACKAGES: &[&str] = &["aws-sam-translator", "cfn-lint", "checkov"];
 const GATE_REQUIREMENTS: &str = include_str!("../../deploy/gate/requirements.txt");
+const SAM_REQUIREMENTS: &str = include_str!("../../deploy/sam/requirements.txt");
 
 /// What holds the stack to its contract.
 const CONTRACT_PACKAGES: &[&str] = &["openapi-spec-validator", "schemathesis"];
@@ -73,18 +74,32 @@ pub(crate) async fn python() -> Result<PathBuf> {
 
 /// The Python environment of `deploy/gate`: its `bin`.
 pub(crate) async fn gate() -> Result<PathBuf> {
-    let home = cache()?.join("gate");
+    let what = "SAM's translator, cfn-lint and checkov (about 420 MB)";
+    environment("gate", GATE_REQUIREMENTS, GATE_PACKAGES, what).await
+}
+
+/// The Python environment of AWS's SAM CLI: its `bin`.
+pub(crate) async fn sam() -> Result<PathBuf> {
+    environment(
+        "sam",
+        SAM_REQUIREMENTS,
+        &["aws-sam-cli"],
+        "AWS's SAM CLI (about 340 MB)",
+    )
+    .await
+}
+
+/// An environment of its own, for what wants other versions than the stack does.
+async fn environment(name: &str, requirements: &str, packages: &[&str], what: &str) -> Result<PathBuf> {
+    let home = cache()?.join(name);
     let stamp = home.join("installed.txt");
-    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == GATE_REQUIREMENTS) {
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == requirements) {
         return Ok(home.join("bin"));
     }
-    say(format_args!(
-        "installing SAM's translator, cfn-lint and checkov in {} (about 420 MB, once)",
-        home.display()
-    ));
+    say(format_args!("installing {what} in {}, once", home.display()));
     make_environment(&home).await?;
-    pip(&home, GATE_REQUIREMENTS, GATE_PACKAGES).await?;
-    fs::write(&stamp, GATE_REQUIREMENTS)?;
+    pip(&home, requirements, packages).await?;
+    fs::write(&stamp, requirements)?;
     Ok(home.join("bin"))
 }
 

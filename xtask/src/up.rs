@@ -101,11 +101,7 @@ pub(crate) async fn start(
     instance.remove_env()?;
     let overrides = Overrides::of_process();
     let other_queue = queue::replaced(&overrides)?;
-    // A proxy for the world is none for this machine.
-    let http = reqwest::Client::builder()
-        .no_proxy()
-        .connect_timeout(Duration::from_secs(2))
-        .build()?;
+    let http = http()?;
     tools::python().await?;
     let signer = signer(instance, &overrides)?;
     let gateway = Gateway::choose(instance, plan.port)?;
@@ -200,6 +196,13 @@ pub(crate) async fn start(
     }
     instance.write_env(&exports)?;
     Ok(exports)
+}
+
+/// A client for what runs here.
+pub(crate) fn http() -> Result<reqwest::Client> {
+    // A proxy for the world is none for this machine.
+    let client = reqwest::Client::builder().no_proxy();
+    Ok(client.connect_timeout(Duration::from_secs(2)).build()?)
 }
 
 fn signer(instance: &mut Instance, overrides: &Overrides) -> Result<Signer> {
