@@ -60,7 +60,7 @@ export class ReactNative {
       throw new Error(`React Native has no ${name}`);
     };
     Object.assign(global, pick(run(readFileSync(find('whatwg-fetch'), 'utf8'), none)));
-    const netInfo = { default: { fetch: async () => ({ type: 'wifi' }), addEventListener: () => {} } };
+    const netInfo = { fetch: async () => ({ type: 'wifi' }), addEventListener: () => {} };
     const pusher = readFileSync(find('pusher-js/dist/react-native/pusher.js'), 'utf8');
     this.Pusher = run(pusher, () => netInfo).Pusher as Client.PusherSettings['Pusher'];
     const { outputFiles } = buildSync({

@@ -179,7 +179,7 @@ export class SimulatedServer {
       : running.text;
     const begun = { messageId: running.messageId, attempt: running.attempt };
     const more = { messageId: running.messageId, offset: isSame ? offset : 0, text };
-    const lines = isSame ? [] : [['reply.started', begun]];
+    const lines: [string, object][] = isSame ? [] : [['reply.started', begun]];
     if (text) lines.push(['reply.delta', more]);
     // Then the connection ends, as planned ends do.
     const body = lines

@@ -1,4 +1,11 @@
-import { BacktalkClient, type BacktalkOptions, type Chat, type ChatEvent, type Fetch, type Message } from '@backtalk/client';
+import {
+  BacktalkClient,
+  type BacktalkOptions,
+  type Chat,
+  type ChatEvent,
+  type Fetch,
+  type Message,
+} from '@backtalk/client';
 import { chatOf, message } from '../../client/test/server.js';
 
 export const ME = 'anna';
@@ -19,7 +26,7 @@ export class Site {
   /** Why sending is refused. */
   refuses: string | null = null;
   pageSize = 100;
-  readonly #streams = new Set<ReadableStreamDefaultController<Uint8Array>>();
+  readonly #streams = new Set<ReadableStreamDefaultController<unknown>>();
 
   client(options: Partial<BacktalkOptions> = {}): BacktalkClient {
     const token = `x.${btoa(JSON.stringify({ sub: ME }))}.x`;
@@ -27,7 +34,9 @@ export class Site {
   }
 
   add(id: string, change: Partial<Chat> = {}, texts: readonly string[] = []): void {
-    const messages = texts.map((content, index) => message(index + 1, { id: `${id}-${index + 1}`, chatId: id, content }));
+    const messages = texts.map((content, index) =>
+      message(index + 1, { id: `${id}-${index + 1}`, chatId: id, content }),
+    );
     const members = [ME, 'ben'].map((userId) => ({
       userId,
       name: userId === ME ? 'Anna' : 'Ben',
@@ -126,7 +135,11 @@ export class Site {
     if (part === 'stop') return Response.json({ stopped: [] });
     if (part === 'messages' && method === 'POST') {
       if (this.refuses) return problem(422, 'message-refused', this.refuses);
-      const said = this.#store(id, body.content, { senderId: ME, clientId: body.clientId, replyTo: body.replyTo ?? null });
+      const said = this.#store(id, body.content, {
+        senderId: ME,
+        clientId: body.clientId,
+        replyTo: body.replyTo ?? null,
+      });
       return Response.json({ message: said, reply: null, pusherSent: null }, { status: 201 });
     }
     if (part === 'messages' && method === 'GET' && !path.endsWith('/stream')) {
@@ -151,10 +164,10 @@ export class Site {
   }
 
   #stream(signal: AbortSignal | null): Response {
-    let mine: ReadableStreamDefaultController<Uint8Array>;
-    const leave = () => this.#streams.delete(mine);
-    const stream = new ReadableStream<Uint8Array>({
-      start: (controller) => {
+    let mine: ReadableStreamDefaultController<unknown>;
+    const leave = () => void this.#streams.delete(mine);
+    const stream = new ReadableStream({
+      start: (controller: ReadableStreamDefaultController<unknown>) => {
         mine = controller;
         this.#streams.add(controller);
         controller.enqueue(new TextEncoder().encode('id: 1\nevent: ready\ndata: {}\n\n'));

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 
 /** A way to a server that can be cut: what is open breaks, and nothing new gets through. */
-export class Proxy {
+export class Way {
   port = 0;
   readonly #sockets = new Set<Socket>();
   #server: Server | null = null;
@@ -12,10 +12,10 @@ export class Proxy {
     private readonly to: number,
   ) {}
 
-  static async to(host: string, port: number): Promise<Proxy> {
-    const proxy = new Proxy(host, port);
-    await proxy.mend();
-    return proxy;
+  static async to(host: string, port: number): Promise<Way> {
+    const way = new Way(host, port);
+    await way.mend();
+    return way;
   }
 
   async mend(): Promise<void> {
