@@ -1,5 +1,4 @@
-import { AxeBuilder } from '@axe-core/playwright';
-import { expect, type Page, test } from '@playwright/test';
+import { expect, test } from '@playwright/test';
 import { ask, Desk, fresh } from './stack.js';
 
 const two = async () => {
@@ -286,46 +285,3 @@ test('of ten thousand messages only those in sight are drawn', async ({ browser 
   }).toPass({ timeout: 20_000 });
   expect(await annas.messages.count()).toBeLessThan(60);
 });
-
-const serious = async (page: Page) => {
-  const { violations } = await new AxeBuilder({ page }).analyze();
-  return violations
-    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
-    .map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html).join(' | ')}`);
-};
-
-for (const scheme of ['light', 'dark'] as const) {
-  for (const [width, viewport] of [
-    ['desktop', { width: 1280, height: 800 }],
-    ['phone', { width: 390, height: 844 }],
-  ] as const) {
-    test(`axe finds no serious fault: ${scheme}, ${width}`, async ({ browser }) => {
-      const { anna, ben, people } = await two();
-      const { chat } = await ask<{ chat: { id: string } }>(ben, 'POST', '/api/chat', {
-        kind: 'direct',
-        members: [anna.id],
-      });
-      const say = (clientId: string, content: string) =>
-        ask<{ message: { id: string } }>(ben, 'POST', `/api/chat/${chat.id}/messages`, { clientId, content });
-      await say('1', 'Good morning! Did you see the draft?');
-      const { message } = await say('2', 'I would say it like this: fewer words, and the date first.');
-      await ask(anna, 'PUT', `/api/chat/${chat.id}/messages/${message.id}/reactions/${encodeURIComponent('👍')}`);
-      const desk = await Desk.open(browser, people, anna, { viewport, colorScheme: scheme });
-      const shot = (name: string) =>
-        desk.page.screenshot({ path: `test-results/screens/${name}-${width}-${scheme}.png`, animations: 'disabled' });
-      await desk.page.getByRole('button', { name: /Ben.*unread/s }).waitFor();
-      await shot('list');
-      expect(await serious(desk.page)).toEqual([]);
-      await desk.page.getByRole('button', { name: /Ben.*unread/s }).click();
-      await desk.say('Yes. I will change it before ten.');
-      await expect(desk.bubble('before ten')).toContainText('Sent');
-      await shot('chat');
-      expect(await serious(desk.page)).toEqual([]);
-      for (const view of ['Post', 'Notices', 'Inside']) {
-        await desk.view(view);
-        await shot(view.toLowerCase());
-        expect(await serious(desk.page)).toEqual([]);
-      }
-    });
-  }
-}

@@ -164,7 +164,7 @@ export class Sender {
         this.#tries.set(next.clientId, tries);
         tries.count += 1;
         if (!mayPass(error) || tries.count >= TRIES) {
-          const reason = error instanceof Error ? error.message : String(error);
+          const reason = isOffline(error) ? 'no connection' : error instanceof Error ? error.message : String(error);
           this.#keep({ ...next, state: 'failed', error: reason, isOffline: isOffline(error) });
           this.#tries.delete(next.clientId);
           continue;

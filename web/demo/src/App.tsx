@@ -4,6 +4,7 @@ import {
   ChatInterface,
   ChatPanel,
   ChatProvider,
+  Identicon,
   PostEditor,
   useClient,
   useConnection,
@@ -11,7 +12,7 @@ import {
   useUnread,
   useValue,
 } from '@backtalk/react';
-import { type FormEvent, useCallback, useEffect, useMemo, useState } from 'react';
+import { type FormEvent, useCallback, useEffect, useId, useMemo, useState } from 'react';
 import { type Cuts, type PusherAddress, Switches } from './switches.js';
 
 interface DemoPerson {
@@ -27,21 +28,58 @@ export interface Config {
   agentToken: string;
 }
 
-/** `?as=anna` is one window; without it both people sit side by side. */
+/** Narrower, there is room for one window. */
+const TWO_WINDOWS_FROM_PX = 700;
+
+/** Two windows side by side, each signed in as somebody; `?as=anna` is one window of Anna's. */
 export function App({ config }: { config: Config }) {
   const asked = new URLSearchParams(location.search).get('as');
-  const people = config.people.filter((person) => asked === null || person.id === asked);
+  const one = config.people.find((person) => person.id === asked);
+  const [windows] = useState<readonly (DemoPerson | null)[]>(() =>
+    one ? [one] : innerWidth < TWO_WINDOWS_FROM_PX ? [null] : config.people.slice(0, 2),
+  );
   return (
-    <main className="windows" data-count={people.length}>
+    <main className="windows" data-count={windows.length}>
       <h1 className="bt-hidden">Backtalk demo</h1>
-      {people.map((person) => (
-        <Window key={person.id} person={person} config={config} />
+      {windows.map((person, place) => (
+        <Window key={person?.id ?? place} first={person} config={config} />
       ))}
     </main>
   );
 }
 
-function Window({ person, config }: { person: DemoPerson; config: Config }) {
+function Window({ first, config }: { first: DemoPerson | null; config: Config }) {
+  const [person, setPerson] = useState(first);
+  if (!person) return <SignIn people={config.people} onChosen={setPerson} />;
+  return <SignedIn key={person.id} person={person} config={config} signOut={() => setPerson(null)} />;
+}
+
+function SignIn({ people, onChosen }: { people: DemoPerson[]; onChosen(person: DemoPerson): void }) {
+  const heading = useId();
+  return (
+    <section className="window sign-in" aria-labelledby={heading}>
+      <h2 id={heading}>Who are you?</h2>
+      <p className="bt-quiet">Each of these people has a token of the local stack.</p>
+      <ul>
+        {people.map((person) => (
+          <li key={person.id}>
+            <button type="button" className="bt-button" onClick={() => onChosen(person)}>
+              <Identicon id={person.id} size={32} /> Sign in as {person.name}
+            </button>
+          </li>
+        ))}
+      </ul>
+    </section>
+  );
+}
+
+interface SignedInProps {
+  person: DemoPerson;
+  config: Config;
+  signOut(): void;
+}
+
+function SignedIn({ person, config, signOut }: SignedInProps) {
   const [switches] = useState(() => new Switches());
   const client = useMemo(() => {
     const pusher = config.pusher ? switches.pusher(config.pusher) : undefined;
@@ -49,7 +87,7 @@ function Window({ person, config }: { person: DemoPerson; config: Config }) {
   }, [config, person, switches]);
   return (
     <ChatProvider client={client}>
-      <Desk person={person} config={config} switches={switches} />
+      <Desk person={person} config={config} switches={switches} signOut={signOut} />
     </ChatProvider>
   );
 }
@@ -57,7 +95,7 @@ function Window({ person, config }: { person: DemoPerson; config: Config }) {
 const VIEWS = ['Chats', 'Post', 'Notices', 'Inside'] as const;
 type View = (typeof VIEWS)[number];
 
-function Desk({ person, config, switches }: { person: DemoPerson; config: Config; switches: Switches }) {
+function Desk({ person, config, switches, signOut }: SignedInProps & { switches: Switches }) {
   const [view, setView] = useState<View>('Chats');
   const [open, setOpen] = useState<string | null>(null);
   const events = useEvents();
@@ -67,7 +105,10 @@ function Desk({ person, config, switches }: { person: DemoPerson; config: Config
   return (
     <section className="window" aria-label={`${person.name}'s window`}>
       <header className="bar">
-        <strong>{person.name}</strong>
+        <button type="button" className="me" onClick={signOut} title={`Sign out ${person.name}`}>
+          <Identicon id={person.id} size={24} />
+          <span className="bt-hidden">Sign out</span> <strong>{person.name}</strong>
+        </button>
         <nav aria-label={`Views of ${person.name}`}>
           {VIEWS.map((name) => (
             <button
@@ -87,7 +128,7 @@ function Desk({ person, config, switches }: { person: DemoPerson; config: Config
             </button>
           ))}
         </nav>
-        <span className="transport" data-testid="transport">
+        <span className="transport" data-testid="transport" data-is={transport ?? 'offline'}>
           {transport ?? 'offline'}
         </span>
       </header>

@@ -1,10 +1,12 @@
 import type { Chat } from '@backtalk/client';
 import { type ReactNode, useState } from 'react';
 import { ChatList, type ChatListProps } from './ChatList.js';
-import { ChatPanel } from './ChatPanel.js';
+import { ChatPanel, type ChatPanelProps } from './ChatPanel.js';
 import { useConnection } from './hooks.js';
 
-export interface ChatInterfaceProps extends Pick<ChatListProps, 'kind' | 'filter'> {
+export interface ChatInterfaceProps
+  extends Pick<ChatListProps, 'kind' | 'filter'>,
+    Pick<ChatPanelProps, 'renderContent'> {
   /** Which chat is open, where the page decides that. */
   activeId?: string | null;
   onSelect?(chat: Chat | null): void;
@@ -13,7 +15,7 @@ export interface ChatInterfaceProps extends Pick<ChatListProps, 'kind' | 'filter
 }
 
 /** The chats and the one that is open; on a phone one of them at a time. */
-export function ChatInterface({ activeId, onSelect, toolbar, kind, filter }: ChatInterfaceProps) {
+export function ChatInterface({ activeId, onSelect, toolbar, kind, filter, renderContent }: ChatInterfaceProps) {
   const [chosen, setChosen] = useState<string | null>(null);
   const open = activeId === undefined ? chosen : activeId;
   const select = (chat: Chat | null) => {
@@ -33,7 +35,7 @@ export function ChatInterface({ activeId, onSelect, toolbar, kind, filter }: Cha
         <ChatList activeId={open} onSelect={select} kind={kind} filter={filter} />
       </aside>
       {open ? (
-        <ChatPanel key={open} id={open} leading={back} />
+        <ChatPanel key={open} id={open} leading={back} renderContent={renderContent} />
       ) : (
         <div className="bt-panel bt-empty bt-none">Choose a chat.</div>
       )}

@@ -1,6 +1,6 @@
-import type { Chat, ShownMessage } from '@backtalk/client';
+import type { Chat, PersonPresence, ShownMessage } from '@backtalk/client';
 import { type ReactNode, useEffect, useMemo, useState } from 'react';
-import { nameOf } from './ChatList.js';
+import { nameOf, when } from './ChatList.js';
 import { Composer } from './Composer.js';
 import { useClient } from './context.js';
 import { type Conversation, useChat, usePresence } from './hooks.js';
@@ -15,10 +15,12 @@ export interface ChatPanelProps {
   /** Shown before the title: a way back on a phone. */
   leading?: ReactNode;
   placeholder?: string;
+  /** Draws what was said in another way, as Markdown for example; `undefined` leaves it as it is. */
+  renderContent?(message: ShownMessage): ReactNode;
 }
 
 /** One chat, with all that is done in it. */
-export function ChatPanel({ id, title, leading, placeholder }: ChatPanelProps) {
+export function ChatPanel({ id, title, leading, placeholder, renderContent }: ChatPanelProps) {
   const { userId } = useClient();
   const conversation = useChat(id);
   const { chat, messages, isAnswering, isLoading, isGone } = conversation;
@@ -69,12 +71,15 @@ export function ChatPanel({ id, title, leading, placeholder }: ChatPanelProps) {
   };
   const readSeq = useMemo(() => readByOthers(chat, userId), [chat, userId]);
   const newestAnswer = messages.findLast((message) => message.role === 'assistant' && message.seq !== null)?.id;
+  const mine = (message: ShownMessage) => message.senderId === userId && message.seq !== null && !message.deletedAt;
+  const newestOfMine = messages.findLast(mine)?.id;
+  const newestRead = messages.findLast((message) => mine(message) && (message.seq ?? 0) <= readSeq)?.id;
   const isAnswered = chat?.kind === 'assistant' || chat?.kind === 'post';
 
   if (isGone) return <div className="bt-panel bt-empty">This chat is not here any more.</div>;
   return (
     <section className="bt-panel" aria-label={title ?? (chat ? nameOf(chat) : 'Chat')} aria-busy={isLoading}>
-      <Header chat={chat} title={title} leading={leading} />
+      <Header chat={chat} title={title} leading={leading} isConnected={conversation.isConnected} />
       {messages.length === 0 ? (
         <div className="bt-empty">{isLoading ? 'Loading…' : 'Nothing was said yet.'}</div>
       ) : (
@@ -85,15 +90,24 @@ export function ChatPanel({ id, title, leading, placeholder }: ChatPanelProps) {
           loadOlder={() => void conversation.loadOlder()}
         >
           {(message, before) => (
-            <Message
-              message={message}
-              chat={chat}
-              me={userId}
-              isContinued={isContinued(message, before)}
-              isNewestAnswer={isAnswered && !isAnswering && message.id === newestAnswer}
-              readSeq={readSeq}
-              acts={acts}
-            />
+            <>
+              {isAnotherDay(message, before) && (
+                <p className="bt-day" role="presentation">
+                  {day(message.createdAt)}
+                </p>
+              )}
+              <Message
+                message={message}
+                chat={chat}
+                me={userId}
+                isContinued={isContinued(message, before)}
+                isNewestAnswer={isAnswered && !isAnswering && message.id === newestAnswer}
+                isNewest={message.id === newestOfMine || message.id === newestRead}
+                readSeq={readSeq}
+                renderContent={renderContent}
+                acts={acts}
+              />
+            </>
           )}
         </MessageList>
       )}
@@ -120,16 +134,16 @@ export function ChatPanel({ id, title, leading, placeholder }: ChatPanelProps) {
   );
 }
 
-function Header({ chat, title, leading }: { chat: Chat | null; title?: string; leading?: ReactNode }) {
+interface HeaderProps {
+  chat: Chat | null;
+  title?: string;
+  leading?: ReactNode;
+  isConnected: boolean;
+}
+
+function Header({ chat, title, leading, isConnected }: HeaderProps) {
   const presence = usePresence(chat?.user?.id);
-  const about =
-    chat?.kind === 'direct'
-      ? presence?.online
-        ? 'Online'
-        : ''
-      : chat?.kind === 'channel'
-        ? `${chat.members.length} members`
-        : '';
+  const about = isConnected ? aboutChat(chat, presence) : 'Connecting…';
   return (
     <header className="bt-header">
       {leading}
@@ -140,6 +154,13 @@ function Header({ chat, title, leading }: { chat: Chat | null; title?: string; l
       </div>
     </header>
   );
+}
+
+function aboutChat(chat: Chat | null, presence: PersonPresence | null): string {
+  if (chat?.kind === 'channel') return chat.members.length === 1 ? 'Only you' : `${chat.members.length} members`;
+  if (chat?.kind !== 'direct') return '';
+  if (presence?.online) return 'Online';
+  return presence?.lastSeenAt ? `Last seen ${when(presence.lastSeenAt)}` : '';
 }
 
 function Typing({ conversation }: { conversation: Conversation }) {
@@ -207,4 +228,17 @@ const isContinued = (message: ShownMessage, before: ShownMessage | undefined): b
   before.senderId === message.senderId &&
   before.role === message.role &&
   message.type === 'TEXT' &&
+  !isAnotherDay(message, before) &&
   Date.parse(message.createdAt) - Date.parse(before.createdAt) < CONTINUED_WITHIN_MS;
+
+const isAnotherDay = (message: ShownMessage, before: ShownMessage | undefined): boolean =>
+  new Date(message.createdAt).toDateString() !== (before && new Date(before.createdAt).toDateString());
+
+function day(at: string): string {
+  const date = new Date(at);
+  const daysAgo = Math.round((new Date().setHours(0, 0, 0, 0) - new Date(at).setHours(0, 0, 0, 0)) / 86_400_000);
+  if (daysAgo < 0 || daysAgo > 6) return date.toLocaleDateString([], { dateStyle: 'long' });
+  if (daysAgo > 1) return date.toLocaleDateString([], { weekday: 'long' });
+  const text = new Intl.RelativeTimeFormat([], { numeric: 'auto' }).format(-daysAgo, 'day');
+  return text.charAt(0).toLocaleUpperCase() + text.slice(1);
+}

@@ -1,5 +1,5 @@
 import type { Chat, ShownMessage } from '@backtalk/client';
-import { memo } from 'react';
+import { Fragment, memo, type ReactNode } from 'react';
 import { when } from './ChatList.js';
 import { Identicon } from './Identicon.js';
 
@@ -21,8 +21,11 @@ interface MessageProps {
   isContinued: boolean;
   /** The newest answer, which can be written again. */
   isNewestAnswer: boolean;
+  /** The newest of mine, or of mine that all have read: there it is said. */
+  isNewest: boolean;
   /** Up to where everybody else has read. */
   readSeq: number;
+  renderContent?(message: ShownMessage): ReactNode;
   acts: MessageActs;
 }
 
@@ -34,7 +37,7 @@ const words = (action: string) => {
 };
 
 export const Message = memo(function Message(props: MessageProps) {
-  const { message, chat, me, isContinued, isNewestAnswer, readSeq, acts } = props;
+  const { message, chat, me, isContinued, isNewestAnswer, isNewest, readSeq, renderContent, acts } = props;
   const isMine = message.senderId === me;
   const isNotice = message.type !== 'TEXT';
   const sender = chat?.members.find((member) => member.userId === message.senderId);
@@ -60,7 +63,7 @@ export const Message = memo(function Message(props: MessageProps) {
         )}
         <div className="bt-bubble">
           {isNotice && <span className="bt-notice-type">{words(message.type.toLowerCase())}</span>}
-          {message.deletedAt ? <em>Message deleted</em> : message.content}
+          {message.deletedAt ? <em>Message deleted</em> : (renderContent?.(message) ?? <Text>{message.content}</Text>)}
           {message.status === 'streaming' && message.content === '' && <Thinking />}
           {message.status === 'streaming' && message.content !== '' && <span className="bt-caret" aria-hidden="true" />}
         </div>
@@ -104,7 +107,9 @@ export const Message = memo(function Message(props: MessageProps) {
             </button>
           </p>
         )}
-        {isMine && message.status !== 'failed' && <State message={message} readSeq={readSeq} isAlone={isAlone(chat)} />}
+        {isMine && message.status !== 'failed' && (
+          <State message={message} readSeq={readSeq} isSaid={isNewest && !isAlone(chat)} />
+        )}
         {isThere && isNewestAnswer && (
           <button type="button" className="bt-again" onClick={() => acts.regenerate(message.id)}>
             Write again
@@ -134,12 +139,29 @@ export const Message = memo(function Message(props: MessageProps) {
 
 const isAlone = (chat: Chat | null) => (chat?.members.length ?? 0) < 2;
 
-function State({ message, readSeq, isAlone }: { message: ShownMessage; readSeq: number; isAlone: boolean }) {
+function State({ message, readSeq, isSaid }: { message: ShownMessage; readSeq: number; isSaid: boolean }) {
   const edited = message.editedAt && !message.deletedAt ? 'Edited' : '';
   const isRead = message.seq !== null && message.seq <= readSeq;
-  const state = message.status === 'sending' ? 'Sending…' : isAlone ? '' : isRead ? 'Read' : 'Sent';
+  const state = message.status === 'sending' ? 'Sending…' : !isSaid ? '' : isRead ? 'Read' : 'Sent';
   const text = [edited, state].filter(Boolean).join(' · ');
   return text ? <p className="bt-state">{text}</p> : null;
+}
+
+/** Not what ends a sentence around it. */
+const ADDRESS = /(https?:\/\/[^\s<>"]*[^\s<>".,:;!?)\]}'])/;
+
+/** What was said, its addresses as links. */
+function Text({ children }: { children: string }) {
+  if (!children.includes('://')) return children;
+  return children.split(ADDRESS).map((part, place) =>
+    place % 2 === 0 ? (
+      <Fragment key={place}>{part}</Fragment>
+    ) : (
+      <a key={place} href={part} target="_blank" rel="noopener noreferrer nofollow">
+        {part}
+      </a>
+    ),
+  );
 }
 
 export function Thinking() {
