@@ -1,5 +1,5 @@
 import { expect, test } from '@playwright/test';
-import { ask, Desk, fresh } from './stack.js';
+import { ask, Desk, fresh, killPusher } from './stack.js';
 
 const two = async () => {
   const [anna, ben] = await Promise.all([fresh('Anna'), fresh('Ben')]);
@@ -90,6 +90,42 @@ test('Pusher dies and comes back while messages flow: both windows end equal, no
   await talk(13);
   await expect(bens.transport).toHaveText('pusher');
   for (const desk of [annas, bens]) await expect.poll(() => desk.texts()).toEqual(said);
+});
+
+test("Pusher's server is killed while messages flow, and started again: both windows end equal, nothing twice", async ({
+  browser,
+}) => {
+  const { anna, ben, people } = await two();
+  const viewport = { width: 1000, height: 1600 };
+  const annas = await Desk.open(browser, people, anna, { viewport });
+  const bens = await Desk.open(browser, people, ben, { viewport });
+  const sockets = [annas, bens].map(({ page }) => {
+    const opened: string[] = [];
+    page.on('websocket', (socket) => opened.push(socket.url()));
+    return opened;
+  });
+  await annas.start('Ben');
+  await annas.say('message 0');
+  await bens.page.getByRole('button', { name: /Anna/ }).last().click();
+  await expect(bens.bubble('message 0')).toBeVisible();
+  const said = ['message 0'];
+  for (let number = 1; number <= 12; number += 1) {
+    if (number === 5) killPusher();
+    const desk = number % 2 ? bens : annas;
+    const text = `message ${number}`;
+    await desk.say(text);
+    said.push(text);
+    // In turns, so that their order is known.
+    await expect(desk.bubble(text)).toHaveClass(/is-sent/);
+  }
+  for (const desk of [annas, bens]) {
+    await expect.poll(() => desk.texts()).toEqual(said);
+    await expect(desk.transport).toHaveText('pusher', { timeout: 30_000 });
+  }
+  // They did lose it.
+  for (const opened of sockets) expect(opened.length).toBeGreaterThan(0);
+  await annas.say('by Pusher again');
+  for (const desk of [annas, bens]) await expect.poll(() => desk.texts()).toEqual([...said, 'by Pusher again']);
 });
 
 test('without a network a message waits, is marked, and is sent once', async ({ browser }) => {
@@ -271,17 +307,57 @@ test('of ten thousand messages only those in sight are drawn', async ({ browser 
     }));
     await route.fulfill({ response: answer, json: { ...opened, messages: [...made, last] } });
   });
-  await annas.page.getByRole('button', { name: /Ben.*unread/s }).click();
+  const { page } = annas;
+  // How long the page could not draw: the longest of each part.
+  await page.evaluate(() => {
+    const seen = { longest: 0, count: 0 };
+    Object.assign(window, { tasks: seen });
+    new PerformanceObserver((list) => {
+      for (const { duration } of list.getEntries()) {
+        seen.longest = Math.max(seen.longest, duration);
+        seen.count += 1;
+      }
+    }).observe({ type: 'longtask' });
+  });
+  const tasks = () =>
+    page.evaluate(() => {
+      const { tasks } = window as unknown as { tasks: { longest: number; count: number } };
+      const now = { ...tasks };
+      Object.assign(tasks, { longest: 0, count: 0 });
+      return now;
+    });
+  const nodes = () => page.locator('.bt-messages *').count();
+  const list = page.getByRole('list', { name: 'Messages' });
+
+  await page.getByRole('button', { name: /Ben.*unread/s }).click();
   await expect(annas.bubble('the last')).toBeInViewport();
-  expect(await annas.messages.count()).toBeLessThan(60);
+  const opening = await tasks();
+  const drawn = [await nodes()];
   await annas.say('one more');
   await expect(annas.bubble('one more')).toContainText('Sent');
   await expect(annas.bubble('one more')).toBeInViewport();
-  const list = annas.page.getByRole('list', { name: 'Messages' });
+  const sending = await tasks();
+  // From its end to its middle in the steps of a wheel, and then in leaps.
+  await list.hover();
+  for (let step = 0; step < 40; step += 1) await page.mouse.wheel(0, -400);
+  for (let place = 0; place < 40; place += 1) {
+    await list.evaluate((element, place) => element.scrollTo(0, element.scrollHeight * (1 - place / 80)), place);
+  }
   // Again, for the list goes on to its end for a moment.
   await expect(async () => {
     await list.evaluate((element) => element.scrollTo(0, element.scrollHeight / 2));
-    await expect(annas.page.getByText(/^made [45]\d\d\d$/).nth(10)).toBeInViewport({ timeout: 1000 });
+    await expect(page.getByText(/^made [45]\d\d\d$/).nth(5)).toBeInViewport({ timeout: 1000 });
   }).toPass({ timeout: 20_000 });
-  expect(await annas.messages.count()).toBeLessThan(60);
+  const scrolling = await tasks();
+  drawn.push(await nodes());
+  for (const [name, { longest, count }] of Object.entries({ opening, sending, scrolling })) {
+    console.log(`10,000 messages, ${name}: ${count} long tasks, the longest ${Math.round(longest)} ms`);
+  }
+  console.log(`10,000 messages, elements drawn: ${drawn.join(' and ')}`);
+  expect(Math.max(...drawn)).toBeLessThan(1000);
+  // Drawing all of them takes seconds.
+  expect(Math.max(sending.longest, scrolling.longest)).toBeLessThan(500);
+  // What was left behind is a click away.
+  await page.getByRole('button', { name: 'Newest' }).click();
+  await expect(annas.bubble('one more')).toBeInViewport();
 });
