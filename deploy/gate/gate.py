@@ -1,7 +1,7 @@
 """What must be true of template.yaml before anybody deploys it: `gate.py [TEMPLATE]` prints what is not, and exits with 1.
 
 The template is transformed as AWS does it; the output is linted (cfn-lint) and checked for what is unsafe (checkov). Then
-what no tool knows: that it has the routes of the local gateway and every binary, that streams stream, and that no function
+what no tool knows: that it has the routes of the local gateway and of the contract, and every binary, that streams stream, and that no function
 may do or read more than it needs.
 """
 
@@ -116,6 +116,12 @@ def router():
     return {(entry["method"], path, entry["function"]) for path, entries in routes.items() for entry in entries}
 
 
+def documented():
+    """What docs/openapi.json promises."""
+    paths = json.loads((REPOSITORY / "docs/openapi.json").read_text())["paths"]
+    return {(method.upper(), path) for path, operations in paths.items() for method in operations}
+
+
 def binaries_of(template_text):
     template = yaml_parse(template_text)
     functions = {
@@ -138,10 +144,13 @@ def integrations(output):
     return found
 
 
-def misrouted(output, names):
+def misrouted(output, names, contract):
     template_routes = {(method, path, names[function]) for (method, path), (function, _) in integrations(output).items()}
     problems = [f"{route} is in Cargo.toml's router alone" for route in sorted(router() - template_routes)]
     problems += [f"{route} is in the template alone" for route in sorted(template_routes - router())]
+    served = {(method, path) for method, path, _ in template_routes}
+    problems += [f"{route} is not in docs/openapi.json" for route in sorted(served - contract)]
+    problems += [f"{route} is in docs/openapi.json alone" for route in sorted(contract - served)]
     used = set(names.values())
     problems += [f"the binary {name} is no function of the template" for name in sorted(set(binaries()) - used)]
     problems += [f"the function {name} has no binary" for name in sorted(used - set(binaries()))]
@@ -245,15 +254,16 @@ def wrongly_queued(output):
     return problems
 
 
-def problems_of(template_text, tools=(linted, unsafe)):
-    """All that is wrong with a template, as sentences."""
+def problems_of(template_text, tools=(linted, unsafe), contract=None):
+    """All that is wrong with a template, as sentences; `contract` stands for what docs/openapi.json promises."""
     try:
         output = transformed(template_text)
     except InvalidDocumentException as error:
         return [f"SAM: {cause.message}" for cause in error.causes] or [f"SAM: {error.message}"]
     names = binaries_of(template_text)
     problems = [problem for tool in tools for problem in tool(output)]
-    problems += misrouted(output, names) + buffered_where_it_should_stream(output, names)
+    problems += misrouted(output, names, documented() if contract is None else contract)
+    problems += buffered_where_it_should_stream(output, names)
     problems += over_or_under_privileged(output, names) + misbuilt(output, names) + wrongly_queued(output)
     return problems
 

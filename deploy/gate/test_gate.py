@@ -2,7 +2,7 @@
 
 import unittest
 
-from gate import REPOSITORY, linted, problems_of, unsafe
+from gate import REPOSITORY, documented, linted, problems_of, unsafe
 
 TEMPLATE = (REPOSITORY / "template.yaml").read_text()
 
@@ -51,6 +51,14 @@ class BrokenOnPurpose(unittest.TestCase):
 
     def test_a_route_that_leads_elsewhere(self):
         self.breaks("Path: \"/api/me\"", "Path: \"/api/my\"", "('GET', '/api/my', 'get-me') is in the template alone", "GetMe")
+
+    def test_a_route_that_the_contract_does_not_have(self):
+        problems = problems_of(TEMPLATE, (), documented() - {("GET", "/api/usage")})
+        self.assertEqual(problems, ["('GET', '/api/usage') is not in docs/openapi.json"])
+
+    def test_a_route_that_only_the_contract_has(self):
+        problems = problems_of(TEMPLATE, (), documented() | {("PUT", "/api/usage")})
+        self.assertEqual(problems, ["('PUT', '/api/usage') is in docs/openapi.json alone"])
 
     def test_a_binary_that_is_no_function(self):
         self.breaks("Binary: sweeper", "Binary: sweep", "the binary sweeper is no function")

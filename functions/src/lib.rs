@@ -8,6 +8,7 @@ pub mod members;
 pub mod messages;
 pub mod migrate;
 pub mod notices;
+pub mod openapi;
 pub mod people;
 pub mod person;
 pub mod posts;

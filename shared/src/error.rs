@@ -1,11 +1,15 @@
 //! One error type for requests. Its variants are what a client can act on; the rest is [`Error::Internal`], logged once
 //! in full and shown to nobody. On the wire: RFC 9457 `application/problem+json`.
 
+use std::fmt;
+
 use chrono::{DateTime, Utc};
 use http::StatusCode;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::domain::budget::{Exhausted, Subject};
+use crate::domain::message::words;
 use crate::domain::rate::Spent;
 use crate::moderation::Refused;
 use crate::store;
@@ -22,7 +26,7 @@ pub(crate) fn causes(error: &dyn std::error::Error) -> String {
 }
 
 /// Where in the request something is wrong, and what.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct FieldError {
     /// A JSON pointer into the body.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -108,13 +112,57 @@ impl From<store::Error> for Error {
     }
 }
 
+/// What a program looks at: stable, one word for each thing that a client can act on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ProblemType {
+    MalformedBody,
+    InvalidRequest,
+    BodyTooLarge,
+    Unauthenticated,
+    TooManyChats,
+    TooManyReactions,
+    MessageRefused,
+    ModerationUnavailable,
+    Blocked,
+    RateLimited,
+    TooManyMembers,
+    NotFound,
+    Forbidden,
+    Conflict,
+    ReplyRunning,
+    QuotaExceeded,
+    NotConfigured,
+    Unavailable,
+    Internal,
+}
+words!(ProblemType {
+    MalformedBody = "malformed-body",
+    InvalidRequest = "invalid-request",
+    BodyTooLarge = "body-too-large",
+    Unauthenticated = "unauthenticated",
+    TooManyChats = "too-many-chats",
+    TooManyReactions = "too-many-reactions",
+    MessageRefused = "message-refused",
+    ModerationUnavailable = "moderation-unavailable",
+    Blocked = "blocked",
+    RateLimited = "rate-limited",
+    TooManyMembers = "too-many-members",
+    NotFound = "not-found",
+    Forbidden = "forbidden",
+    Conflict = "conflict",
+    ReplyRunning = "reply-running",
+    QuotaExceeded = "quota-exceeded",
+    NotConfigured = "not-configured",
+    Unavailable = "unavailable",
+    Internal = "internal",
+});
+
 /// The body of every error, and the data of `event: error` inside an event stream.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Problem {
-    /// Stable: what a program looks at.
     #[serde(rename = "type")]
-    pub problem_type: &'static str,
+    pub problem_type: ProblemType,
     pub title: &'static str,
     pub status: u16,
     pub detail: String,
@@ -131,7 +179,7 @@ pub struct Problem {
     pub quota: Option<Quota>,
 }
 
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Quota {
     /// `person` or `organisation`.
@@ -147,13 +195,13 @@ impl Error {
     pub fn problem(&self, request_id: &str) -> Problem {
         let (problem_type, title, status, detail) = match self {
             Self::Malformed(error) => (
-                "malformed-body",
+                ProblemType::MalformedBody,
                 "The body is not readable",
                 StatusCode::BAD_REQUEST,
                 error.detail.clone(),
             ),
             Self::Invalid(errors) => (
-                "invalid-request",
+                ProblemType::InvalidRequest,
                 "The request is not valid",
                 StatusCode::UNPROCESSABLE_ENTITY,
                 match errors.as_slice() {
@@ -162,50 +210,50 @@ impl Error {
                 },
             ),
             Self::TooLarge { limit } => (
-                "body-too-large",
+                ProblemType::BodyTooLarge,
                 "The body is too large",
                 StatusCode::PAYLOAD_TOO_LARGE,
                 format!("A body may have at most {limit} bytes."),
             ),
             Self::Unauthenticated(why) => (
-                "unauthenticated",
+                ProblemType::Unauthenticated,
                 "Sign in first",
                 StatusCode::UNAUTHORIZED,
                 format!("The bearer token {why}."),
             ),
             Self::TooManyChats { limit } => (
-                "too-many-chats",
+                ProblemType::TooManyChats,
                 "Too many assistant chats",
                 StatusCode::FORBIDDEN,
                 format!("You may have at most {limit} active assistant chats. Archive or delete one first."),
             ),
             Self::TooManyReactions { limit } => (
-                "too-many-reactions",
+                ProblemType::TooManyReactions,
                 "Too many reactions",
                 StatusCode::CONFLICT,
                 format!("A message may have at most {limit} different reactions."),
             ),
             Self::MessageRefused(refused) => (
-                "message-refused",
+                ProblemType::MessageRefused,
                 "The message was refused",
                 StatusCode::UNPROCESSABLE_ENTITY,
                 refused.reason.clone(),
             ),
             Self::ModerationUnavailable => (
-                "moderation-unavailable",
+                ProblemType::ModerationUnavailable,
                 "Messages cannot be checked right now",
                 StatusCode::SERVICE_UNAVAILABLE,
                 "What you write cannot be checked right now, so it was not accepted. Please try again.".to_owned(),
             ),
             Self::Blocked => (
-                "blocked",
+                ProblemType::Blocked,
                 "Not possible with this person",
                 StatusCode::FORBIDDEN,
                 // Not who has blocked whom: that is nobody's business but theirs.
                 "You can't message this person.".to_owned(),
             ),
             Self::RateLimited(spent) => (
-                "rate-limited",
+                ProblemType::RateLimited,
                 "Too many requests",
                 StatusCode::TOO_MANY_REQUESTS,
                 format!(
@@ -214,33 +262,43 @@ impl Error {
                 ),
             ),
             Self::TooManyMembers { limit } => (
-                "too-many-members",
+                ProblemType::TooManyMembers,
                 "Too many members",
                 StatusCode::FORBIDDEN,
                 format!("A channel may have at most {limit} members."),
             ),
             Self::NoSuchPeople(_) => (
-                "not-found",
+                ProblemType::NotFound,
                 "Not found",
                 StatusCode::NOT_FOUND,
                 "There is no such person.".to_owned(),
             ),
-            Self::Forbidden(why) => ("forbidden", "Not allowed", StatusCode::FORBIDDEN, (*why).to_owned()),
+            Self::Forbidden(why) => (
+                ProblemType::Forbidden,
+                "Not allowed",
+                StatusCode::FORBIDDEN,
+                (*why).to_owned(),
+            ),
             Self::NotFound(what) => (
-                "not-found",
+                ProblemType::NotFound,
                 "Not found",
                 StatusCode::NOT_FOUND,
                 format!("There is no such {what}."),
             ),
-            Self::Conflict(why) => ("conflict", "Not possible here", StatusCode::CONFLICT, (*why).to_owned()),
+            Self::Conflict(why) => (
+                ProblemType::Conflict,
+                "Not possible here",
+                StatusCode::CONFLICT,
+                (*why).to_owned(),
+            ),
             Self::ReplyRunning => (
-                "reply-running",
+                ProblemType::ReplyRunning,
                 "The assistant is still answering",
                 StatusCode::CONFLICT,
                 "Wait for the answer to the last message, or stop it.".to_owned(),
             ),
             Self::QuotaExceeded(exhausted) => (
-                "quota-exceeded",
+                ProblemType::QuotaExceeded,
                 "The token budget is used up",
                 StatusCode::TOO_MANY_REQUESTS,
                 format!(
@@ -249,19 +307,19 @@ impl Error {
                 ),
             ),
             Self::NotConfigured(what) => (
-                "not-configured",
+                ProblemType::NotConfigured,
                 "Not set up here",
                 StatusCode::NOT_IMPLEMENTED,
                 (*what).to_owned(),
             ),
             Self::Unavailable(_) => (
-                "unavailable",
+                ProblemType::Unavailable,
                 "Not available right now",
                 StatusCode::SERVICE_UNAVAILABLE,
                 "A part of the service does not answer. Please try again.".to_owned(),
             ),
             Self::Internal(_) => (
-                "internal",
+                ProblemType::Internal,
                 "Something went wrong on our side",
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "The fault is logged under this request id.".to_owned(),

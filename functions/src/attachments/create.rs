@@ -1,5 +1,8 @@
 //! `POST /api/attachments`: announces an upload. The bytes go from the device to S3, by the signed address in the answer.
 
+use crate::openapi::Operation;
+use lambda_http::http::Method;
+use schemars::JsonSchema;
 use serde::Serialize;
 use shared::app::App;
 use shared::attachments::SignedUpload;
@@ -8,13 +11,46 @@ use shared::domain::ids::AttachmentId;
 use shared::domain::message::{Attachment, AttachmentType};
 use shared::domain::rate::RateClass;
 use shared::domain::text::{FileName, MimeType};
+use shared::error::Error;
 use shared::http::{Fields, Request, Response, Result, created, parsed};
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "AnnouncedUpload")]
 struct Announced {
     /// As it goes into a message.
     attachment: Attachment,
     upload: SignedUpload,
+}
+
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AttachmentToUpload {
+    #[schemars(rename = "type")]
+    pub attachment_type: AttachmentType,
+    /// By default PNG, JPEG, GIF and WebP are taken.
+    pub mime_type: MimeType,
+    /// In bytes; by default 5 MiB are the most.
+    #[schemars(range(min = 1, max = i64::MAX))]
+    pub size: i64,
+    pub file_name: Option<FileName>,
+}
+
+/// What the contract says of it.
+#[must_use]
+pub fn operation() -> Operation {
+    Operation::new(
+        Method::POST,
+        "/api/attachments",
+        "createAttachment",
+        "Announces an upload",
+    )
+    .for_people(RateClass::Upload)
+    .reads::<AttachmentToUpload>()
+    .answers::<Announced>(
+        201,
+        "The attachment as it goes into a message, and where and how to send the file.",
+    )
+    .refuses([Error::NotConfigured("")])
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {

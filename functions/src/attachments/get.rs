@@ -1,11 +1,31 @@
 //! `GET /api/chat/{chatId}/messages/{messageId}/attachments/{index}`: where a member of the chat sees an image.
 
+use crate::openapi::{Number, Operation};
+use lambda_http::http::Method;
 use shared::app::App;
 use shared::attachments::View;
 use shared::domain::rate::RateClass;
 use shared::domain::text::AttachmentUrl;
 use shared::error::Error;
 use shared::http::{Request, Response, Result, found, ok};
+
+/// What the contract says of it.
+#[must_use]
+pub fn operation() -> Operation {
+    Operation::new(
+        Method::GET,
+        "/api/chat/{chatId}/messages/{messageId}/attachments/{index}",
+        "getAttachment",
+        "Where an image can be seen",
+    )
+    .for_people(RateClass::Read)
+    .in_chat()
+    .of_message()
+    .path::<Number<0>>("index", "Its place among the attachments of the message, from 0 on.")
+    .answers::<View>(200, "With `Accept: application/json`: its address.")
+    .redirects("Otherwise: there it is.")
+    .refuses([Error::NotFound(""), Error::NotConfigured("")])
+}
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
     let caller = request.caller(&app, RateClass::Read).await?;

@@ -1,5 +1,9 @@
 //! `POST /api/chat`
 
+use crate::openapi::Operation;
+use lambda_http::http::Method;
+use schemars::JsonSchema;
+use shared::domain::limits::Limits;
 use std::collections::HashSet;
 
 use serde::Serialize;
@@ -19,9 +23,41 @@ use shared::store::chats::DirectChat;
 
 use crate::members::unknown_among;
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct ChatOpened {
     chat: Chat,
+}
+
+/// Kinds that people open by themselves.
+const OPENED: [Kind; 3] = [Kind::Direct, Kind::Channel, Kind::Assistant];
+
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ChatToOpen {
+    #[schemars(with = "String", extend("enum" = OPENED))]
+    pub kind: Kind,
+    /// Required for a channel; a direct chat has none.
+    pub title: Option<Title>,
+    /// A channel's first members; the one other person of a direct chat; nobody in an assistant chat.
+    #[schemars(length(max = Limits::DEFAULT.members))]
+    pub members: Option<Vec<UserId>>,
+}
+
+/// What the contract says of it.
+#[must_use]
+pub fn operation() -> Operation {
+    Operation::new(Method::POST, "/api/chat", "createChat", "Opens a chat")
+        .describe("A `direct` chat is there once for two people: it is found or opened. A person may have so many active `assistant` chats.")
+        .for_people(RateClass::Write)
+.reads::<ChatToOpen>()
+.answers::<ChatOpened>(201, "It is open.")
+.answers::<ChatOpened>(200, "A direct chat with this person that was open before.")
+.refuses([
+    Error::NotFound(""),
+    Error::Blocked,
+    Error::TooManyChats { limit: 0 },
+    Error::TooManyMembers { limit: 0 },
+])
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {

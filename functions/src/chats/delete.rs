@@ -1,5 +1,7 @@
 //! `DELETE /api/chat/{chatId}`: the owner deletes it with all that hangs on it; a member of a channel leaves.
 
+use crate::openapi::Operation;
+use lambda_http::http::Method;
 use shared::app::App;
 use shared::domain::event::{Event, Outgoing};
 use shared::domain::rate::RateClass;
@@ -8,6 +10,22 @@ use shared::http::{Request, Response, Result, no_content};
 use shared::store::chats::Deleted;
 
 use crate::members::tell;
+
+/// What the contract says of it.
+#[must_use]
+pub fn operation() -> Operation {
+    Operation::new(
+        Method::DELETE,
+        "/api/chat/{chatId}",
+        "deleteChat",
+        "Deletes a chat, or leaves it",
+    )
+    .describe("The owner deletes it with all that hangs on it; a member of a channel leaves.")
+    .for_people(RateClass::Write)
+    .in_chat()
+    .answers_nothing(204, "It is gone, or you are not in it any more.")
+    .refuses([Error::NotFound(""), Error::Forbidden(""), Error::Conflict("")])
+}
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
     let caller = request.caller(&app, RateClass::Write).await?;

@@ -1,5 +1,8 @@
 //! `GET /api/chat/{chatId}`
 
+use crate::openapi::Operation;
+use lambda_http::http::Method;
+use schemars::JsonSchema;
 use serde::Serialize;
 use shared::app::App;
 use shared::domain::chat::Chat;
@@ -9,11 +12,29 @@ use shared::domain::rate::RateClass;
 use shared::error::Error;
 use shared::http::{Request, Response, Result, ok};
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct OpenedChat {
     chat: Chat,
     /// The newest page, ascending.
     messages: Vec<Message>,
+}
+
+/// What the contract says of it.
+#[must_use]
+pub fn operation() -> Operation {
+    Operation::new(
+        Method::GET,
+        "/api/chat/{chatId}",
+        "getChat",
+        "A chat and its newest page of messages",
+    )
+    .for_people(RateClass::Read)
+    .in_chat()
+    .answers::<OpenedChat>(
+        200,
+        "The chat, its members with their read positions, the newest messages, and the answer that is being written.",
+    )
+    .refuses([Error::NotFound("")])
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {

@@ -1,8 +1,11 @@
 //! `GET /api/chat`
 
+use crate::openapi::Operation;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use chrono::DateTime;
+use lambda_http::http::Method;
+use schemars::JsonSchema;
 use serde::Serialize;
 use shared::app::App;
 use shared::domain::chat::{Chat, Kind};
@@ -12,12 +15,27 @@ use shared::error::{Error, FieldError};
 use shared::http::{Request, Response, Result, not_modified, ok, tagged};
 use shared::store::chats::{ListCursor, ListFilter};
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ChatList {
     chats: Vec<Chat>,
     total: i64,
     next_cursor: Option<String>,
+}
+
+/// What the contract says of it.
+#[must_use]
+pub fn operation() -> Operation {
+    Operation::new(Method::GET, "/api/chat", "listChats", "My chats, newest activity first")
+        .for_people(RateClass::Read)
+        .query::<Kind>("kind", "Only chats of this kind.")
+        .query::<bool>(
+            "archived",
+            "Those that I have archived instead of those that I have not.",
+        )
+        .paged()
+        .after_cursor()
+        .answers_once::<ChatList>("A page of them, with members, last message and unread count.")
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {

@@ -1,5 +1,8 @@
 //! `POST /api/chat/{chatId}/read`: to the end, up to a seq, or back to unread from one; and what has been delivered.
 
+use crate::openapi::Operation;
+use lambda_http::http::Method;
+use schemars::JsonSchema;
 use serde::Serialize;
 use shared::app::App;
 use shared::domain::event::{Event, Outgoing};
@@ -9,12 +12,42 @@ use shared::domain::unread::{ReadMark, Receipt};
 use shared::error::{Error, FieldError};
 use shared::http::{Request, Response, Result, ok};
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "ReadPosition")]
 #[serde(rename_all = "camelCase")]
 struct MarkedRead {
     #[serde(flatten)]
     receipt: Receipt,
     unread_count: i64,
+}
+
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ReadMarks {
+    /// Read up to here; never back.
+    pub seq: Option<Seq>,
+    /// On this device up to here.
+    pub delivered_seq: Option<Seq>,
+    /// Unread again from here on. Not together with `seq`.
+    #[schemars(extend("minimum" = 1))]
+    pub unread_from: Option<Seq>,
+}
+
+/// What the contract says of it.
+#[must_use]
+pub fn operation() -> Operation {
+    Operation::new(
+        Method::POST,
+        "/api/chat/{chatId}/read",
+        "markChatRead",
+        "Moves my read position",
+    )
+    .describe("Without a body: to the end.")
+    .for_people(RateClass::Write)
+    .in_chat()
+    .may_read::<ReadMarks>()
+    .answers::<MarkedRead>(200, "Where I am now.")
+    .refuses([Error::NotFound("")])
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {

@@ -1,11 +1,38 @@
 //! `POST /api/chat/{chatId}/typing`: relayed to the other members, never stored.
 
+use crate::openapi::Operation;
+use lambda_http::http::Method;
+use schemars::JsonSchema;
 use shared::app::App;
 use shared::domain::event::{Event, Outgoing};
 use shared::domain::rate::RateClass;
 use shared::error::Error;
 use shared::http::{Request, Response, Result, no_content};
 use shared::store::blocks::TypingAudience;
+
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TypingState {
+    /// `true` unless it is said.
+    pub is_typing: Option<bool>,
+}
+
+/// What the contract says of it.
+#[must_use]
+pub fn operation() -> Operation {
+    Operation::new(
+        Method::POST,
+        "/api/chat/{chatId}/typing",
+        "typing",
+        "Tells the others that I type",
+    )
+    .describe("Relayed, never stored.")
+    .for_people(RateClass::Write)
+    .in_chat()
+    .may_read::<TypingState>()
+    .answers_nothing(204, "They are told.")
+    .refuses([Error::NotFound(""), Error::Blocked])
+}
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
     let caller = request.caller(&app, RateClass::Write).await?;

@@ -1,5 +1,8 @@
 //! `PATCH /api/chat/{chatId}`: its title, and how one keeps it.
 
+use crate::openapi::Operation;
+use lambda_http::http::Method;
+use schemars::JsonSchema;
 use serde::Serialize;
 use shared::app::App;
 use shared::domain::chat::Chat;
@@ -9,9 +12,40 @@ use shared::error::{Error, FieldError};
 use shared::http::{Request, Response, Result, ok};
 use shared::store::chats::{ChatChange, Updated};
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct ChatUpdated {
     chat: Chat,
+}
+
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ChatChanges {
+    /// Of a channel, by its owner and admins; of an assistant chat.
+    pub title: Option<Title>,
+    /// How I keep it: nobody else sees it.
+    pub archived: Option<bool>,
+    /// How I keep it: nobody else sees it.
+    pub muted: Option<bool>,
+}
+
+/// What the contract says of it.
+#[must_use]
+pub fn operation() -> Operation {
+    Operation::new(
+        Method::PATCH,
+        "/api/chat/{chatId}",
+        "updateChat",
+        "Renames, archives or mutes a chat",
+    )
+    .for_people(RateClass::Write)
+    .in_chat()
+    .reads::<ChatChanges>()
+    .answers::<ChatUpdated>(200, "The chat as it is now.")
+    .refuses([
+        Error::NotFound(""),
+        Error::Forbidden(""),
+        Error::TooManyChats { limit: 0 },
+    ])
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {

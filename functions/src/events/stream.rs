@@ -4,6 +4,9 @@
 //! connection is held between two reads, and nothing is remembered between two streams: a reader that comes again names
 //! the last version it has, and goes on exactly there.
 
+use crate::openapi::Operation;
+use crate::openapi::StreamPlace;
+use lambda_http::http::Method;
 use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
@@ -32,6 +35,19 @@ const MOST_WAITING: usize = 1024 * 1024;
 const COME_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// So many looks in a row may fail before the reader is told.
 const FAILED_LOOKS: u32 = 20;
+
+/// What the contract says of it.
+#[must_use]
+pub fn operation() -> Operation {
+    Operation::new(Method::GET, "/api/chat/stream", "streamEvents", "My events as they happen")
+        .describe("By bearer token, or by a ticket for an `EventSource`, which sends no headers.")
+        .for_ticket_holders(RateClass::Stream)
+.query::<ChatId>("chatId", "Only those of this chat.")
+.query::<StreamPlace>("after", "The last `id` that you have; 0 for all that are kept. Without it, from now on.")
+.header::<StreamPlace>("Last-Event-ID", "The same, as browsers say it by themselves; it comes before `after`.")
+.streams("Server-sent events: `event:` is the type, `data:` an Event in one line, `id:` the place in the stream. A planned end is `event: reconnect`; after `event: resync` read your chats anew.")
+.refuses([Error::NotFound("")])
+}
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
     let listener = listener(&app, &request).await?;

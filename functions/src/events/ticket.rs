@@ -1,5 +1,8 @@
 //! `POST /api/chat/stream-ticket`
 
+use crate::openapi::Operation;
+use lambda_http::http::Method;
+use schemars::JsonSchema;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -11,11 +14,24 @@ use shared::http::{Request, Response, Result, created};
 /// Long enough to open a connection with, too short to be worth stealing from a log of URLs.
 const GOOD_FOR: Duration = Duration::from_secs(60);
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct IssuedTicket<'a> {
     ticket: &'a str,
     expires_in_seconds: u64,
+}
+
+/// What the contract says of it.
+#[must_use]
+pub fn operation() -> Operation {
+    Operation::new(
+        Method::POST,
+        "/api/chat/stream-ticket",
+        "createStreamTicket",
+        "A ticket for an `EventSource`",
+    )
+    .for_people(RateClass::Stream)
+    .answers::<IssuedTicket<'_>>(201, "Good for `GET /api/chat/stream` alone, and not for long.")
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {

@@ -1,15 +1,55 @@
 //! `POST /api/chat/{chatId}/members`
 
+use super::MembersChanged;
+use crate::openapi::Operation;
+use lambda_http::http::Method;
+use schemars::JsonSchema;
 use serde_json::Value;
 use shared::app::App;
 use shared::config::UnknownPeople;
 use shared::domain::chat::MemberRole;
 use shared::domain::ids::UserId;
+use shared::domain::limits::Limits;
 use shared::domain::rate::RateClass;
+use shared::error::Error;
 use shared::http::{Request, Response, Result};
 use shared::store::channels::Membership;
 
 use super::{answer, tell, unknown_among};
+
+/// What one can be from the first.
+const FIRST_ROLES: [MemberRole; 2] = [MemberRole::Admin, MemberRole::Member];
+
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MembersToAdd {
+    #[schemars(length(max = Limits::DEFAULT.ids))]
+    pub members: Vec<UserId>,
+    /// `member` unless it is said.
+    #[schemars(with = "Option<String>", extend("enum" = FIRST_ROLES.map(Some).into_iter().chain([None]).collect::<Vec<_>>()))]
+    pub role: Option<MemberRole>,
+}
+
+/// What the contract says of it.
+#[must_use]
+pub fn operation() -> Operation {
+    Operation::new(
+        Method::POST,
+        "/api/chat/{chatId}/members",
+        "addMembers",
+        "Adds people to a channel",
+    )
+    .for_people(RateClass::Write)
+    .in_chat()
+    .reads::<MembersToAdd>()
+    .answers::<MembersChanged>(200, "The chat as it is now.")
+    .refuses([
+        Error::NotFound(""),
+        Error::Forbidden(""),
+        Error::Conflict(""),
+        Error::TooManyMembers { limit: 0 },
+    ])
+}
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
     let caller = request.caller(&app, RateClass::Write).await?;

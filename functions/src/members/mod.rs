@@ -4,12 +4,19 @@ pub mod add;
 pub mod remove;
 pub mod update;
 
+use schemars::JsonSchema;
+use serde::Serialize;
 use shared::app::App;
 use shared::domain::chat::Chat;
 use shared::domain::ids::{ChatId, UserId};
 use shared::error::{Error, FieldError};
 use shared::http::{Response, Result, ok};
 use shared::store::channels::Membership;
+
+#[derive(JsonSchema, Serialize)]
+struct MembersChanged {
+    chat: Chat,
+}
 
 /// Tells everyone of a change, or the caller why there is none.
 pub(crate) async fn tell(app: &App, outcome: Membership) -> Result<()> {
@@ -34,12 +41,8 @@ pub(crate) async fn tell(app: &App, outcome: Membership) -> Result<()> {
 
 /// The chat as it is now.
 async fn answer(app: &App, me: &UserId, chat_id: ChatId) -> Result<Response> {
-    #[derive(serde::Serialize)]
-    struct Changed {
-        chat: Chat,
-    }
     let chat = app.store.chat(me, chat_id).await?.ok_or(Error::NotFound("chat"))?;
-    ok(&Changed { chat })
+    ok(&MembersChanged { chat })
 }
 
 /// Points at those of a list of members whom nobody knows.

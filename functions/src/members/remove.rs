@@ -1,10 +1,30 @@
 //! `DELETE /api/chat/{chatId}/members/{userId}`: the owner and admins remove others, everyone but the owner may leave.
 
+use crate::openapi::Operation;
+use lambda_http::http::Method;
 use shared::app::App;
+use shared::domain::ids::UserId;
 use shared::domain::rate::RateClass;
+use shared::error::Error;
 use shared::http::{Request, Response, Result, no_content};
 
 use super::tell;
+
+/// What the contract says of it.
+#[must_use]
+pub fn operation() -> Operation {
+    Operation::new(
+        Method::DELETE,
+        "/api/chat/{chatId}/members/{userId}",
+        "removeMember",
+        "Removes somebody from a channel, or leaves it",
+    )
+    .for_people(RateClass::Write)
+    .in_chat()
+    .path::<UserId>("userId", "Who goes.")
+    .answers_nothing(204, "They are not in it any more.")
+    .refuses([Error::NotFound(""), Error::Forbidden(""), Error::Conflict("")])
+}
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
     let caller = request.caller(&app, RateClass::Write).await?;

@@ -1,11 +1,40 @@
 //! `PATCH /api/chat/{chatId}/members/{userId}`: the owner says what others may do, and may make one of them the owner.
 
+use super::MembersChanged;
+use crate::openapi::Operation;
+use lambda_http::http::Method;
+use schemars::JsonSchema;
 use shared::app::App;
 use shared::domain::chat::MemberRole;
+use shared::domain::ids::UserId;
 use shared::domain::rate::RateClass;
+use shared::error::Error;
 use shared::http::{Request, Response, Result, parsed};
 
 use super::{answer, tell};
+
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RoleToGive {
+    pub role: MemberRole,
+}
+
+/// What the contract says of it.
+#[must_use]
+pub fn operation() -> Operation {
+    Operation::new(
+        Method::PATCH,
+        "/api/chat/{chatId}/members/{userId}",
+        "updateMember",
+        "Gives somebody another role in a channel",
+    )
+    .for_people(RateClass::Write)
+    .in_chat()
+    .path::<UserId>("userId", "Whose role.")
+    .reads::<RoleToGive>()
+    .answers::<MembersChanged>(200, "The chat as it is now.")
+    .refuses([Error::NotFound(""), Error::Forbidden(""), Error::Conflict("")])
+}
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
     let caller = request.caller(&app, RateClass::Write).await?;

@@ -1,5 +1,6 @@
 //! What editing and deleting have in common: who is told, and what is answered.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use shared::app::App;
 use shared::domain::event::{Event, Outgoing};
@@ -11,7 +12,7 @@ use shared::store::messages::Change;
 
 use super::mentions::not_members;
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct MessageChanged {
     pub message: Message,

@@ -1,14 +1,54 @@
 //! `PATCH /api/chat/{chatId}/messages/{messageId}`
 
+use super::change::MessageChanged;
+use crate::openapi::Operation;
+use crate::openapi::message_refused;
+use lambda_http::http::Method;
+use schemars::JsonSchema;
 use shared::app::App;
+use shared::domain::ids::UserId;
+use shared::domain::limits::Limits;
 use shared::domain::message::Edit;
 use shared::domain::rate::RateClass;
 use shared::domain::text::Content;
+use shared::error::Error;
 use shared::http::{Request, Response, Result, parsed};
 
 use super::change::answer;
 use super::mentions::named;
 use super::moderated::{Saying, moderated};
+
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MessageToEdit {
+    pub content: Content,
+    /// Absent: they stay as they are.
+    #[schemars(length(max = Limits::DEFAULT.mentions), extend("uniqueItems" = true))]
+    pub mentions: Option<Vec<UserId>>,
+}
+
+/// What the contract says of it.
+#[must_use]
+pub fn operation() -> Operation {
+    Operation::new(
+        Method::PATCH,
+        "/api/chat/{chatId}/messages/{messageId}",
+        "editMessage",
+        "Changes what a message of mine says",
+    )
+    .for_people(RateClass::Write)
+    .in_chat()
+    .of_message()
+    .reads::<MessageToEdit>()
+    .answers::<MessageChanged>(200, "The message as it is now.")
+    .refuses([
+        Error::NotFound(""),
+        Error::Forbidden(""),
+        Error::Blocked,
+        Error::ModerationUnavailable,
+        message_refused(),
+    ])
+}
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
     let caller = request.caller(&app, RateClass::Write).await?;

@@ -1,5 +1,8 @@
 //! `GET /api/chat/{chatId}/messages`
 
+use crate::openapi::Operation;
+use lambda_http::http::Method;
+use schemars::JsonSchema;
 use serde::Serialize;
 use shared::app::App;
 use shared::domain::chat::Chat;
@@ -10,7 +13,8 @@ use shared::error::{Error, FieldError};
 use shared::http::{Request, Response, Result, ok};
 use shared::store::messages::Range;
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "MessagePage")]
 #[serde(rename_all = "camelCase")]
 struct Messages {
     messages: Vec<Message>,
@@ -19,6 +23,34 @@ struct Messages {
     /// With `changedAfter`, when the chat changed: its read positions included.
     #[serde(skip_serializing_if = "Option::is_none")]
     chat: Option<Chat>,
+}
+
+/// What the contract says of it.
+#[must_use]
+pub fn operation() -> Operation {
+    Operation::new(
+        Method::GET,
+        "/api/chat/{chatId}/messages",
+        "listMessages",
+        "Messages of a chat, ascending",
+    )
+    .for_people(RateClass::Read)
+    .in_chat()
+    .query::<Seq>(
+        "after",
+        "Those after this seq. One of `after`, `before` and `changedAfter` at most.",
+    )
+    .query::<Seq>("before", "The newest before this seq.")
+    .query::<Seq>(
+        "changedAfter",
+        "To catch up: what changed since, as it is now, and the chat where it did.",
+    )
+    .paged()
+    .answers::<Messages>(
+        200,
+        "A page of them, the newest without a bound, and the `seq` that it is true for.",
+    )
+    .refuses([Error::NotFound("")])
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {

@@ -1,15 +1,37 @@
 //! `PUT` and `DELETE /api/chat/{chatId}/messages/{messageId}/reactions/{emoji}`: said twice, they are one reaction or none.
 
+use crate::openapi::Operation;
 use lambda_http::http::Method;
 use shared::app::App;
 use shared::domain::event::{Event, Outgoing};
 use shared::domain::message::Reacting;
 use shared::domain::rate::RateClass;
+use shared::domain::text::Emoji;
 use shared::error::Error;
 use shared::http::{Request, Response, Result, ok};
 use shared::store::reactions::Reacted;
 
 use super::change::MessageChanged;
+
+/// What the contract says of it.
+#[must_use]
+pub fn operations() -> [Operation; 2] {
+    let reacting = |method, id, summary| {
+        let path = "/api/chat/{chatId}/messages/{messageId}/reactions/{emoji}";
+        Operation::new(method, path, id, summary)
+            .describe("Said twice, it is one reaction or none.")
+            .for_people(RateClass::Write)
+            .in_chat()
+            .of_message()
+            .path::<Emoji>("emoji", "What one reacts with.")
+            .answers::<MessageChanged>(200, "The message with all its reactions.")
+            .refuses([Error::NotFound(""), Error::Blocked])
+    };
+    [
+        reacting(Method::PUT, "addReaction", "Reacts to a message").refuses([Error::TooManyReactions { limit: 0 }]),
+        reacting(Method::DELETE, "removeReaction", "Takes a reaction back"),
+    ]
+}
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
     let caller = request.caller(&app, RateClass::Write).await?;

@@ -1,5 +1,8 @@
 //! `GET /api/chat/search`: my messages that match, newest first.
 
+use crate::openapi::Operation;
+use lambda_http::http::Method;
+use schemars::JsonSchema;
 use serde::Serialize;
 use shared::app::App;
 use shared::domain::ids::{ChatId, MessageId};
@@ -12,11 +15,29 @@ use shared::store::search::SearchCursor;
 
 use crate::cursor;
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct SearchResults {
     results: Vec<SearchResult>,
     next_cursor: Option<String>,
+}
+
+/// What the contract says of it.
+#[must_use]
+pub fn operation() -> Operation {
+    Operation::new(
+        Method::GET,
+        "/api/chat/search",
+        "searchMessages",
+        "My messages that match, newest first",
+    )
+    .for_people(RateClass::Read)
+    .required_query::<SearchText>("q", "Words, \"a phrase\", or, -not this.")
+    .query::<ChatId>("chatId", "Only in this chat.")
+    .paged()
+    .after_cursor()
+    .answers::<SearchResults>(200, "A page of them, each with the text around the match.")
+    .refuses([Error::NotFound("")])
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {

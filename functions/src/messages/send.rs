@@ -1,10 +1,16 @@
 //! `POST /api/chat/{chatId}/messages`
 
+use crate::openapi::Operation;
+use crate::openapi::{message_refused, quota_exceeded};
+use lambda_http::http::Method;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use shared::app::App;
 use shared::domain::event::{Event, Outgoing};
 use shared::domain::ids::MessageId;
+use shared::domain::ids::UserId;
+use shared::domain::limits::Limits;
 use shared::domain::message::{Attachment, AttachmentType, Draft, Message};
 use shared::domain::rate::RateClass;
 use shared::domain::reply::{ReplyHandle, ReplyState};
@@ -22,13 +28,83 @@ use crate::replies::regenerate::Regenerate;
 use crate::replies::stream::{Streamed, stream};
 use crate::replies::terms::terms;
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct MessageSent<'a> {
     message: &'a Message,
     reply: Option<ReplyHandle>,
     /// `null`: Pusher is not configured, or there was nobody to tell.
     pusher_sent: Option<bool>,
+}
+
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MessageToSend {
+    /// Your own name for it: a retry with the same one is the same message.
+    pub client_id: ClientId,
+    pub content: Content,
+    #[schemars(length(max = Limits::DEFAULT.attachments))]
+    pub attachments: Option<Vec<AttachmentToSend>>,
+    /// Who is named; members of a channel or direct chat.
+    #[schemars(length(max = Limits::DEFAULT.mentions), extend("uniqueItems" = true))]
+    pub mentions: Option<Vec<UserId>>,
+    /// A message of this chat.
+    pub reply_to: Option<MessageId>,
+    pub metadata: Option<Metadata>,
+}
+
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AttachmentToSend {
+    #[schemars(rename = "type")]
+    pub attachment_type: AttachmentType,
+    pub url: AttachmentUrl,
+    /// Of an upload, what was announced stands.
+    pub mime_type: Option<MimeType>,
+    #[schemars(range(min = 0, max = i64::MAX))]
+    pub size: Option<i64>,
+    pub file_name: Option<FileName>,
+}
+
+/// Our own body, or in its dialect that of Vercel's AI SDK.
+#[derive(Debug, JsonSchema)]
+#[schemars(untagged, inline)]
+pub enum ToSend {
+    Ours(MessageToSend),
+    OfTheSdk(ui_message::UiMessages),
+}
+
+/// What the contract says of it.
+#[must_use]
+pub fn operation() -> Operation {
+    at("/api/chat/{chatId}/messages", "sendMessage", "Says something in a chat")
+}
+
+/// The same by the path that frontends of one assistant know.
+#[must_use]
+pub fn operation_of_the_singular() -> Operation {
+    let summary = "Says something in a chat: the same as `sendMessage`";
+    at("/api/chat/{chatId}/message", "sendMessageToAssistant", summary)
+}
+
+fn at(path: &'static str, id: &'static str, summary: &'static str) -> Operation {
+    Operation::new(Method::POST, path, id, summary)
+.for_people(RateClass::Send)
+.in_chat()
+.in_dialect()
+.reads::<ToSend>()
+.answers::<MessageSent<'_>>(201, "It is stored. In AI chats the answer comes as events.")
+.answers::<MessageSent<'_>>(200, "It was sent before by this `clientId`; the same message again.")
+.streams("With `Accept: text/event-stream` in an AI chat, the answer as it is written: `data:` is an Event in one line, and `reply.ended` always the last.")
+.refuses([
+    Error::NotFound(""),
+    Error::Conflict(""),
+    Error::Blocked,
+    Error::ReplyRunning,
+    Error::ModerationUnavailable,
+    message_refused(),
+    quota_exceeded(),
+])
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {

@@ -3,9 +3,57 @@
 //!
 //! What else the SDK sends now or in later versions is left alone.
 
+use schemars::JsonSchema;
 use serde_json::{Map, Value, json};
+use shared::domain::message::Role;
+use shared::domain::text::Metadata;
 use shared::error::{Error, FieldError};
 use shared::http::{Fields, Request, Result};
+
+/// The body of Vercel's AI SDK: `?format=ui-message-stream`. What else it has is left alone.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "camelCase")]
+pub struct UiMessages {
+    /// Of the last one becomes the message: it is the user's, and has texts and images alone. Earlier ones are known here.
+    #[schemars(length(min = 1))]
+    pub messages: Vec<UiMessage>,
+    pub trigger: Option<UiTrigger>,
+    /// A message that was sent cannot be sent anew with another text.
+    pub message_id: Option<()>,
+}
+
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+pub enum UiTrigger {
+    SubmitMessage,
+    /// The newest message is answered anew.
+    RegenerateMessage,
+}
+
+#[derive(Debug, JsonSchema)]
+pub struct UiMessage {
+    /// Becomes the `clientId`.
+    pub id: String,
+    pub role: Role,
+    pub parts: Vec<UiPart>,
+    pub metadata: Option<Metadata>,
+}
+
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "camelCase")]
+pub struct UiPart {
+    /// `text` or `file`.
+    #[schemars(rename = "type")]
+    pub part_type: String,
+    /// Of a `text`.
+    pub text: Option<String>,
+    /// Of a `file`: that of an image.
+    pub media_type: Option<String>,
+    /// Of a `file`: an `https://` address, or the `s3://` address of an upload.
+    pub url: Option<String>,
+    #[schemars(rename = "filename")]
+    pub file_name: Option<String>,
+}
 
 /// What somebody asks for.
 pub(super) enum Asked {

@@ -1,5 +1,8 @@
 //! `GET /api/chat/{chatId}/messages/{messageId}/versions`: what the message said before, newest first.
 
+use crate::openapi::{Number, Operation};
+use lambda_http::http::Method;
+use schemars::JsonSchema;
 use serde::Serialize;
 use shared::app::App;
 use shared::domain::message::MessageVersion;
@@ -7,11 +10,29 @@ use shared::domain::rate::RateClass;
 use shared::error::{Error, FieldError};
 use shared::http::{Request, Response, Result, ok};
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct MessageVersions {
     versions: Vec<MessageVersion>,
     has_more: bool,
+}
+
+/// What the contract says of it.
+#[must_use]
+pub fn operation() -> Operation {
+    Operation::new(
+        Method::GET,
+        "/api/chat/{chatId}/messages/{messageId}/versions",
+        "listVersions",
+        "What a message said before, newest first",
+    )
+    .for_people(RateClass::Read)
+    .in_chat()
+    .of_message()
+    .query::<Number<1>>("before", "Those before this version.")
+    .paged()
+    .answers::<MessageVersions>(200, "A page of them.")
+    .refuses([Error::NotFound("")])
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {

@@ -41,7 +41,7 @@ pub(crate) fn draft(mut fields: Fields, app: &App) -> Result<NoticeDraft> {
     })
 }
 
-fn types() -> Vec<&'static str> {
+pub(super) fn types() -> Vec<&'static str> {
     let all = MessageType::ALL.iter();
     all.filter(|one| **one != MessageType::Text)
         .map(|one| one.word())

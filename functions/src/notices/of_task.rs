@@ -1,14 +1,18 @@
 //! `GET /api/chat-messages/{taskId}`
 
+use crate::openapi::Operation;
+use lambda_http::http::Method;
+use schemars::JsonSchema;
 use serde::Serialize;
 use shared::app::App;
+use shared::domain::ids::Seq;
 use shared::domain::limits::PageSize;
 use shared::domain::notice::TaskMessage;
 use shared::domain::rate::RateClass;
 use shared::domain::text::TaskId;
 use shared::http::{Request, Response, Result, ok};
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct MessagesOfTask {
     task_id: TaskId,
@@ -16,6 +20,22 @@ struct MessagesOfTask {
     /// Of the messages in this answer.
     count: usize,
     has_more: bool,
+}
+
+/// What the contract says of it.
+#[must_use]
+pub fn operation() -> Operation {
+    Operation::new(
+        Method::GET,
+        "/api/chat-messages/{taskId}",
+        "listTaskMessages",
+        "The newest messages of a task of mine, ascending",
+    )
+    .for_people(RateClass::Read)
+    .path::<TaskId>("taskId", "What the agent calls its task.")
+    .query::<Seq>("before", "The newest before this seq.")
+    .query::<PageSize>("limit", "How many; without it, as many as a page may have.")
+    .answers::<MessagesOfTask>(200, "A page of them; none where there is no such task.")
 }
 
 /// A task has few messages: without a limit it is shown as far as a page goes.

@@ -1,13 +1,21 @@
 //! `POST /api/chat-messages`
 
+use super::draft::types;
+use crate::openapi::Operation;
 use lambda_http::http::HeaderName;
+use lambda_http::http::Method;
+use schemars::JsonSchema;
 use serde::Serialize;
 use shared::app::App;
 use shared::domain::ids::MessageId;
+use shared::domain::ids::UserId;
+use shared::domain::message::MessageType;
 use shared::domain::notice::NoticeDraft;
+use shared::domain::notice::Priority;
 use shared::domain::person::{Caller, CallerRole};
 use shared::domain::rate::RateClass;
 use shared::domain::text::{ClientId, OrganisationId};
+use shared::domain::text::{Content, Metadata, TaskId};
 use shared::error::{Error, FieldError};
 use shared::http::{Request, Response, Result, created, ok};
 use shared::store::notices::NoticeOutcome;
@@ -17,7 +25,7 @@ use super::{draft, tell};
 /// The field `key` as a header.
 const KEY: &str = "idempotency-key";
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct NoticeSent {
     success: bool,
@@ -25,6 +33,41 @@ struct NoticeSent {
     pusher_sent: bool,
     database_stored: bool,
     message_id: MessageId,
+}
+
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NoticeToSend {
+    pub user_id: UserId,
+    pub task_id: TaskId,
+    #[schemars(rename = "type", with = "String", extend("enum" = types()))]
+    pub message_type: MessageType,
+    pub content: Content,
+    pub data: Option<Metadata>,
+    /// Whose task it is; that of the agent's token unless it is said.
+    pub org_id: Option<OrganisationId>,
+    /// `normal` unless it is said.
+    pub priority: Option<Priority>,
+    /// Your own name for it: a retry with the same one is the same notice of this task.
+    pub key: Option<ClientId>,
+}
+
+/// What the contract says of it.
+#[must_use]
+pub fn operation() -> Operation {
+    Operation::new(
+        Method::POST,
+        "/api/chat-messages",
+        "sendNotice",
+        "Tells one person of one task",
+    )
+    .describe("For agents: tokens with `role: agent`.")
+    .for_people(RateClass::Notice)
+    .header::<ClientId>("Idempotency-Key", "The field `key` as a header.")
+    .reads::<NoticeToSend>()
+    .answers::<NoticeSent>(201, "It is stored.")
+    .answers::<NoticeSent>(200, "It was sent before by this key.")
+    .refuses([Error::NotFound(""), Error::Forbidden(""), Error::Conflict("")])
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {

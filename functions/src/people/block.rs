@@ -1,10 +1,28 @@
 //! `PUT` and `DELETE /api/people/{userId}/block`: said twice, it is one block or none.
 
+use crate::openapi::Operation;
 use lambda_http::http::Method;
 use shared::app::App;
+use shared::domain::ids::UserId;
 use shared::domain::rate::RateClass;
 use shared::error::{Error, FieldError};
 use shared::http::{Request, Response, Result, no_content};
+
+/// What the contract says of it.
+#[must_use]
+pub fn operations() -> [Operation; 2] {
+    let blocking = |method, id, summary| {
+        Operation::new(method, "/api/people/{userId}/block", id, summary)
+            .describe("Said twice, it is one block or none.")
+            .for_people(RateClass::Write)
+            .path::<UserId>("userId", "Whom.")
+            .answers_nothing(204, "It is so.")
+    };
+    [
+        blocking(Method::PUT, "blockPerson", "Blocks somebody").refuses([Error::NotFound("")]),
+        blocking(Method::DELETE, "unblockPerson", "Blocks somebody no more"),
+    ]
+}
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
     let caller = request.caller(&app, RateClass::Write).await?;

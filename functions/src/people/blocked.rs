@@ -1,5 +1,8 @@
 //! `GET /api/people/blocked`: whom I have blocked, newest first.
 
+use crate::openapi::Operation;
+use lambda_http::http::Method;
+use schemars::JsonSchema;
 use serde::Serialize;
 use shared::app::App;
 use shared::domain::ids::UserId;
@@ -10,11 +13,26 @@ use shared::store::blocks::BlockedCursor;
 
 use crate::cursor;
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct BlockedPeople {
     people: Vec<BlockedPerson>,
     next_cursor: Option<String>,
+}
+
+/// What the contract says of it.
+#[must_use]
+pub fn operation() -> Operation {
+    Operation::new(
+        Method::GET,
+        "/api/people/blocked",
+        "listBlocked",
+        "Whom I have blocked, newest first",
+    )
+    .for_people(RateClass::Read)
+    .paged()
+    .after_cursor()
+    .answers::<BlockedPeople>(200, "A page of them.")
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {

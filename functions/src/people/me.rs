@@ -1,5 +1,8 @@
 //! `GET /api/me`
 
+use crate::openapi::Operation;
+use lambda_http::http::Method;
+use schemars::JsonSchema;
 use serde::Serialize;
 use shared::app::App;
 use shared::domain::person::Person;
@@ -7,11 +10,20 @@ use shared::domain::rate::RateClass;
 use shared::error::Error;
 use shared::http::{Request, Response, Result, ok};
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Me {
     user: Person,
     unread_total: i64,
+}
+
+/// What the contract says of it.
+#[must_use]
+pub fn operation() -> Operation {
+    Operation::new(Method::GET, "/api/me", "getMe", "Me, and how much I have not read")
+        .for_people(RateClass::Read)
+        .answers::<Me>(200, "As my token says.")
+        .refuses([Error::NotFound("")])
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {

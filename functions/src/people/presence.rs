@@ -1,12 +1,29 @@
 //! `POST /api/me/presence`: the heartbeat of people without Pusher, whose connections tell it otherwise.
 
+use crate::openapi::Operation;
 use chrono::{DateTime, Utc};
+use lambda_http::http::Method;
+use schemars::JsonSchema;
 use shared::app::App;
 use shared::domain::event::{Event, Outgoing};
 use shared::domain::ids::UserId;
 use shared::domain::rate::RateClass;
 use shared::http::{Request, Response, Result, no_content};
 use shared::store::people::Presence;
+
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Heartbeat {}
+
+/// What the contract says of it.
+#[must_use]
+pub fn operation() -> Operation {
+    Operation::new(Method::POST, "/api/me/presence", "presence", "I am here")
+        .describe("The heartbeat of people without Pusher, whose connections tell it otherwise.")
+        .for_people(RateClass::Write)
+        .may_read::<Heartbeat>()
+        .answers_nothing(204, "It is noted.")
+}
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
     let caller = request.caller(&app, RateClass::Write).await?;

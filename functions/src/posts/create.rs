@@ -1,22 +1,51 @@
 //! `POST /api/posts`: a draft, with its AI chat and the welcome that is to be written there.
 
+use crate::openapi::Operation;
+use lambda_http::http::Method;
+use schemars::JsonSchema;
 use serde::Serialize;
 use shared::app::App;
 use shared::domain::event::{Event, Outgoing};
 use shared::domain::ids::ChatId;
+use shared::domain::limits::Limits;
 use shared::domain::post::{Post, PostDraft};
 use shared::domain::rate::RateClass;
 use shared::domain::text::ClientId;
+use shared::domain::text::{AuthProviderId, PostText, ProviderName};
 use shared::http::{Request, Response, Result, created, ok};
 
 use super::fields::{auth_provider_ids, content, providers};
 use crate::replies::terms;
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct PostCreated {
     chat_id: ChatId,
     post: Post,
+}
+
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PostToCreate {
+    /// Your own name for it: a retry with the same one is the same post.
+    pub client_id: Option<ClientId>,
+    pub content: Option<PostText>,
+    /// Networks that it goes to.
+    #[schemars(length(max = Limits::DEFAULT.providers), extend("uniqueItems" = true))]
+    pub providers: Option<Vec<ProviderName>>,
+    /// Accounts with them.
+    #[schemars(length(max = Limits::DEFAULT.providers), extend("uniqueItems" = true))]
+    pub auth_provider_ids: Option<Vec<AuthProviderId>>,
+}
+
+/// What the contract says of it.
+#[must_use]
+pub fn operation() -> Operation {
+    Operation::new(Method::POST, "/api/posts", "createPost", "A new post with its AI chat")
+        .for_people(RateClass::Send)
+        .reads::<PostToCreate>()
+        .answers::<PostCreated>(201, "A draft; the assistant is about to welcome its owner in the chat.")
+        .answers::<PostCreated>(200, "It was created before by this `clientId`.")
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {

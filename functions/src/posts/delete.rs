@@ -1,10 +1,27 @@
 //! `DELETE /api/posts/{postId}`: with its chat, and whatever is being written there.
 
+use crate::openapi::Operation;
+use lambda_http::http::Method;
 use shared::app::App;
 use shared::domain::event::{Event, Outgoing};
 use shared::domain::rate::RateClass;
 use shared::error::Error;
 use shared::http::{Request, Response, Result, no_content};
+
+/// What the contract says of it.
+#[must_use]
+pub fn operation() -> Operation {
+    Operation::new(
+        Method::DELETE,
+        "/api/posts/{postId}",
+        "deletePost",
+        "Deletes a post with its chat",
+    )
+    .for_people(RateClass::Write)
+    .of_post()
+    .answers_nothing(204, "Both are gone.")
+    .refuses([Error::NotFound("")])
+}
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
     let caller = request.caller(&app, RateClass::Write).await?;

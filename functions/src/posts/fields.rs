@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::hash::Hash;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use shared::app::App;
@@ -10,12 +11,12 @@ use shared::domain::post::Post;
 use shared::domain::text::{AuthProviderId, PostText, ProviderName};
 use shared::http::Fields;
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 pub(super) struct OnePost {
     pub(super) post: Post,
 }
 
-pub(super) fn content(fields: &mut Fields, name: &str, app: &App) -> Option<PostText> {
+pub(super) fn content(fields: &mut Fields, name: &'static str, app: &App) -> Option<PostText> {
     let longest = app.config.limits.post_bytes;
     fields.optional(name, |text: String| PostText::parse(&text, longest))
 }
@@ -36,7 +37,7 @@ pub(super) fn auth_provider_ids(fields: &mut Fields, app: &App) -> Option<Vec<Au
 
 fn names<T: Clone + Eq + Hash>(
     fields: &mut Fields,
-    name: &str,
+    name: &'static str,
     most: usize,
     parse: impl Fn(&str) -> Result<T, String>,
 ) -> Option<Vec<T>> {

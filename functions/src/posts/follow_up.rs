@@ -1,5 +1,8 @@
 //! `POST /api/posts/{postId}/follow-up`: the assistant is to speak of a text that is not saved.
 
+use crate::openapi::Operation;
+use lambda_http::http::Method;
+use schemars::JsonSchema;
 use serde::Serialize;
 use shared::app::App;
 use shared::domain::post::FOLLOWED_UP_ABOVE;
@@ -9,10 +12,34 @@ use shared::error::Error;
 use shared::http::{Request, Response, Result, accepted, parsed};
 use shared::store::posts::FollowUp;
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct FollowUpAccepted {
     /// Whether the text is long enough for the assistant to speak of it.
     scheduled: bool,
+}
+
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FollowUpToAskFor {
+    pub post_content: PostText,
+    /// What caused it; `edit` unless it is said.
+    pub trigger: Option<Trigger>,
+}
+
+/// What the contract says of it.
+#[must_use]
+pub fn operation() -> Operation {
+    Operation::new(
+        Method::POST,
+        "/api/posts/{postId}/follow-up",
+        "followUp",
+        "The assistant is to speak of a text that is not saved",
+    )
+    .for_people(RateClass::Write)
+    .of_post()
+    .reads::<FollowUpToAskFor>()
+    .answers::<FollowUpAccepted>(202, "It will, where the text is long enough to speak of.")
+    .refuses([Error::NotFound("")])
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {

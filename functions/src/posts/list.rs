@@ -1,5 +1,8 @@
 //! `GET /api/posts`: my posts, newest first.
 
+use crate::openapi::Operation;
+use lambda_http::http::Method;
+use schemars::JsonSchema;
 use serde::Serialize;
 use shared::app::App;
 use shared::domain::ids::PostId;
@@ -11,11 +14,22 @@ use shared::store::posts::PostCursor;
 
 use crate::cursor;
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct PostList {
     posts: Vec<Post>,
     next_cursor: Option<String>,
+}
+
+/// What the contract says of it.
+#[must_use]
+pub fn operation() -> Operation {
+    Operation::new(Method::GET, "/api/posts", "listPosts", "My posts, newest first")
+        .for_people(RateClass::Read)
+        .query::<PostStatus>("status", "Only those with this status.")
+        .paged()
+        .after_cursor()
+        .answers::<PostList>(200, "A page of them.")
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {

@@ -1,15 +1,43 @@
 //! `PATCH /api/posts/{postId}`: what it says, where it goes and how far it has come. A new text is followed up by the
 //! assistant once it is left alone.
 
+use crate::openapi::Operation;
+use lambda_http::http::Method;
+use schemars::JsonSchema;
 use shared::app::App;
+use shared::domain::limits::Limits;
 use shared::domain::post::{PostChange, PostStatus};
 use shared::domain::rate::RateClass;
+use shared::domain::text::{AuthProviderId, PostText, ProviderName};
 use shared::error::Error;
 use shared::http::{Request, Response, Result, ok};
 use shared::store::posts::PostUpdated;
 
 use super::fields::{OnePost, auth_provider_ids, content, providers};
 use super::list::one_of_all;
+
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PostChanges {
+    pub content: Option<PostText>,
+    #[schemars(length(max = Limits::DEFAULT.providers), extend("uniqueItems" = true))]
+    pub providers: Option<Vec<ProviderName>>,
+    #[schemars(length(max = Limits::DEFAULT.providers), extend("uniqueItems" = true))]
+    pub auth_provider_ids: Option<Vec<AuthProviderId>>,
+    pub status: Option<PostStatus>,
+}
+
+/// What the contract says of it.
+#[must_use]
+pub fn operation() -> Operation {
+    Operation::new(Method::PATCH, "/api/posts/{postId}", "updatePost", "Changes a post")
+        .describe("A new text is followed up by the assistant once it is left alone.")
+        .for_people(RateClass::Write)
+        .of_post()
+        .reads::<PostChanges>()
+        .answers::<OnePost>(200, "The post as it is now.")
+        .refuses([Error::NotFound(""), Error::Conflict("")])
+}
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
     let caller = request.caller(&app, RateClass::Write).await?;

@@ -1,5 +1,8 @@
 //! `POST /api/pusher/auth`, form-encoded as pusher-js sends it: `socket_id=…&channel_name=…`
 
+use crate::openapi::Operation;
+use lambda_http::http::Method;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 use shared::app::App;
@@ -8,11 +11,31 @@ use shared::domain::rate::RateClass;
 use shared::error::{Error, FieldError};
 use shared::http::{Request, Response, Result, ok};
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "PusherAuthorization")]
 struct Authorization {
     auth: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     channel_data: Option<String>,
+}
+
+#[derive(Debug, JsonSchema)]
+pub struct PusherSubscription {
+    #[schemars(with = "String", regex(pattern = r"^[0-9]+\.[0-9]+$"))]
+    pub socket_id: SocketId,
+    #[schemars(with = "String", length(min = 1, max = ChannelName::MAX), regex(pattern = r"^[A-Za-z0-9_=@,.;-]+$"))]
+    pub channel_name: ChannelName,
+}
+
+/// What the contract says of it.
+#[must_use]
+pub fn operation() -> Operation {
+    Operation::new(Method::POST, "/api/pusher/auth", "authorizePusher", "Lets me listen to a channel of mine")
+        .describe("Form-encoded, as pusher-js sends it. Mine are `private-user-{userId}`, and `presence-chat-{chatId}` of my chats.")
+        .for_people(RateClass::Read)
+.reads_form::<PusherSubscription>()
+.answers::<Authorization>(200, "For pusher-js, as it is.")
+.refuses([Error::NotFound(""), Error::Forbidden("")])
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {

@@ -1,8 +1,11 @@
 //! `POST /api/pusher/webhook`: who came to a presence channel and who left, signed by Pusher. Who is in one
 //! is online.
 
+use crate::openapi::Operation;
 use chrono::{TimeDelta, Utc};
 use lambda_http::http::HeaderName;
+use lambda_http::http::Method;
+use schemars::JsonSchema;
 use shared::app::App;
 use shared::delivery::pusher::{WebhookError, WebhookEvent};
 use shared::error::{Error, FieldError};
@@ -13,6 +16,36 @@ use crate::people::presence::tell;
 
 const KEY: HeaderName = HeaderName::from_static("x-pusher-key");
 const SIGNATURE: HeaderName = HeaderName::from_static("x-pusher-signature");
+
+/// What Pusher posts. Events of other kinds are skipped.
+#[derive(Debug, JsonSchema)]
+pub struct PusherWebhook {
+    pub time_ms: Option<i64>,
+    pub events: Option<Vec<PusherEvent>>,
+}
+
+#[derive(Debug, JsonSchema)]
+pub struct PusherEvent {
+    pub name: String,
+    pub channel: String,
+    pub user_id: Option<String>,
+}
+
+/// What the contract says of it.
+#[must_use]
+pub fn operation() -> Operation {
+    Operation::new(
+        Method::POST,
+        "/api/pusher/webhook",
+        "receivePusherWebhook",
+        "Who came to a presence channel, and who left",
+    )
+    .describe("Pusher calls it, signed.")
+    .for_pusher()
+    .reads::<PusherWebhook>()
+    .answers_nothing(204, "It is noted.")
+    .refuses([Error::NotFound("")])
+}
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
     let pusher = app.delivery.pusher().ok_or(Error::NotFound("Pusher application"))?;

@@ -1,11 +1,40 @@
 //! `GET /api/chat/{chatId}/messages/{messageId}/stream`
 
+use crate::openapi::{Number, Operation};
+use lambda_http::http::Method;
 use shared::app::App;
+use shared::domain::ids::MessageId;
 use shared::domain::rate::RateClass;
 use shared::error::{Error, FieldError};
 use shared::http::{Request, Response, Result, event_stream, no_content};
 
 use super::follow::{Seen, follow};
+
+/// What the contract says of it.
+#[must_use]
+pub fn operation() -> Operation {
+    Operation::new(
+        Method::GET,
+        "/api/chat/{chatId}/messages/{messageId}/stream",
+        "joinReply",
+        "An answer that is being written, from anywhere on",
+    )
+    .for_people(RateClass::Stream)
+    .in_chat()
+    .path::<MessageId>(
+        "messageId",
+        "The answer; the chat's own id means whatever is being written there.",
+    )
+    .query::<Number<0>>("offset", "UTF-8 bytes of its text that you have.")
+    .query::<Number<0>>(
+        "attempt",
+        "The attempt that you have them of; the present one unless it is said.",
+    )
+    .in_dialect()
+    .streams("Its text from there on as events; `reply.ended` is always the last.")
+    .answers_nothing(204, "Nothing is being written.")
+    .refuses([Error::NotFound("")])
+}
 
 /// Streams a reply that runs, or waits to run, from what the reader has of it. The chat's own id in place of a message's
 /// means whatever runs there, for readers who were gone before they learnt its id.

@@ -1,5 +1,8 @@
 //! `POST /api/chat/{chatId}/regenerate`
 
+use crate::openapi::{Operation, quota_exceeded};
+use lambda_http::http::Method;
+use schemars::JsonSchema;
 use serde::Serialize;
 use shared::app::App;
 use shared::domain::ids::{ChatId, MessageId};
@@ -14,9 +17,37 @@ use shared::store::replies::Regeneration;
 use super::stream::{Streamed, stream};
 use super::terms::terms;
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct ReplyRegenerated {
     reply: ReplyHandle,
+}
+
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AnswerToWriteAgain {
+    /// The newest one unless it is said.
+    pub message_id: Option<MessageId>,
+    /// Your own name for this wish: a retry with the same one is the same.
+    pub client_id: Option<ClientId>,
+}
+
+/// What the contract says of it.
+#[must_use]
+pub fn operation() -> Operation {
+    Operation::new(
+        Method::POST,
+        "/api/chat/{chatId}/regenerate",
+        "regenerateReply",
+        "Has an answer written again",
+    )
+    .for_people(RateClass::Send)
+    .in_chat()
+    .in_dialect()
+    .may_read::<AnswerToWriteAgain>()
+    .answers::<ReplyRegenerated>(201, "It will be; it comes as events.")
+    .answers::<ReplyRegenerated>(200, "It was asked for before by this `clientId`.")
+    .streams("With `Accept: text/event-stream`, the answer as it is written.")
+    .refuses([Error::NotFound(""), Error::ReplyRunning, quota_exceeded()])
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {

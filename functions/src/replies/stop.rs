@@ -1,5 +1,8 @@
 //! `POST /api/chat/{chatId}/stop`
 
+use crate::openapi::Operation;
+use lambda_http::http::Method;
+use schemars::JsonSchema;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -19,10 +22,29 @@ use super::write::{Attempt, stop_seized};
 const WRITER_OBEYS_WITHIN: Duration = Duration::from_millis(700);
 const LOOK_EVERY: Duration = Duration::from_millis(60);
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct RepliesStopped {
     /// Ids of the replies that are over by this. Empty where nothing ran, or what ran was complete before.
     stopped: Vec<MessageId>,
+}
+
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ReplyToStop {
+    /// Whatever is being written or waits unless it is said.
+    pub message_id: Option<MessageId>,
+}
+
+/// What the contract says of it.
+#[must_use]
+pub fn operation() -> Operation {
+    Operation::new(Method::POST, "/api/chat/{chatId}/stop", "stopReply", "Stops an answer")
+        .describe("What was written stays.")
+        .for_people(RateClass::Write)
+        .in_chat()
+        .may_read::<ReplyToStop>()
+        .answers::<RepliesStopped>(200, "What is over by this.")
+        .refuses([Error::NotFound("")])
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {

@@ -1,5 +1,8 @@
 //! `GET /api/chat-messages`
 
+use crate::openapi::Operation;
+use lambda_http::http::Method;
+use schemars::JsonSchema;
 use serde::Serialize;
 use shared::app::App;
 use shared::domain::rate::RateClass;
@@ -9,12 +12,27 @@ use shared::http::{Request, Response, Result, not_modified, ok, tagged};
 /// How soon a client without Pusher should ask again.
 const POLL_AFTER_MS: u32 = 5000;
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Unread {
     #[serde(flatten)]
     unread: UnreadMessages,
     poll_after_ms: u32,
+}
+
+/// What the contract says of it.
+#[must_use]
+pub fn operation() -> Operation {
+    Operation::new(
+        Method::GET,
+        "/api/chat-messages",
+        "listUnread",
+        "My unread messages over all chats, oldest first",
+    )
+    .describe("The polling fallback.")
+    .for_people(RateClass::Read)
+    .paged()
+    .answers_once::<Unread>("A page of them, and when to ask again.")
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {

@@ -1,18 +1,44 @@
 //! `POST /api/chat-messages/mark-read`
 
+use crate::openapi::Operation;
+use lambda_http::http::Method;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use shared::app::App;
 use shared::domain::event::{Event, Outgoing};
 use shared::domain::ids::MessageId;
+use shared::domain::limits::Limits;
 use shared::domain::rate::RateClass;
 use shared::http::{Request, Response, Result, ok};
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "MessagesMarked")]
 #[serde(rename_all = "camelCase")]
 struct MarkedRead {
     success: bool,
     marked_count: i64,
+}
+
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MessagesToMark {
+    #[schemars(length(max = Limits::DEFAULT.ids))]
+    pub message_ids: Vec<MessageId>,
+}
+
+/// What the contract says of it.
+#[must_use]
+pub fn operation() -> Operation {
+    Operation::new(
+        Method::POST,
+        "/api/chat-messages/mark-read",
+        "markMessagesRead",
+        "Marks messages as read",
+    )
+    .for_people(RateClass::Write)
+    .reads::<MessagesToMark>()
+    .answers::<MarkedRead>(200, "How many of them were unread.")
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {

@@ -12,6 +12,7 @@ use aws_sdk_s3::config::Builder;
 use aws_sdk_s3::presigning::{PresignedRequest, PresigningConfig};
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::time::timeout;
 
@@ -43,7 +44,7 @@ struct Bucket {
 }
 
 /// Where and how an upload is sent.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SignedUpload {
     pub method: &'static str,
@@ -54,7 +55,7 @@ pub struct SignedUpload {
 }
 
 /// Where an image can be seen.
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct View {
     pub url: String,

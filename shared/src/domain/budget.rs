@@ -3,6 +3,7 @@
 use std::fmt;
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::message::words;
@@ -35,7 +36,7 @@ pub enum Subject {
     Person,
     Organisation,
 }
-words!(Subject { Person = "person", Organisation = "organisation" });
+words!(Subject as "BudgetSubject" => { Person = "person", Organisation = "organisation" });
 
 /// The limits of whoever has none of their own in `budget_limits`; `None` is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +47,7 @@ pub struct BudgetPolicy {
 }
 
 /// How a budget stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Balance {
     /// Settled, as providers counted.

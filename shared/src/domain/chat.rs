@@ -3,6 +3,7 @@
 use std::fmt;
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -23,7 +24,7 @@ pub enum Kind {
     /// The notices of one agent task to one person.
     Task,
 }
-words!(Kind { Direct = "direct", Channel = "channel", Assistant = "assistant", Post = "post", Task = "task" });
+words!(Kind as "ChatKind" => { Direct = "direct", Channel = "channel", Assistant = "assistant", Post = "post", Task = "task" });
 
 impl Kind {
     /// Whether a person's message here is answered by the AI.
@@ -49,7 +50,7 @@ pub enum History {
 }
 
 /// A chat as one of its members sees it: unread, read position, muted and archived are theirs.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Chat {
     pub id: ChatId,
@@ -77,7 +78,7 @@ pub struct Chat {
     pub last_message_at: Option<DateTime<Utc>>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Member {
     pub user_id: UserId,

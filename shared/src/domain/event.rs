@@ -1,6 +1,8 @@
 //! Anything a client must learn of. This is the one place that makes an event of a change; every transport takes it
 //! from here.
 
+mod data;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -12,6 +14,8 @@ use super::ids::{ChatId, MessageId, Seq, UserId};
 use super::message::{Message, Reacting, words};
 use super::reply::{Failure, ReplyState};
 use super::unread::Receipt;
+
+pub use data::{PresenceChanged, ReactionChanged, ReplyDelta, ReplyEnded, ReplyStarted, Typing};
 
 /// How long somebody is taken to be typing; clients that type on say so again before.
 const TYPING_FOR: Duration = Duration::from_secs(6);
@@ -94,7 +98,7 @@ impl Event {
         Self::passing(
             EventType::ReplyStarted,
             chat_id,
-            json!({"messageId": message_id, "attempt": attempt}),
+            json!(ReplyStarted { message_id, attempt }),
         )
     }
 
@@ -104,18 +108,23 @@ impl Event {
         Self::passing(
             EventType::ReplyDelta,
             chat_id,
-            json!({"messageId": message_id, "offset": offset, "text": text}),
+            json!(ReplyDelta {
+                message_id,
+                offset,
+                text: text.into(),
+            }),
         )
     }
 
     /// Always the last of a reply; without it the answer is not complete.
     #[must_use]
     pub fn reply_ended(chat_id: ChatId, message_id: MessageId, state: ReplyState, failure: Option<Failure>) -> Self {
-        let data = match failure {
-            Some(failure) => json!({"messageId": message_id, "state": state, "reason": failure}),
-            None => json!({"messageId": message_id, "state": state}),
+        let ended = ReplyEnded {
+            message_id,
+            state,
+            reason: failure,
         };
-        Self::passing(EventType::ReplyEnded, chat_id, data)
+        Self::passing(EventType::ReplyEnded, chat_id, json!(ended))
     }
 
     /// The reply that this event says is over.
@@ -207,9 +216,12 @@ impl Event {
             chat_id: message.chat_id,
             seq: Some(message.changed_seq),
             at: Some(at),
-            data: json!({
-                "messageId": message.id, "reactions": message.reactions,
-                "userId": person, "emoji": emoji, "isAdded": reacting == Reacting::Add,
+            data: json!(ReactionChanged {
+                message_id: message.id,
+                reactions: message.reactions.clone(),
+                user_id: person.clone(),
+                emoji: emoji.to_owned(),
+                is_added: reacting == Reacting::Add,
             }),
         }
     }
@@ -217,19 +229,23 @@ impl Event {
     /// Somebody types, or has stopped. Who says neither again within `expiresInSeconds` has stopped as well.
     #[must_use]
     pub fn typing(chat_id: ChatId, person: &UserId, is_typing: bool) -> Self {
-        let data = if is_typing {
-            json!({"userId": person, "isTyping": true, "expiresInSeconds": TYPING_FOR.as_secs()})
-        } else {
-            json!({"userId": person, "isTyping": false})
+        let typing = Typing {
+            user_id: person.clone(),
+            is_typing,
+            expires_in_seconds: is_typing.then_some(TYPING_FOR.as_secs()),
         };
-        Self::passing(EventType::Typing, chat_id, data)
+        Self::passing(EventType::Typing, chat_id, json!(typing))
     }
 
     /// The other one of a direct chat came online, or went.
     #[must_use]
     pub fn presence(chat_id: ChatId, person: &UserId, is_online: bool, at: DateTime<Utc>) -> Self {
-        let data = json!({"userId": person, "online": is_online, "lastSeenAt": at});
-        Self::passing(EventType::Presence, chat_id, data).at(at)
+        let presence = PresenceChanged {
+            user_id: person.clone(),
+            online: is_online,
+            last_seen_at: at,
+        };
+        Self::passing(EventType::Presence, chat_id, json!(presence)).at(at)
     }
 
     /// A chat is gone with all that was in it.

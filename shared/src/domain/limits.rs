@@ -1,5 +1,9 @@
 //! How much of everything. Each may be configured; `Default` is what the documentation promises.
 
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
 /// Bounds on what a client may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -27,27 +31,45 @@ pub struct Limits {
     pub assistant_chats: i32,
 }
 
+impl Limits {
+    pub const DEFAULT: Self = Self {
+        content_bytes: 32 * 1024,
+        post_bytes: 32 * 1024,
+        providers: 20,
+        metadata_bytes: 16 * 1024,
+        attachments: 10,
+        members: 256,
+        mentions: 50,
+        emojis: 20,
+        ids: 100,
+        body_bytes: 256 * 1024,
+        assistant_chats: 5,
+    };
+}
+
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            content_bytes: 32 * 1024,
-            post_bytes: 32 * 1024,
-            providers: 20,
-            metadata_bytes: 16 * 1024,
-            attachments: 10,
-            members: 256,
-            mentions: 50,
-            emojis: 20,
-            ids: 100,
-            body_bytes: 256 * 1024,
-            assistant_chats: 5,
-        }
+        Self::DEFAULT
     }
 }
 
 /// How many rows a page holds: 1 to 100.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageSize(u8);
+
+impl JsonSchema for PageSize {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "PageSize".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "minimum": 1, "maximum": Self::MAX, "default": Self::DEFAULT.rows() })
+    }
+}
 
 impl PageSize {
     pub const DEFAULT: Self = Self(50);

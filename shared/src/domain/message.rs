@@ -3,16 +3,21 @@
 use std::fmt;
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::ids::{ChatId, MessageId, Seq, UserId};
 use super::notice::Priority;
 use super::text::{AttachmentUrl, ClientId, Content, FileName, Metadata, MimeType};
 
-/// Gives an enum its word on the wire and in the database: one word for both, in one table.
+/// Gives an enum its word on the wire and in the database: one word for both, in one table. `as` is what the contract
+/// calls it, where its own name says too little.
 macro_rules! words {
-    ($name:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
+    ($name:ident { $($table:tt)+ }) => {
+        words!($name as stringify!($name) => { $($table)+ });
+    };
+    ($name:ident as $known_as:expr => { $($variant:ident = $word:literal),+ $(,)? }) => {
         impl $name {
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
@@ -38,6 +43,16 @@ macro_rules! words {
                 serializer.serialize_str(self.word())
             }
         }
+
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                $known_as.into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({ "type": "string", "enum": Self::ALL })
+            }
+        }
     };
 }
 pub(crate) use words;
@@ -48,7 +63,7 @@ pub enum Role {
     Assistant,
     System,
 }
-words!(Role { User = "user", Assistant = "assistant", System = "system" });
+words!(Role as "MessageRole" => { User = "user", Assistant = "assistant", System = "system" });
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageType {
@@ -75,10 +90,10 @@ pub enum Status {
     Sent,
     Failed,
 }
-words!(Status { Sent = "sent", Failed = "failed" });
+words!(Status as "MessageStatus" => { Sent = "sent", Failed = "failed" });
 
 /// A message as clients see it. A deleted one keeps its place and loses its content.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Message {
     pub id: MessageId,
@@ -92,7 +107,9 @@ pub struct Message {
     pub sender_id: Option<UserId>,
     pub client_id: Option<String>,
     pub content: String,
+    #[schemars(with = "Map<String, Value>")]
     pub metadata: Value,
+    #[schemars(with = "Vec<Attachment>")]
     pub attachments: Value,
     /// Who is named; each is a member.
     pub mentions: Vec<UserId>,
@@ -112,18 +129,19 @@ pub struct Message {
 }
 
 /// As much of a message as a reply to it shows. A deleted one has no content.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReplyPreview {
     pub id: MessageId,
     pub sender_id: Option<String>,
+    #[schemars(with = "Role")]
     pub role: String,
     /// Its first 200 characters.
     pub content: String,
     pub deleted_at: Option<DateTime<Utc>>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Reaction {
     pub emoji: String,
@@ -138,8 +156,9 @@ pub enum Reacting {
 }
 
 /// What an answer cost, as the provider counted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "TokenUsage")]
 pub struct Usage {
     pub input_tokens: u32,
     pub output_tokens: u32,
@@ -175,15 +194,18 @@ pub enum EditHistory {
 }
 
 /// What a message said before.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all(serialize = "camelCase"))]
 pub struct MessageVersion {
     /// 1 is what it said first.
     pub version: i32,
+    #[schemars(with = "Role")]
     pub role: String,
     #[serde(rename = "type")]
+    #[schemars(with = "MessageType")]
     pub message_type: String,
     pub content: String,
+    #[schemars(with = "Map<String, Value>")]
     pub metadata: Value,
     pub usage: Option<Usage>,
     /// What replaced it: `edited` or `regenerated`.
@@ -193,7 +215,7 @@ pub struct MessageVersion {
 }
 
 /// Something shown with a message.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Attachment {
     #[serde(rename = "type")]

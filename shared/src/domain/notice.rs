@@ -3,8 +3,9 @@
 use std::fmt;
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::ids::{ChatId, MessageId, Seq, UserId};
 use super::message::{MessageType, Role, words};
@@ -59,7 +60,7 @@ pub struct NoticeDraft {
 }
 
 /// A message of a task as the scheduling agent's clients know it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskMessage {
     pub id: MessageId,
@@ -69,6 +70,7 @@ pub struct TaskMessage {
     pub seq: Seq,
     pub role: Role,
     pub content: String,
+    #[schemars(with = "Map<String, Value>")]
     pub data: Value,
     #[serde(skip_serializing_if = "Priority::is_normal")]
     pub priority: Priority,

@@ -1,12 +1,13 @@
 //! People, as others see them and as they call.
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::ids::UserId;
 
 /// A person as others see them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Person {
     pub id: UserId,
     pub name: String,
@@ -14,7 +15,7 @@ pub struct Person {
 }
 
 /// Somebody whom a person has blocked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BlockedPerson {
     pub user: Person,

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::budget::BudgetPolicy;
@@ -36,7 +37,7 @@ impl ReplyState {
 }
 
 /// What a sender learns of the reply to come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct ReplyHandle {
     pub id: MessageId,
     pub state: ReplyState,
@@ -118,7 +119,7 @@ pub struct Claim {
 }
 
 /// A reply's text so far, for whoever joins late.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RunningReply {
     pub message_id: MessageId,

@@ -1,5 +1,6 @@
 //! What a search over one's messages finds.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::chat::Kind;
@@ -7,7 +8,7 @@ use super::ids::ChatId;
 use super::message::Message;
 use super::person::Person;
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct SearchResult {
     pub message: Message,
     pub chat: ChatOfResult,
@@ -16,7 +17,7 @@ pub struct SearchResult {
 }
 
 /// As much of a chat as a result shows.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 pub struct ChatOfResult {
     pub id: ChatId,
     pub kind: Kind,
@@ -26,7 +27,7 @@ pub struct ChatOfResult {
     pub user: Option<Person>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SnippetPiece {
     pub text: String,

@@ -1,8 +1,13 @@
 //! Text from outside, parsed once: what these types hold can be stored, counted and shown without another look.
 
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use url::{Host, Url};
+
+use super::limits::Limits;
 
 /// Why a text was refused, in words for the client.
 pub type Refusal = String;
@@ -43,6 +48,79 @@ as_text!(
     Emoji,
     SearchText
 );
+
+/// For the contract's patterns: one character at least that is no space, and none that Postgres cannot store.
+const NOT_BLANK: &str = r"^[^\u0000]*[^\s\u0000][^\u0000]*$";
+/// The same on one line.
+const ONE_LINE: &str = r"^[^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*$";
+/// See [`plain_word`].
+const PLAIN_WORD: &str = r"^[A-Za-z0-9][A-Za-z0-9._-]*$";
+
+/// What the contract says of these types: as much of what `parse` asks for as a schema can say.
+macro_rules! described {
+    ($($name:ident { $($keyword:literal: $value:expr),+ $(,)? })+) => {
+        $(impl JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ $($keyword: $value),+ })
+            }
+        })+
+    };
+}
+described! {
+    Content {
+        "type": "string", "minLength": 1, "maxLength": Limits::DEFAULT.content_bytes, "pattern": NOT_BLANK,
+        "description": format!("Not blank, and at most {} bytes of UTF-8 unless configured otherwise.", Limits::DEFAULT.content_bytes),
+    }
+    PostText {
+        "type": "string", "maxLength": Limits::DEFAULT.post_bytes, "pattern": r"^[^\u0000]*$",
+        "description": format!("At most {} bytes of UTF-8 unless configured otherwise.", Limits::DEFAULT.post_bytes),
+    }
+    Metadata {
+        "type": "object",
+        "description": format!(
+            "An object of your own, kept as it is. At most {} bytes of JSON unless configured otherwise; no U+0000 in it.",
+            Limits::DEFAULT.metadata_bytes
+        ),
+    }
+    ClientId { "type": "string", "minLength": 1, "maxLength": Self::MAX_CHARS, "pattern": NOT_BLANK }
+    OrganisationId { "type": "string", "minLength": 1, "maxLength": Self::MAX_CHARS, "pattern": NOT_BLANK }
+    Title { "type": "string", "minLength": 1, "maxLength": Self::MAX_CHARS, "pattern": NOT_BLANK }
+    SearchText { "type": "string", "minLength": 1, "maxLength": Self::MAX_CHARS, "pattern": NOT_BLANK }
+    TaskId {
+        "type": "string", "minLength": 1, "maxLength": Self::MAX_CHARS,
+        "pattern": r"^[^\u0000-\u001f\u007f-\u009f/%?#\\]*[^\s\u0000-\u001f\u007f-\u009f/%?#\\][^\u0000-\u001f\u007f-\u009f/%?#\\]*$",
+    }
+    FileName {
+        "type": "string", "minLength": 1, "maxLength": Self::MAX_CHARS,
+        "pattern": r"^[^\u0000-\u001f\u007f-\u009f/\\]*[^\s\u0000-\u001f\u007f-\u009f/\\][^\u0000-\u001f\u007f-\u009f/\\]*$",
+    }
+    AuthProviderId { "type": "string", "minLength": 1, "maxLength": Self::MAX_CHARS, "pattern": ONE_LINE }
+    ProviderName { "type": "string", "minLength": 1, "maxLength": Self::MAX_CHARS, "pattern": PLAIN_WORD }
+    Trigger { "type": "string", "minLength": 1, "maxLength": Self::MAX_CHARS, "pattern": PLAIN_WORD }
+    MimeType {
+        "type": "string", "maxLength": Self::MAX_CHARS, "pattern": r"^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+$",
+        "examples": ["image/png"],
+    }
+    AttachmentUrl {
+        "type": "string", "format": "uri", "maxLength": Self::MAX_CHARS, "pattern": r"^(https|s3)://[^\s\u0000-\u001f\u007f-\u009f]+$",
+        "description": "An `https://` address on the web, with a name and not a number for its host, or the `s3://` address of an upload.",
+    }
+    Emoji {
+        "type": "string", "minLength": 1, "examples": ["👍", ":party_parrot:"],
+        "description": format!(
+            "One emoji of Unicode, or a site's own by its name between colons: at most {} of `a-z 0-9 _ - +`.",
+            Self::MAX_NAME_CHARS
+        ),
+    }
+}
 
 /// What a message says: not blank, within the limit, without NUL.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -1,14 +1,15 @@
 //! An unread message as the polling fallback shows it: the shape that the scheduling agent's clients already know.
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::ids::{ChatId, MessageId, Seq, UserId};
 use super::message::{MessageType, Role};
 use super::notice::Priority;
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UnreadMessage {
     pub id: MessageId,
@@ -19,6 +20,7 @@ pub struct UnreadMessage {
     pub seq: Seq,
     pub role: Role,
     pub content: String,
+    #[schemars(with = "Map<String, Value>")]
     pub data: Value,
     /// Said where it is not normal.
     #[serde(skip_serializing_if = "Priority::is_normal")]
@@ -27,7 +29,7 @@ pub struct UnreadMessage {
 }
 
 /// How far a member of a chat has come.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Receipt {
     pub user_id: UserId,
@@ -50,7 +52,7 @@ pub enum ReadMark {
 }
 
 /// Of high priority first, then the oldest; `total` counts those beyond the page too.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UnreadMessages {
     pub messages: Vec<UnreadMessage>,

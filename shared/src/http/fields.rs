@@ -1,6 +1,8 @@
 //! A JSON body read field by field into types that cannot be wrong. Every bad field is reported at once, each with its
 //! JSON pointer; a field that nobody read is unknown and reported too.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use crate::domain::text::Refusal;
@@ -11,6 +13,8 @@ pub struct Fields {
     object: Map<String, Value>,
     pointer: String,
     errors: Vec<FieldError>,
+    /// Every name that was asked for: those that there are.
+    known: BTreeSet<&'static str>,
 }
 
 /// Tells how a JSON value becomes a `T`; the message on refusal completes "this field …".
@@ -87,6 +91,7 @@ impl Fields {
             object,
             pointer: String::new(),
             errors: Vec::new(),
+            known: BTreeSet::new(),
         }
     }
 
@@ -101,12 +106,17 @@ impl Fields {
             object: Map::from_field(value)?,
             pointer,
             errors: Vec::new(),
+            known: BTreeSet::new(),
         })
     }
 
     /// A field that must be there. `None` means that it was refused, and [`Fields::finish`] will say so.
-    pub fn required<T: FromField, U>(&mut self, name: &str, parse: impl FnOnce(T) -> Result<U, Refusal>) -> Option<U> {
-        match self.object.remove(name) {
+    pub fn required<T: FromField, U>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(T) -> Result<U, Refusal>,
+    ) -> Option<U> {
+        match self.take(name) {
             None | Some(Value::Null) => {
                 self.refuse(name, "is required".into());
                 None
@@ -117,27 +127,37 @@ impl Fields {
 
     /// Whether a field is there and not null.
     #[must_use]
-    pub fn has(&self, name: &str) -> bool {
+    pub fn has(&mut self, name: &'static str) -> bool {
+        self.known.insert(name);
         self.object.get(name).is_some_and(|value| !value.is_null())
     }
 
     /// Says that a list must be there, which [`Fields::list`] alone would take for empty.
-    pub fn require(&mut self, name: &str) {
+    pub fn require(&mut self, name: &'static str) {
         if !self.has(name) {
             self.refuse(name, "is required".into());
         }
     }
 
     /// A field that may be absent or null.
-    pub fn optional<T: FromField, U>(&mut self, name: &str, parse: impl FnOnce(T) -> Result<U, Refusal>) -> Option<U> {
-        match self.object.remove(name) {
+    pub fn optional<T: FromField, U>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(T) -> Result<U, Refusal>,
+    ) -> Option<U> {
+        match self.take(name) {
             None | Some(Value::Null) => None,
             Some(value) => self.parsed(name, value, parse),
         }
     }
 
     /// An array of at most `max` items; absent or null is empty. Each item's errors point at the item.
-    pub fn list<U>(&mut self, name: &str, max: usize, mut parse: impl FnMut(Value) -> Result<U, Refusal>) -> Vec<U> {
+    pub fn list<U>(
+        &mut self,
+        name: &'static str,
+        max: usize,
+        mut parse: impl FnMut(Value) -> Result<U, Refusal>,
+    ) -> Vec<U> {
         let items = self.optional(name, |items: Vec<Value>| {
             if items.len() > max {
                 Err(format!("must have at most {max} items, has {}", items.len()))
@@ -156,7 +176,12 @@ impl Fields {
     }
 
     /// An array of objects, each read by its own fields.
-    pub fn objects<U>(&mut self, name: &str, max: usize, mut read: impl FnMut(&mut Self) -> Option<U>) -> Vec<U> {
+    pub fn objects<U>(
+        &mut self,
+        name: &'static str,
+        max: usize,
+        mut read: impl FnMut(&mut Self) -> Option<U>,
+    ) -> Vec<U> {
         let pointer = format!("{}/{name}", self.pointer);
         let mut errors = Vec::new();
         let mut index = 0;
@@ -180,6 +205,11 @@ impl Fields {
         } else {
             Err(Error::Invalid(self.errors))
         }
+    }
+
+    fn take(&mut self, name: &'static str) -> Option<Value> {
+        self.known.insert(name);
+        self.object.remove(name)
     }
 
     fn parsed<T: FromField, U>(
@@ -207,9 +237,15 @@ impl Fields {
             .into_iter()
             .map(|(name, _)| name)
             .collect();
+        let known: Vec<_> = self.known.iter().copied().collect();
+        let detail = if known.is_empty() {
+            "is not a known field; there are none".to_owned()
+        } else {
+            format!("is not a known field; there are {}", known.join(", "))
+        };
         for name in unread {
             let pointer = format!("{}/{}", self.pointer, escaped(&name));
-            self.errors.push(FieldError::at(pointer, "is not a known field"));
+            self.errors.push(FieldError::at(pointer, detail.clone()));
         }
     }
 }

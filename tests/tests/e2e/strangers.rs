@@ -173,6 +173,7 @@ fn routes() -> Vec<(Method, &'static str, Value, Gets)> {
             Refusal(403),
         ),
         (Method::GET, "/api/chat-messages/{taskId}", Value::Null, Nothing(200)),
+        (Method::GET, "/api/openapi.json", Value::Null, Nothing(200)),
         (Method::GET, "/api/me", Value::Null, Nothing(200)),
         (Method::POST, "/api/me/presence", json!({}), Nothing(204)),
         (

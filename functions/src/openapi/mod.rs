@@ -1,0 +1,12 @@
+//! The contract: `/api/openapi.json`. Each handler says what it is in its own file by [`Operation`]; [`document`] puts
+//! them together; what is served is the committed `docs/openapi.json`, which a test holds to the types.
+
+mod components;
+pub mod document;
+pub mod get;
+mod operation;
+mod parameters;
+
+pub use operation::Operation;
+pub(crate) use operation::{message_refused, quota_exceeded};
+pub(crate) use parameters::{Number, StreamPlace};

@@ -1,0 +1,234 @@
+//! What each type of event carries, and what the contract says of the envelope around it.
+
+use std::borrow::Cow;
+
+use chrono::{DateTime, Utc};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Serialize;
+use serde_json::json;
+
+use super::{Event, EventType};
+use crate::domain::chat::MemberRole;
+use crate::domain::ids::{ChatId, MessageId, Seq, UserId};
+use crate::domain::message::{Message, Reaction};
+use crate::domain::reply::{Failure, ReplyState};
+use crate::domain::unread::Receipt;
+
+/// A worker has begun to write a reply.
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplyStarted {
+    pub message_id: MessageId,
+    /// From 1 on; a higher one means that the text of the one before is void.
+    pub attempt: i32,
+}
+
+/// More of a reply's text.
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplyDelta {
+    pub message_id: MessageId,
+    /// UTF-8 bytes of the attempt's text before this.
+    pub offset: usize,
+    pub text: String,
+}
+
+/// The last of a reply.
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplyEnded {
+    pub message_id: MessageId,
+    pub state: ReplyState,
+    /// Of one that failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Failure>,
+}
+
+/// All reactions that a message has now, and what somebody did.
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReactionChanged {
+    pub message_id: MessageId,
+    pub reactions: Vec<Reaction>,
+    pub user_id: UserId,
+    pub emoji: String,
+    pub is_added: bool,
+}
+
+/// Somebody types, or has stopped.
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Typing {
+    pub user_id: UserId,
+    pub is_typing: bool,
+    /// Who says nothing for so long has stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_in_seconds: Option<u64>,
+}
+
+/// The other one of a direct chat came online, or went.
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PresenceChanged {
+    pub user_id: UserId,
+    pub online: bool,
+    pub last_seen_at: DateTime<Utc>,
+}
+
+/// What the store's statements write of a chat that changed: that which did.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase")]
+#[expect(dead_code, reason = "Postgres writes it; it is only described here")]
+struct ChatChanged {
+    #[schemars(skip_serializing_if = "Option::is_none")]
+    title: Option<String>,
+    /// To the caller's own devices alone.
+    #[schemars(skip_serializing_if = "Option::is_none")]
+    archived: Option<bool>,
+    /// To the caller's own devices alone.
+    #[schemars(skip_serializing_if = "Option::is_none")]
+    muted: Option<bool>,
+    /// Those whose role changed.
+    #[schemars(skip_serializing_if = "Option::is_none")]
+    members: Option<Vec<RoleChanged>>,
+    /// Who did it; `null` where it came of itself.
+    #[schemars(schema_with = "someone_or_none", skip_serializing_if = "Option::is_none")]
+    by: Option<UserId>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase")]
+#[expect(dead_code, reason = "Postgres writes it; it is only described here")]
+struct RoleChanged {
+    user_id: UserId,
+    role: MemberRole,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase")]
+#[expect(dead_code, reason = "Postgres writes it; it is only described here")]
+struct MembersAdded {
+    members: Vec<NewMember>,
+    by: Option<UserId>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase")]
+#[expect(dead_code, reason = "Postgres writes it; it is only described here")]
+struct NewMember {
+    user_id: UserId,
+    name: String,
+    image: Option<String>,
+    role: MemberRole,
+    read_seq: Seq,
+    read_at: Option<DateTime<Utc>>,
+    delivered_seq: Seq,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase")]
+#[expect(dead_code, reason = "Postgres writes it; it is only described here")]
+struct MemberRemoved {
+    user_id: UserId,
+    /// `null` where it came of itself.
+    by: Option<UserId>,
+}
+
+#[derive(JsonSchema)]
+struct Nothing {}
+
+fn someone_or_none(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "oneOf": [generator.subschema_for::<UserId>(), { "type": "null" }] })
+}
+
+/// Whether events of a type take a place in the chat's sequence.
+enum TakesSeq {
+    Always,
+    Sometimes,
+    Never,
+}
+
+macro_rules! envelopes {
+    ($($variant:ident: $data:ty, $takes_seq:ident, $description:literal;)+) => {
+        $(
+            struct $variant;
+
+            impl JsonSchema for $variant {
+                fn schema_name() -> Cow<'static, str> {
+                    concat!(stringify!($variant), "Event").into()
+                }
+
+                fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+                    let data = generator.subschema_for::<$data>();
+                    envelope(generator, EventType::$variant, TakesSeq::$takes_seq, $description, data)
+                }
+            }
+        )+
+
+        impl JsonSchema for Event {
+            fn schema_name() -> Cow<'static, str> {
+                "Event".into()
+            }
+
+            fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+                // What is told apart here are all that there are.
+                let _all = |event_type: EventType| match event_type {
+                    $(EventType::$variant => (),)+
+                };
+                json_schema!({
+                    "description": "The envelope that every transport carries unchanged.",
+                    "oneOf": [$(generator.subschema_for::<$variant>()),+],
+                })
+            }
+        }
+    };
+}
+
+mod envelopes {
+    use super::*;
+
+    envelopes! {
+        MessageCreated: Message, Always, "A new message; it echoes the sender's `clientId`.";
+        MessageUpdated: Message, Always, "A message says something else now.";
+        MessageDeleted: Message, Always, "A message was deleted: it keeps its place and has no content.";
+        ReactionChanged: super::ReactionChanged, Always, "Somebody has reacted to a message, or took it back.";
+        ChatUpdated: ChatChanged, Sometimes, "A chat changed, or is there that was not. Without `seq` it tells the caller's own devices alone, or of a new chat.";
+        ChatDeleted: Nothing, Never, "A chat is gone with all that was in it.";
+        MemberAdded: MembersAdded, Always, "People came to a channel.";
+        MemberRemoved: super::MemberRemoved, Always, "Somebody left a channel or was removed.";
+        Read: Receipt, Never, "Somebody read up to a seq, marked as unread from one, or has it on their device.";
+        ReplyStarted: super::ReplyStarted, Never, "A worker has begun to write an answer.";
+        ReplyDelta: super::ReplyDelta, Never, "More of an answer's text.";
+        ReplyEnded: super::ReplyEnded, Never, "Always the last of an answer; without it the answer is not complete.";
+        Typing: super::Typing, Never, "Somebody types, or has stopped.";
+        Presence: super::PresenceChanged, Never, "The other one of a direct chat came online, or went.";
+    }
+}
+
+fn envelope(
+    generator: &mut SchemaGenerator,
+    event_type: EventType,
+    takes_seq: TakesSeq,
+    description: &str,
+    data: Schema,
+) -> Schema {
+    let mut properties = json!({
+        "type": { "const": event_type },
+        "chatId": generator.subschema_for::<ChatId>(),
+        "at": generator.subschema_for::<DateTime<Utc>>(),
+        "data": data,
+    });
+    let mut required = vec!["type", "chatId", "data"];
+    if !matches!(takes_seq, TakesSeq::Never) {
+        properties["seq"] = json!(generator.subschema_for::<Seq>());
+    }
+    if matches!(takes_seq, TakesSeq::Always) {
+        required.push("seq");
+    }
+    json_schema!({
+        "type": "object",
+        "description": description,
+        "properties": properties,
+        "required": required,
+    })
+}
