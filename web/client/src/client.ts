@@ -390,7 +390,7 @@ export class BacktalkClient {
     const asked = this.api.post(id).then(
       (post) => post.chatId,
       (error: unknown) => {
-        if (error instanceof ApiError && [400, 404, 405, 501].includes(error.status)) return id;
+        if (error instanceof ApiError && [400, 404].includes(error.status)) return id;
         this.#posts.delete(id);
         throw error;
       },

@@ -145,7 +145,7 @@ export class PusherTransport implements Transport {
   /** What the server would say of somebody's coming and going, without the way by the server. */
   #sees(chatId: string, userId: string, online: boolean): void {
     if (userId === this.userId()) return;
-    const lastSeenAt = online ? null : new Date().toISOString();
+    const lastSeenAt = new Date().toISOString();
     this.#hearer?.event({ type: 'presence', chatId, data: { userId, online, lastSeenAt } });
   }
 

@@ -48,6 +48,8 @@ class Wire implements Transport {
   }
 }
 
+const eventually = (check: () => void) => vi.waitFor(check, { timeout: 30_000 });
+
 const opened: Tabs[] = [];
 beforeEach(() => vi.stubGlobal('navigator', { locks: new Locks() }));
 afterEach(() => {
@@ -81,13 +83,13 @@ const up = { transport: 'pusher', isConnected: true };
 test('three tabs have one connection, and each hears each event once', async () => {
   const { open, wires } = person();
   const [one, two, three] = [open(), open(), open()];
-  await vi.waitFor(() => expect(three.tabs.state.get()).toEqual({ ...up, isShared: true }));
-  await vi.waitFor(() => expect(two.tabs.state.get()).toEqual({ ...up, isShared: true }));
+  await eventually(() => expect(three.tabs.state.get()).toEqual({ ...up, isShared: true }));
+  await eventually(() => expect(two.tabs.state.get()).toEqual({ ...up, isShared: true }));
   expect(one.tabs.state.get()).toEqual({ ...up, isShared: false });
   expect(wires).toHaveLength(1);
   wires[0]?.hearer?.event(typing);
   for (const { listener } of [one, two, three]) {
-    await vi.waitFor(() => expect(listener.event).toHaveBeenCalledWith(typing));
+    await eventually(() => expect(listener.event).toHaveBeenCalledWith(typing));
     expect(listener.event).toHaveBeenCalledTimes(1);
   }
 });
@@ -95,11 +97,11 @@ test('three tabs have one connection, and each hears each event once', async () 
 test('when the tab that has the connection goes, the next one connects, and all read what they missed', async () => {
   const { open, wires } = person();
   const [one, two, three] = [open(), open(), open()];
-  await vi.waitFor(() => expect(three.tabs.state.get().isShared).toBe(true));
+  await eventually(() => expect(three.tabs.state.get().isShared).toBe(true));
   const before = [two, three].map(({ listener }) => listener.catchUp.mock.calls.length);
   one.tabs.stop();
-  await vi.waitFor(() => expect(two.tabs.state.get()).toEqual({ ...up, isShared: false }));
-  await vi.waitFor(() => expect(three.listener.catchUp.mock.calls.length).toBeGreaterThan(before[1] ?? 0));
+  await eventually(() => expect(two.tabs.state.get()).toEqual({ ...up, isShared: false }));
+  await eventually(() => expect(three.listener.catchUp.mock.calls.length).toBeGreaterThan(before[1] ?? 0));
   expect(two.listener.catchUp.mock.calls.length).toBeGreaterThan(before[0] ?? 0);
   expect(wires.map((wire) => wire.hearer !== null)).toEqual([false, true]);
   expect(three.tabs.state.get()).toEqual({ ...up, isShared: true });
@@ -113,13 +115,13 @@ test('the connection is told of the chats of all tabs, also the next one, and no
   two.tabs.see({ chatIds: ['b'], isVisible: true });
   three.tabs.see({ chatIds: ['b', 'c'], isVisible: false });
   const watched = (place: number) => [...(wires[place]?.watched ?? [])].sort();
-  await vi.waitFor(() => expect(watched(0)).toEqual(['a', 'b', 'c']));
+  await eventually(() => expect(watched(0)).toEqual(['a', 'b', 'c']));
   // The one that has it is hidden, another is not.
   expect(one.tabs.isVisible).toBe(true);
   one.tabs.stop();
-  await vi.waitFor(() => expect(watched(1)).toEqual(['b', 'c']));
+  await eventually(() => expect(watched(1)).toEqual(['b', 'c']));
   three.tabs.stop();
-  await vi.waitFor(() => expect(watched(1)).toEqual(['b']));
+  await eventually(() => expect(watched(1)).toEqual(['b']));
   two.tabs.see({ chatIds: ['b'], isVisible: false });
   expect(two.tabs.isVisible).toBe(false);
 });
@@ -127,9 +129,9 @@ test('the connection is told of the chats of all tabs, also the next one, and no
 test('any tab that is looked at again wakes the connection', async () => {
   const { open, wires } = person();
   const [one, two] = [open(), open()];
-  await vi.waitFor(() => expect(two.tabs.state.get().isShared).toBe(true));
+  await eventually(() => expect(two.tabs.state.get().isShared).toBe(true));
   two.tabs.wake();
-  await vi.waitFor(() => expect(wires[0]?.wakes).toBe(1));
+  await eventually(() => expect(wires[0]?.wakes).toBe(1));
   one.tabs.wake();
   expect(wires[0]?.wakes).toBe(2);
 });

@@ -199,10 +199,7 @@ function PostView() {
   const create = (event: FormEvent) => {
     event.preventDefault();
     setError(null);
-    client.api.createPost({ content }).then(setPost, (reason: Error & { status?: number }) => {
-      const isMissing = reason.status === 404 || reason.status === 501;
-      setError(isMissing ? 'This stack has no posts yet.' : reason.message);
-    });
+    client.api.createPost({ content }).then(setPost, (reason: Error) => setError(reason.message));
   };
   return (
     <form className="form" onSubmit={create}>
@@ -212,7 +209,7 @@ function PostView() {
         Write it with the assistant
       </button>
       {error && (
-        <p className="bt-quiet" role="status">
+        <p className="bt-error" role="alert">
           {error}
         </p>
       )}
@@ -223,7 +220,7 @@ function PostView() {
 const TASK = 'demo-task';
 
 function NoticesView({ config, me }: { config: Config; me: string }) {
-  const { notices, isMissing, isLoading, error, markRead } = useNotices(TASK);
+  const { notices, isLoading, error, markRead } = useNotices(TASK);
   const [said, setSaid] = useState<string | null>(null);
   // What an agent's own program would do.
   const agent = useMemo(
@@ -237,10 +234,7 @@ function NoticesView({ config, me }: { config: Config; me: string }) {
     ];
     agent.api.sendNotice({ userId: me, taskId: TASK, type, content }).then(
       ({ pusherSent }) => setSaid(pusherSent ? 'Stored and pushed.' : 'Stored.'),
-      (reason: Error & { status?: number }) => {
-        const isMissing = [404, 405, 501].includes(reason.status ?? 0);
-        setSaid(isMissing ? 'This stack has no notices yet.' : reason.message);
-      },
+      (reason: Error) => setSaid(reason.message),
     );
   };
   const chatId = notices.at(-1)?.chatId;
@@ -262,7 +256,7 @@ function NoticesView({ config, me }: { config: Config; me: string }) {
         </button>
       </div>
       <p className="bt-quiet note" role="status">
-        {said ?? (isLoading ? 'Loading…' : isMissing ? 'This stack has no notices yet.' : (error?.message ?? ''))}
+        {said ?? (isLoading ? 'Loading…' : (error?.message ?? ''))}
       </p>
       {chatId ? (
         <ChatPanel id={chatId} title={`Task ${TASK}`} />

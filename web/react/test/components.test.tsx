@@ -156,8 +156,8 @@ describe('Identicon', () => {
     expect(picture('anna')).toMatchInlineSnapshot(
       `"<svg class="bt-identicon" viewBox="0 0 7 7" width="36" height="36" aria-hidden="true" focusable="false"><rect width="7" height="7" fill="hsl(98 45% 90%)"></rect><path d="M1 2h1v1h-1zM5 2h1v1h-1zM1 4h1v1h-1zM5 4h1v1h-1zM1 5h1v1h-1zM5 5h1v1h-1zM2 1h1v1h-1zM4 1h1v1h-1zM2 4h1v1h-1zM4 4h1v1h-1zM3 1h1v1h-1zM3 3h1v1h-1zM3 4h1v1h-1zM3 5h1v1h-1z" fill="hsl(98 50% 42%)"></path></svg>"`,
     );
-    const ids = Array.from({ length: 500 }, (_, index) => `person-${index}`);
-    expect(new Set(ids.map(picture)).size).toBe(500);
+    const ids = Array.from({ length: 100 }, (_, index) => `person-${index}`);
+    expect(new Set(ids.map(picture)).size).toBe(100);
   });
 
   test('is the picture that somebody has', () => {

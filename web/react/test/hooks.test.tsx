@@ -167,9 +167,9 @@ test('usePresence says who is here, once anything is known of them', async () =>
   });
   await waitFor(() => expect(result.current).toEqual([{ online: false, lastSeenAt: null }, null, null]));
   await waitFor(() => expect(site.listeners).toBe(1));
-  act(() => site.tell({ type: 'presence', chatId: 'c', data: { userId: 'ben', online: true, lastSeenAt: null } }));
-  await waitFor(() => expect(result.current[0]?.online).toBe(true));
   const lastSeenAt = '2026-11-21T11:00:00Z';
+  act(() => site.tell({ type: 'presence', chatId: 'c', data: { userId: 'ben', online: true, lastSeenAt } }));
+  await waitFor(() => expect(result.current[0]?.online).toBe(true));
   act(() => site.tell({ type: 'presence', chatId: 'c', data: { userId: 'ben', online: false, lastSeenAt } }));
   await waitFor(() => expect(result.current[0]).toEqual({ online: false, lastSeenAt }));
 });

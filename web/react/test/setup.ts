@@ -1,4 +1,4 @@
-import { cleanup } from '@testing-library/react';
+import { cleanup, configure } from '@testing-library/react';
 import { afterEach, beforeEach, vi } from 'vitest';
 
 /** jsdom draws nothing, so that nothing has a size: a list that draws what is in sight has to be told of one. */
@@ -11,6 +11,9 @@ class Sizes {
   unobserve(): void {}
   disconnect(): void {}
 }
+
+// Not how long it takes, but that it comes.
+configure({ asyncUtilTimeout: 30_000 });
 
 beforeEach(() => {
   vi.stubGlobal('ResizeObserver', Sizes);

@@ -110,7 +110,7 @@ export class Site {
     if (noun === 'posts') {
       if (part === 'follow-up') return Response.json({}, { status: 202 });
       const chatId = this.posts.get(id);
-      return chatId ? Response.json({ id, chatId, content: '' }) : problem(404, 'not-found');
+      return chatId ? Response.json({ post: { id, chatId, content: '' } }) : problem(404, 'not-found');
     }
     if (path === '/api/chat' && method === 'POST') {
       if (body.members?.[0] === 'nobody') return problem(404, 'not-found', 'There is no such person.');
