@@ -30,6 +30,47 @@ test('two people chat: typing, unread badges, receipts', async ({ browser }) => 
   await expect(annas.unread).toHaveCount(0);
 });
 
+test('two windows side by side are two people, who can be changed', async ({ page }) => {
+  const { anna, ben, people } = await two();
+  await page.route('**/config.json', async (route) => {
+    const config = await (await route.fetch()).json();
+    await route.fulfill({ json: { ...config, people } });
+  });
+  await page.goto('/');
+  const [annas, bens] = [anna, ben].map(({ name }) => page.getByRole('region', { name: `${name}'s window` }));
+  if (!annas || !bens) throw new Error('there are two');
+  await annas.locator('.toolbar').getByRole('button', { name: 'Ben' }).click();
+  await annas.getByRole('textbox', { name: 'Write a message' }).fill('Hello, you over there');
+  await annas.getByRole('textbox', { name: 'Write a message' }).press('Enter');
+  await bens.getByRole('button', { name: /Anna.*over there.*unread/s }).click();
+  await expect(bens.getByRole('listitem').filter({ hasText: 'over there' })).toBeVisible();
+  await page.screenshot({ path: 'test-results/screens/side-by-side-desktop-light.png' });
+  await bens.getByRole('button', { name: 'Sign out' }).click();
+  await page.getByRole('button', { name: 'Sign in as Anna' }).click();
+  await expect(bens).toHaveCount(0);
+  await expect(annas).toHaveCount(2);
+  await annas
+    .last()
+    .getByRole('button', { name: /Ben.*You: Hello/s })
+    .click();
+  await expect(annas.last().getByRole('listitem').filter({ hasText: 'over there' })).toContainText('Read');
+});
+
+test('who has the page open is online, and who has left was seen last', async ({ browser }) => {
+  const { anna, ben, people } = await two();
+  const annas = await Desk.open(browser, people, anna);
+  await annas.start('Ben');
+  const header = annas.page.locator('.bt-header');
+  await expect(header).not.toContainText('Online');
+  const bens = await Desk.open(browser, people, ben);
+  await bens.page.getByRole('button', { name: /Anna/ }).last().click();
+  await expect(header).toContainText('Online');
+  await expect(annas.page.getByRole('img', { name: 'online' })).toBeVisible();
+  await bens.page.close();
+  await expect(header).toContainText('Last seen');
+  await expect(annas.page.getByRole('img', { name: 'online' })).toHaveCount(0);
+});
+
 test('an answer is streamed, survives a reload in its middle, and can be stopped and written again', async ({
   browser,
 }) => {

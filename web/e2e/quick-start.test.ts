@@ -6,6 +6,9 @@ import { expect, type Page, test } from '@playwright/test';
 import { build } from 'vite';
 import { API_URL, ask, fresh, type Person } from './stack.js';
 
+// What the page still asks for is nobody's business any more.
+test.afterEach(({ page }) => page.unrouteAll({ behavior: 'ignoreErrors' }));
+
 const web = join(import.meta.dirname, '..');
 
 const example = (guide: string, language: string): string => {
