@@ -43,7 +43,7 @@ test('two windows side by side are two people, who can be changed', async ({ pag
   await annas.getByRole('textbox', { name: 'Write a message' }).fill('Hello, you over there');
   await annas.getByRole('textbox', { name: 'Write a message' }).press('Enter');
   await bens.getByRole('button', { name: /Anna.*over there.*unread/s }).click();
-  await expect(bens.getByRole('listitem').filter({ hasText: 'over there' })).toBeVisible();
+  await expect(bens.locator('.bt-message', { hasText: 'over there' })).toBeVisible();
   await page.screenshot({ path: 'test-results/screens/side-by-side-desktop-light.png' });
   await bens.getByRole('button', { name: 'Sign out' }).click();
   await page.getByRole('button', { name: 'Sign in as Anna' }).click();
@@ -53,7 +53,7 @@ test('two windows side by side are two people, who can be changed', async ({ pag
     .last()
     .getByRole('button', { name: /Ben.*You: Hello/s })
     .click();
-  await expect(annas.last().getByRole('listitem').filter({ hasText: 'over there' })).toContainText('Read');
+  await expect(annas.last().locator('.bt-message', { hasText: 'over there' })).toContainText('Read');
 });
 
 test('who has the page open is online, and who has left was seen last', async ({ browser }) => {

@@ -84,7 +84,7 @@ for (const scheme of ['light', 'dark'] as const) {
       await expect(desk.bubble('Which room?')).toBeVisible();
       await look('notices');
       await desk.view('Inside');
-      await expect(page.getByText('Tokens')).toBeVisible();
+      await expect(page.getByText('Tokens', { exact: true })).toBeVisible();
       await look('inside');
       await page.getByRole('checkbox', { name: 'Network' }).check();
       await desk.view('Chats');

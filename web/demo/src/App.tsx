@@ -1,4 +1,4 @@
-import { BacktalkClient, type Chat, type ChatEvent, type Post, type Usage } from '@backtalk/client';
+import { BacktalkClient, type Budget, type Chat, type ChatEvent, type Post, type Usage } from '@backtalk/client';
 import {
   ChatButton,
   ChatInterface,
@@ -319,19 +319,47 @@ function Inside({ switches, events, chatId }: { switches: Switches; events: read
           </dd>
         </div>
         {chatId && <Seq chatId={chatId} />}
-        <Budget />
+        <Budgets />
       </dl>
       <h2>Events</h2>
       <ol className="events" aria-label="Events, newest first">
         {events.map(({ number, event }) => (
           <li key={number}>
-            <code>{event.type}</code> {event.seq !== undefined && <span>seq {event.seq}</span>}
+            <code>{event.type}</code> <span className="detail">{detail(event)}</span>{' '}
+            {event.seq !== undefined && <span>seq {event.seq}</span>}
           </li>
         ))}
       </ol>
       {events.length === 0 && <p className="bt-quiet">Nothing has happened yet.</p>}
     </div>
   );
+}
+
+/** What an event says, in a few words. */
+function detail(event: ChatEvent): string {
+  // Too large for Pusher, which then says only where it is.
+  if ('fetch' in event.data) return String(event.data.fetch);
+  switch (event.type) {
+    case 'message.created':
+    case 'message.updated':
+      return event.data.content;
+    case 'reaction.changed':
+      return `${event.data.userId} ${event.data.isAdded ? '+' : '−'} ${event.data.emoji}`;
+    case 'read':
+      return `${event.data.userId} up to ${event.data.readSeq}`;
+    case 'reply.started':
+      return `attempt ${event.data.attempt}`;
+    case 'reply.delta':
+      return `at byte ${event.data.offset}: ${event.data.text}`;
+    case 'reply.ended':
+      return event.data.state;
+    case 'typing':
+      return `${event.data.userId} ${event.data.isTyping ? 'types' : 'pauses'}`;
+    case 'presence':
+      return `${event.data.userId} is ${event.data.online ? 'here' : 'gone'}`;
+    default:
+      return '';
+  }
 }
 
 function Seq({ chatId }: { chatId: string }) {
@@ -344,7 +372,7 @@ function Seq({ chatId }: { chatId: string }) {
   );
 }
 
-function Budget() {
+function Budgets() {
   const client = useClient();
   const [usage, setUsage] = useState<Usage | null>(null);
   const look = useCallback(() => void client.api.usage().then(setUsage, () => {}), [client]);
@@ -353,16 +381,25 @@ function Budget() {
     return client.onEvent((event) => event.type === 'reply.ended' && look());
   }, [client, look]);
   if (!usage) return null;
+  return (
+    <>
+      <Account name="Tokens" budget={usage} />
+      {usage.organisation && <Account name="Tokens of the organisation" budget={usage.organisation} />}
+    </>
+  );
+}
+
+function Account({ name, budget }: { name: string; budget: Budget }) {
+  const { used, reserved, limit, resetsAt } = budget;
   const number = (tokens: number) => tokens.toLocaleString('en');
+  const resets = new Date(resetsAt).toLocaleDateString('en', { day: 'numeric', month: 'long' });
   return (
     <div>
-      <dt>Tokens</dt>
+      <dt>{name}</dt>
       <dd>
-        {number(usage.used)} used, {number(usage.reserved)} reserved
-        {usage.limit === null ? '' : ` of ${number(usage.limit)}`}
-        {usage.limit !== null && (
-          <meter aria-label="Budget used" min={0} max={usage.limit} value={usage.used + usage.reserved} />
-        )}
+        {number(used)} used, {number(reserved)} reserved
+        {limit === null ? '' : ` of ${number(limit)}`}, anew on {resets}
+        {limit !== null && <meter aria-label={`${name} used`} min={0} max={limit} value={used + reserved} />}
       </dd>
     </div>
   );
