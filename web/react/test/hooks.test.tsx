@@ -261,14 +261,28 @@ test('what leaves the page leaves nothing behind: no connection, no question, an
 });
 
 test('a chat that nobody looks at any more is not asked for', async () => {
+  vi.useFakeTimers();
   const site = withChat();
+  // Beyond the first page of the list, which would tell of it.
   site.add('other', { kind: 'direct' }, ['there']);
+  site.pageSize = 1;
+  const pass = () => act(() => vi.advanceTimersByTimeAsync(5000));
   const { result, rerender } = renderHook(({ id }) => useChat(id), {
     wrapper: within(site.client()),
-    initialProps: { id: 'c' },
+    initialProps: { id: 'other' },
   });
-  await waitFor(() => expect(contents(result.current.messages)).toEqual(['hello (sent)']));
-  rerender({ id: 'other' });
-  await waitFor(() => expect(contents(result.current.messages)).toEqual(['there (sent)']));
-  expect(site.count('GET /api/chat/c')).toBe(1);
+  await pass();
+  expect(contents(result.current.messages)).toEqual(['there (sent)']);
+  const askedBy = async (happen: () => void) => {
+    const before = site.asked.length;
+    happen();
+    await pass();
+    return site.asked.slice(before);
+  };
+  const wake = () => void window.dispatchEvent(new Event('online'));
+  expect(await askedBy(wake)).toContain('GET /api/chat/other/messages');
+  rerender({ id: 'c' });
+  await pass();
+  expect(contents(result.current.messages)).toEqual(['hello (sent)']);
+  expect(await askedBy(wake)).not.toContain('GET /api/chat/other/messages');
 });
