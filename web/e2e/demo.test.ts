@@ -30,6 +30,34 @@ test('two people chat: typing, unread badges, receipts', async ({ browser }) => 
   await expect(annas.unread).toHaveCount(0);
 });
 
+/** One pixel. */
+const PNG = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==';
+
+test('an image is chosen, uploaded, sent, and seen by the other', async ({ browser }) => {
+  const { anna, ben, people } = await two();
+  const annas = await Desk.open(browser, people, anna);
+  const bens = await Desk.open(browser, people, ben);
+  await annas.start('Ben');
+  const file = { name: 'shop.png', mimeType: 'image/png', buffer: Buffer.from(PNG, 'base64') };
+  await annas.page.getByLabel('Images', { exact: true }).setInputFiles(file);
+  await expect(annas.page.getByRole('button', { name: 'Remove shop.png' })).toBeVisible();
+  const send = annas.page.getByRole('button', { name: 'Send' });
+  await expect(send).toBeEnabled();
+  await send.click();
+  await expect(annas.page.getByRole('button', { name: 'Remove shop.png' })).toHaveCount(0);
+  await bens.page.getByRole('button', { name: /Anna.*unread/s }).click();
+  for (const { page } of [annas, bens]) {
+    const image = page.getByRole('img', { name: 'shop.png' });
+    await expect.poll(() => image.evaluate((element: HTMLImageElement) => element.naturalWidth)).toBe(1);
+  }
+  // What is no image is refused before it is sent.
+  await annas.page
+    .getByLabel('Images', { exact: true })
+    .setInputFiles({ name: 'notes.txt', mimeType: 'text/plain', buffer: Buffer.from('x') });
+  await expect(annas.page.getByRole('alert')).toContainText('notes.txt');
+  await expect(send).toBeDisabled();
+});
+
 test('two windows side by side are two people, who can be changed', async ({ page }) => {
   const { anna, ben, people } = await two();
   await page.route('**/config.json', async (route) => {
@@ -293,9 +321,10 @@ test('everything can be done by keyboard', async ({ browser }) => {
   await page.keyboard.type('two lines');
   await page.keyboard.press('Enter');
   await expect(annas.bubble('two lines')).toContainText('Sent');
-  await page.keyboard.press('Shift+Tab');
-  await page.keyboard.press('Shift+Tab');
-  await expect(page.locator(':focus')).toHaveText('Edit');
+  for (const name of ['Attach images', 'Delete', 'Edit']) {
+    await page.keyboard.press('Shift+Tab');
+    await expect(page.locator(':focus')).toContainText(name);
+  }
   await page.keyboard.press('Enter');
   await expect(page.getByRole('textbox', { name: 'Edit the message' })).toBeFocused();
   await page.keyboard.press('Control+A');

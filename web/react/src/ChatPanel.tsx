@@ -7,6 +7,7 @@ import { type Conversation, useChat, usePresence } from './hooks.js';
 import { Identicon } from './Identicon.js';
 import { Message, Thinking } from './Message.js';
 import { MessageList } from './MessageList.js';
+import { Chosen, useImages } from './useImages.js';
 
 export interface ChatPanelProps {
   /** Of a chat, or of a post. */
@@ -27,6 +28,7 @@ export function ChatPanel({ id, title, leading, placeholder, renderContent }: Ch
   const [text, setText] = useState('');
   const [editing, setEditing] = useState<string | null>(null);
   const [error, setError] = useState<string | null>(null);
+  const images = useImages();
   useReading(conversation);
 
   const acts = useMemo(() => {
@@ -66,7 +68,12 @@ export function ChatPanel({ id, title, leading, placeholder, renderContent }: Ch
   };
   const send = (content: string) => {
     if (editing) acts.save(editing, content);
-    else conversation.send({ content, replyTo: question?.id });
+    else {
+      const attachments = images.take();
+      // A message says something, be it what its image is called.
+      const [first] = attachments;
+      conversation.send({ content: content || first?.fileName || 'Image', attachments, replyTo: question?.id });
+    }
     cancel();
   };
   const readSeq = useMemo(() => readByOthers(chat, userId), [chat, userId]);
@@ -118,8 +125,10 @@ export function ChatPanel({ id, title, leading, placeholder, renderContent }: Ch
           {error}
         </p>
       )}
+      <Chosen images={images} />
       {(chat?.kind !== 'task' || question) && (
         <Composer
+          images={editing ? undefined : images}
           value={text}
           onChange={setText}
           onSend={send}

@@ -2,6 +2,7 @@ import type { Chat, ShownMessage } from '@backtalk/client';
 import { Fragment, memo, type ReactNode } from 'react';
 import { when } from './ChatList.js';
 import { Identicon } from './Identicon.js';
+import { Images } from './Images.js';
 
 export interface MessageActs {
   retry(clientId: string): void;
@@ -67,6 +68,7 @@ export const Message = memo(function Message(props: MessageProps) {
           {message.status === 'streaming' && message.content === '' && <Thinking />}
           {message.status === 'streaming' && message.content !== '' && <span className="bt-caret" aria-hidden="true" />}
         </div>
+        {message.attachments.length > 0 && !message.deletedAt && <Images message={message} />}
         {message.reactions.length > 0 && (
           <p className="bt-reactions">
             {message.reactions.map(({ emoji, userIds }) => (
