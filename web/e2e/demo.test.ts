@@ -335,6 +335,24 @@ test('everything can be done by keyboard', async ({ browser }) => {
   expect(chats[0]?.lastMessage.content).toBe('edited');
 });
 
+test('on a phone, the focus goes along with what is shown', async ({ browser }) => {
+  const { anna, ben, people } = await two();
+  for (const other of [ben, await fresh('Cleo')]) {
+    const { chat } = await ask<{ chat: { id: string } }>(other, 'POST', '/api/chat', {
+      kind: 'direct',
+      members: [anna.id],
+    });
+    await ask(other, 'POST', `/api/chat/${chat.id}/messages`, { clientId: 'c', content: 'hello' });
+  }
+  const { page } = await Desk.open(browser, people, anna, { viewport: { width: 390, height: 844 } });
+  const bens = page.getByRole('button', { name: /Ben.*hello/s });
+  await bens.focus();
+  await page.keyboard.press('Enter');
+  await expect(page.getByRole('button', { name: 'Back to chats' })).toBeFocused();
+  await page.keyboard.press('Enter');
+  await expect(bens).toBeFocused();
+});
+
 test('a long chat draws what is in sight, and reads on when scrolled', async ({ browser }) => {
   const { anna, ben, people } = await two();
   const { chat } = await ask<{ chat: { id: string } }>(ben, 'POST', '/api/chat', {

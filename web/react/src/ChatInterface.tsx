@@ -1,5 +1,5 @@
 import type { Chat } from '@backtalk/client';
-import { type ReactNode, useState } from 'react';
+import { type ReactNode, useEffect, useRef, useState } from 'react';
 import { ChatList, type ChatListProps } from './ChatList.js';
 import { ChatPanel, type ChatPanelProps } from './ChatPanel.js';
 import { useConnection } from './hooks.js';
@@ -19,16 +19,31 @@ export function ChatInterface({ activeId, onSelect, toolbar, kind, filter, rende
   const [chosen, setChosen] = useState<string | null>(null);
   const open = activeId === undefined ? chosen : activeId;
   const select = (chat: Chat | null) => {
+    left.current = chat ? null : open;
+    isMoved.current = true;
     setChosen(chat?.id ?? null);
     onSelect?.(chat);
   };
+  // Where one hides the other, the focus goes along.
+  const root = useRef<HTMLDivElement>(null);
+  const isMoved = useRef(false);
+  const left = useRef<string | null>(null);
+  useEffect(() => {
+    if (!isMoved.current) return;
+    isMoved.current = false;
+    const shown = Array.from(
+      root.current?.querySelectorAll<HTMLElement>(open === null ? '.bt-entry' : '.bt-back') ?? [],
+    );
+    const next = shown.find((element) => element.dataset.chat === left.current) ?? shown[0];
+    if (next && next.getClientRects().length > 0) next.focus();
+  }, [open]);
   const back = (
     <button type="button" className="bt-button bt-back" onClick={() => select(null)}>
       <span aria-hidden="true">←</span> <span className="bt-hidden">Back to chats</span>
     </button>
   );
   return (
-    <div className="bt-interface" data-open={open !== null}>
+    <div ref={root} className="bt-interface" data-open={open !== null}>
       <aside className="bt-side" aria-label="Chats">
         {toolbar}
         <ConnectionNote />

@@ -63,6 +63,7 @@ function Entry({ chat, isActive, onSelect }: { chat: Chat; isActive: boolean; on
     <button
       type="button"
       className="bt-entry"
+      data-chat={chat.id}
       aria-current={isActive ? 'true' : undefined}
       onClick={() => onSelect(chat)}
     >
