@@ -1,5 +1,6 @@
 //! `cargo xtask test`: all that CI checks, in the order in which it is cheapest to fail.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -124,6 +125,7 @@ impl Test {
                 .step(&format!("tests (cargo {})", runner.join(" ")), program::run(tests))
                 .await?;
             if is_whole {
+                report.step("the contract, by schemathesis", contract(&exports)).await?;
                 report.step("the web page in Chromium", web::drive(&exports)).await?;
             }
             Ok(())
@@ -175,6 +177,15 @@ async fn gate() -> Result<()> {
         program::run(gate).await?;
     }
     Ok(())
+}
+
+/// Whether every operation answers as docs/openapi.json says.
+async fn contract(stack: &BTreeMap<String, String>) -> Result<()> {
+    let mut run = Command::new(tools::contract().await?.join("python"));
+    run.arg(repository().join("tests/contract/run.py"))
+        .envs(stack)
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    program::run(run).await
 }
 
 /// Apart from the others: the SDK is no part of the usual build.

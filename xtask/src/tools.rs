@@ -35,6 +35,10 @@ const REQUIREMENTS: &str = include_str!("../python/requirements.txt");
 const GATE_PACKAGES: &[&str] = &["aws-sam-translator", "cfn-lint", "checkov"];
 const GATE_REQUIREMENTS: &str = include_str!("../../deploy/gate/requirements.txt");
 
+/// What holds the stack to its contract.
+const CONTRACT_PACKAGES: &[&str] = &["openapi-spec-validator", "schemathesis"];
+const CONTRACT_REQUIREMENTS: &str = include_str!("../../tests/contract/requirements.txt");
+
 pub(crate) fn cache() -> Result<PathBuf> {
     if let Some(given) = std::env::var_os("BACKTALK_CACHE") {
         return std::path::absolute(given).context("BACKTALK_CACHE is not a path");
@@ -81,6 +85,23 @@ pub(crate) async fn gate() -> Result<PathBuf> {
     make_environment(&home).await?;
     pip(&home, GATE_REQUIREMENTS, GATE_PACKAGES).await?;
     fs::write(&stamp, GATE_REQUIREMENTS)?;
+    Ok(home.join("bin"))
+}
+
+/// The Python environment of `tests/contract`: its `bin`.
+pub(crate) async fn contract() -> Result<PathBuf> {
+    let home = cache()?.join("contract");
+    let stamp = home.join("installed.txt");
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == CONTRACT_REQUIREMENTS) {
+        return Ok(home.join("bin"));
+    }
+    say(format_args!(
+        "installing schemathesis in {} (about 110 MB, once)",
+        home.display()
+    ));
+    make_environment(&home).await?;
+    pip(&home, CONTRACT_REQUIREMENTS, CONTRACT_PACKAGES).await?;
+    fs::write(&stamp, CONTRACT_REQUIREMENTS)?;
     Ok(home.join("bin"))
 }
 

@@ -4,8 +4,8 @@
 //! connection is held between two reads, and nothing is remembered between two streams: a reader that comes again names
 //! the last version it has, and goes on exactly there.
 
-use crate::openapi::Operation;
 use crate::openapi::StreamPlace;
+use crate::openapi::{Operation, StreamedEvent};
 use lambda_http::http::Method;
 use std::collections::HashMap;
 use std::fmt;
@@ -45,7 +45,7 @@ pub fn operation() -> Operation {
 .query::<ChatId>("chatId", "Only those of this chat.")
 .query::<StreamPlace>("after", "The last `id` that you have; 0 for all that are kept. Without it, from now on.")
 .header::<StreamPlace>("Last-Event-ID", "The same, as browsers say it by themselves; it comes before `after`.")
-.streams("Server-sent events: `event:` is the type, `data:` an Event in one line, `id:` the place in the stream. A planned end is `event: reconnect`; after `event: resync` read your chats anew.")
+.streams::<StreamedEvent>("Server-sent events: `event:` is the type, `data:` an Event in one line, `id:` the place in the stream. A planned end is `event: reconnect`; after `event: resync` read your chats anew.")
 .refuses([Error::NotFound("")])
 }
 
@@ -99,21 +99,14 @@ fn chat_id(text: &str) -> Result<ChatId> {
 
 /// Where to go on: a browser that reconnects by itself says `Last-Event-ID`, which is newer than the URL's `after`.
 fn cursor(request: &Request) -> Result<Option<Place>> {
-    match (request.last_event_id(), request.query("after")) {
-        (Some(text), _) if !text.trim().is_empty() => Place::parse(text).map(Some).ok_or_else(|| {
-            Error::Invalid(vec![FieldError::parameter(
-                "Last-Event-ID",
-                "must be an id of this stream",
-            )])
-        }),
-        (_, Some(text)) => Place::parse(text).map(Some).ok_or_else(|| {
-            Error::Invalid(vec![FieldError::parameter(
-                "after",
-                "must be an id of this stream, or 0",
-            )])
-        }),
-        _ => Ok(None),
-    }
+    let place = |text: &str, name, detail| {
+        Place::parse(text).ok_or_else(|| Error::Invalid(vec![FieldError::parameter(name, detail)]))
+    };
+    let last = request.last_event_id().filter(|text| !text.trim().is_empty());
+    let last = last.map(|text| place(text, "Last-Event-ID", "must be an id of this stream"));
+    let after = request.query("after");
+    let after = after.map(|text| place(text, "after", "must be an id of this stream, or 0"));
+    Ok(last.transpose()?.or(after.transpose()?))
 }
 
 /// How far a reader has come. A version may be told by two events, and a connection may break between them, so a place

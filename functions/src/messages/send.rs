@@ -1,7 +1,7 @@
 //! `POST /api/chat/{chatId}/messages`
 
 use crate::openapi::Operation;
-use crate::openapi::{message_refused, quota_exceeded};
+use crate::openapi::{StreamedReply, message_refused, quota_exceeded};
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -95,7 +95,7 @@ fn at(path: &'static str, id: &'static str, summary: &'static str) -> Operation 
 .reads::<ToSend>()
 .answers::<MessageSent<'_>>(201, "It is stored. In AI chats the answer comes as events.")
 .answers::<MessageSent<'_>>(200, "It was sent before by this `clientId`; the same message again.")
-.streams("With `Accept: text/event-stream` in an AI chat, the answer as it is written: `data:` is an Event in one line, and `reply.ended` always the last.")
+.streams::<StreamedReply>("With `Accept: text/event-stream` in an AI chat, the answer as it is written: `data:` is an Event in one line, and `reply.ended` always the last.")
 .refuses([
     Error::NotFound(""),
     Error::Conflict(""),

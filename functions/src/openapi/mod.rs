@@ -6,7 +6,9 @@ pub mod document;
 pub mod get;
 mod operation;
 mod parameters;
+mod streams;
 
 pub use operation::Operation;
 pub(crate) use operation::{message_refused, quota_exceeded};
 pub(crate) use parameters::{Number, StreamPlace};
+pub(crate) use streams::{StreamedEvent, StreamedReply};

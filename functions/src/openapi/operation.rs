@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lambda_http::http::Method;
 use schemars::SchemaGenerator;
-use schemars::{JsonSchema, Schema, json_schema};
+use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 use shared::domain::budget::{Exhausted, Period, Subject};
 use shared::domain::rate::{RateClass, RateLimit, Spent};
@@ -188,8 +188,9 @@ impl Operation {
         self.answer(302, description, None, &[("Location", "Where it is."), CACHE_CONTROL])
     }
 
-    pub(crate) fn streams(self, description: &'static str) -> Self {
-        let stream: Describe = |_| json_schema!({ "type": "string" });
+    /// Events, each of which is a `T`.
+    pub(crate) fn streams<T: JsonSchema>(self, description: &'static str) -> Self {
+        let stream: Describe = SchemaGenerator::subschema_for::<T>;
         self.answer(200, description, Some(("text/event-stream", stream)), &[CACHE_CONTROL])
     }
 

@@ -5,7 +5,7 @@ use crate::openapi::Operation;
 use chrono::{TimeDelta, Utc};
 use lambda_http::http::HeaderName;
 use lambda_http::http::Method;
-use schemars::JsonSchema;
+use serde_json::{Map, Value};
 use shared::app::App;
 use shared::delivery::pusher::{WebhookError, WebhookEvent};
 use shared::error::{Error, FieldError};
@@ -17,20 +17,6 @@ use crate::people::presence::tell;
 const KEY: HeaderName = HeaderName::from_static("x-pusher-key");
 const SIGNATURE: HeaderName = HeaderName::from_static("x-pusher-signature");
 
-/// What Pusher posts. Events of other kinds are skipped.
-#[derive(Debug, JsonSchema)]
-pub struct PusherWebhook {
-    pub time_ms: Option<i64>,
-    pub events: Option<Vec<PusherEvent>>,
-}
-
-#[derive(Debug, JsonSchema)]
-pub struct PusherEvent {
-    pub name: String,
-    pub channel: String,
-    pub user_id: Option<String>,
-}
-
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
@@ -40,9 +26,9 @@ pub fn operation() -> Operation {
         "receivePusherWebhook",
         "Who came to a presence channel, and who left",
     )
-    .describe("Pusher calls it, signed.")
+    .describe("Pusher calls it, signed: `time_ms`, and `events` with `name`, `channel` and `user_id`. What is of another form is skipped, for Pusher would send it again and again.")
     .for_pusher()
-    .reads::<PusherWebhook>()
+    .reads::<Map<String, Value>>()
     .answers_nothing(204, "It is noted.")
     .refuses([Error::NotFound("")])
 }

@@ -1,6 +1,6 @@
 //! `GET /api/chat/{chatId}/messages/{messageId}/stream`
 
-use crate::openapi::{Number, Operation};
+use crate::openapi::{Number, Operation, StreamedReply};
 use lambda_http::http::Method;
 use shared::app::App;
 use shared::domain::ids::MessageId;
@@ -31,7 +31,7 @@ pub fn operation() -> Operation {
         "The attempt that you have them of; the present one unless it is said.",
     )
     .in_dialect()
-    .streams("Its text from there on as events; `reply.ended` is always the last.")
+    .streams::<StreamedReply>("Its text from there on as events; `reply.ended` is always the last.")
     .answers_nothing(204, "Nothing is being written.")
     .refuses([Error::NotFound("")])
 }

@@ -1,6 +1,6 @@
 //! `POST /api/chat/{chatId}/regenerate`
 
-use crate::openapi::{Operation, quota_exceeded};
+use crate::openapi::{Operation, StreamedReply, quota_exceeded};
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -46,7 +46,7 @@ pub fn operation() -> Operation {
     .may_read::<AnswerToWriteAgain>()
     .answers::<ReplyRegenerated>(201, "It will be; it comes as events.")
     .answers::<ReplyRegenerated>(200, "It was asked for before by this `clientId`.")
-    .streams("With `Accept: text/event-stream`, the answer as it is written.")
+    .streams::<StreamedReply>("With `Accept: text/event-stream`, the answer as it is written.")
     .refuses([Error::NotFound(""), Error::ReplyRunning, quota_exceeded()])
 }
 

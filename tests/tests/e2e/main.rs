@@ -7,6 +7,7 @@ mod answers;
 mod attachments;
 mod bodies;
 mod chats;
+mod contract;
 mod crashes;
 mod model_faults;
 mod paging;

@@ -165,6 +165,13 @@ macro_rules! envelopes {
             }
         )+
 
+        impl Event {
+            /// Every type of event, and the schema of its envelope.
+            pub fn described(generator: &mut SchemaGenerator) -> Vec<(EventType, Schema)> {
+                vec![$((EventType::$variant, generator.subschema_for::<$variant>())),+]
+            }
+        }
+
         impl JsonSchema for Event {
             fn schema_name() -> Cow<'static, str> {
                 "Event".into()
@@ -175,9 +182,10 @@ macro_rules! envelopes {
                 let _all = |event_type: EventType| match event_type {
                     $(EventType::$variant => (),)+
                 };
+                let envelopes: Vec<_> = Self::described(generator).into_iter().map(|(_, schema)| schema).collect();
                 json_schema!({
                     "description": "The envelope that every transport carries unchanged.",
-                    "oneOf": [$(generator.subschema_for::<$variant>()),+],
+                    "oneOf": envelopes,
                 })
             }
         }
