@@ -51,6 +51,9 @@ try {
     writeFileSync(join(app, 'src', file), example);
   }
   run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline', '--silent']);
+  // Next.js would run hooks on its server, if it were not told.
+  if (!readFileSync(join(app, 'node_modules/@backtalk/react/dist/index.js'), 'utf8').startsWith("'use client'"))
+    throw new Error("@backtalk/react does not begin with 'use client'");
   run('npx', ['tsc', '-p', '.']);
   run('npx', ['vite', 'build', '--logLevel', 'error']);
   console.log('the packed packages install, type-check and build in an empty Vite app');

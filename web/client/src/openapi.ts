@@ -602,7 +602,7 @@ export interface paths {
         put?: never;
         /**
          * Who came to a presence channel, and who left
-         * @description Pusher calls it, signed.
+         * @description Pusher calls it, signed: `time_ms`, and `events` with `name`, `channel` and `user_id`. What is of another form is skipped, for Pusher would send it again and again.
          */
         post: operations["receivePusherWebhook"];
         delete?: never;
@@ -1244,20 +1244,9 @@ export interface components {
             auth: string;
             channel_data?: string;
         };
-        PusherEvent: {
-            channel: string;
-            name: string;
-            user_id?: string | null;
-        };
         PusherSubscription: {
             channel_name: string;
             socket_id: string;
-        };
-        /** @description What Pusher posts. Events of other kinds are skipped. */
-        PusherWebhook: {
-            events?: components["schemas"]["PusherEvent"][] | null;
-            /** Format: int64 */
-            time_ms?: number | null;
         };
         Reaction: {
             emoji: string;
@@ -1471,6 +1460,103 @@ export interface components {
         SnippetPiece: {
             isMatch: boolean;
             text: string;
+        };
+        /** @description An event of a stream: its type, its data in one line of JSON, and its place in the stream where it has one. */
+        StreamedEvent: {
+            data: string;
+            /** @constant */
+            event: "message.created";
+            id?: string;
+        } | {
+            data: string;
+            /** @constant */
+            event: "message.updated";
+            id?: string;
+        } | {
+            data: string;
+            /** @constant */
+            event: "message.deleted";
+            id?: string;
+        } | {
+            data: string;
+            /** @constant */
+            event: "reaction.changed";
+            id?: string;
+        } | {
+            data: string;
+            /** @constant */
+            event: "chat.updated";
+            id?: string;
+        } | {
+            data: string;
+            /** @constant */
+            event: "chat.deleted";
+            id?: string;
+        } | {
+            data: string;
+            /** @constant */
+            event: "member.added";
+            id?: string;
+        } | {
+            data: string;
+            /** @constant */
+            event: "member.removed";
+            id?: string;
+        } | {
+            data: string;
+            /** @constant */
+            event: "read";
+            id?: string;
+        } | {
+            data: string;
+            /** @constant */
+            event: "reply.started";
+            id?: string;
+        } | {
+            data: string;
+            /** @constant */
+            event: "reply.delta";
+            id?: string;
+        } | {
+            data: string;
+            /** @constant */
+            event: "reply.ended";
+            id?: string;
+        } | {
+            data: string;
+            /** @constant */
+            event: "typing";
+            id?: string;
+        } | {
+            data: string;
+            /** @constant */
+            event: "presence";
+            id?: string;
+        } | {
+            data: string;
+            /** @constant */
+            event: "ready";
+            id?: string;
+        } | {
+            data: string;
+            /** @constant */
+            event: "resync";
+            id?: string;
+        } | {
+            data: string;
+            /** @constant */
+            event: "reconnect";
+            id?: string;
+        } | {
+            data: string;
+            /** @constant */
+            event: "error";
+            id?: string;
+        };
+        StreamedReply: components["schemas"]["StreamedEvent"] | {
+            data: string;
+            /** @constant */
+            event?: "message";
         };
         /** @description A message of a task as the scheduling agent's clients know it. */
         TaskMessage: {
@@ -2316,7 +2402,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/event-stream": string;
+                    "text/event-stream": components["schemas"]["StreamedEvent"];
                 };
             };
             401: components["responses"]["Unauthenticated"];
@@ -2599,7 +2685,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["MessageSent"];
-                    "text/event-stream": string;
+                    "text/event-stream": components["schemas"]["StreamedReply"];
                 };
             };
             /** @description It is stored. In AI chats the answer comes as events. */
@@ -2698,7 +2784,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["MessageSent"];
-                    "text/event-stream": string;
+                    "text/event-stream": components["schemas"]["StreamedReply"];
                 };
             };
             /** @description It is stored. In AI chats the answer comes as events. */
@@ -2954,7 +3040,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/event-stream": string;
+                    "text/event-stream": components["schemas"]["StreamedReply"];
                 };
             };
             /** @description Nothing is being written. */
@@ -3082,7 +3168,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ReplyRegenerated"];
-                    "text/event-stream": string;
+                    "text/event-stream": components["schemas"]["StreamedReply"];
                 };
             };
             /** @description It will be; it comes as events. */
@@ -3625,7 +3711,9 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["PusherWebhook"];
+                "application/json": {
+                    [key: string]: unknown;
+                };
             };
         };
         responses: {

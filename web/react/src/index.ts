@@ -1,3 +1,5 @@
+'use client';
+
 export { ChatButton, type ChatButtonProps } from './ChatButton.js';
 export { ChatInterface, type ChatInterfaceProps, ConnectionNote } from './ChatInterface.js';
 export { ChatList, type ChatListProps } from './ChatList.js';
