@@ -1,11 +1,11 @@
 import type { Chat, PersonPresence, ShownMessage } from '@backtalk/client';
 import { type ReactNode, useEffect, useMemo, useState } from 'react';
-import { nameOf, when } from './ChatList.js';
+import { explain, nameOf, when } from './ChatList.js';
 import { Composer } from './Composer.js';
 import { useClient } from './context.js';
 import { type Conversation, useChat, usePresence } from './hooks.js';
 import { Identicon } from './Identicon.js';
-import { Message, Thinking } from './Message.js';
+import { Message, nameIn, Thinking } from './Message.js';
 import { MessageList } from './MessageList.js';
 import { Chosen, useImages } from './useImages.js';
 
@@ -27,6 +27,7 @@ export function ChatPanel({ id, title, leading, placeholder, renderContent }: Ch
   const { chat, messages, isAnswering, isLoading, isGone } = conversation;
   const [text, setText] = useState('');
   const [editing, setEditing] = useState<string | null>(null);
+  const [replying, setReplying] = useState<ShownMessage | null>(null);
   const [error, setError] = useState<string | null>(null);
   const images = useImages();
   useReading(conversation);
@@ -45,7 +46,15 @@ export function ChatPanel({ id, title, leading, placeholder, renderContent }: Ch
       save: (messageId: string, content: string) => say(conversation.edit(messageId, content)),
       suggest: (content: string) => void conversation.send(content),
       stop: () => say(conversation.stop()),
+      reply: (message: ShownMessage) => {
+        setEditing((edited) => {
+          if (edited) setText('');
+          return null;
+        });
+        setReplying(message);
+      },
       edit: (message: ShownMessage) => {
+        setReplying(null);
         setEditing(message.id);
         setText(message.content);
       },
@@ -63,8 +72,10 @@ export function ChatPanel({ id, title, leading, placeholder, renderContent }: Ch
 
   const question = chat?.kind === 'task' ? openQuestion(messages) : undefined;
   const cancel = () => {
+    // What was written stands, for it is still a message of its own.
+    if (editing) setText('');
     setEditing(null);
-    setText('');
+    setReplying(null);
   };
   const send = (content: string) => {
     if (editing) acts.save(editing, content);
@@ -72,9 +83,11 @@ export function ChatPanel({ id, title, leading, placeholder, renderContent }: Ch
       const attachments = images.take();
       // A message says something, be it what its image is called.
       const [first] = attachments;
-      conversation.send({ content: content || first?.fileName || 'Image', attachments, replyTo: question?.id });
+      const replyTo = replying?.id ?? question?.id;
+      conversation.send({ content: content || first?.fileName || 'Image', attachments, replyTo });
     }
     cancel();
+    setText('');
   };
   const readSeq = useMemo(() => readByOthers(chat, userId), [chat, userId]);
   const newestAnswer = messages.findLast((message) => message.role === 'assistant' && message.seq !== null)?.id;
@@ -88,7 +101,9 @@ export function ChatPanel({ id, title, leading, placeholder, renderContent }: Ch
     <section className="bt-panel" aria-label={title ?? (chat ? nameOf(chat) : 'Chat')} aria-busy={isLoading}>
       <Header chat={chat} title={title} leading={leading} isConnected={conversation.isConnected} />
       {messages.length === 0 ? (
-        <div className="bt-empty">{isLoading ? 'Loading…' : 'Nothing was said yet.'}</div>
+        <div className="bt-empty" role="status">
+          {!isLoading ? 'Nothing was said yet.' : conversation.error ? explain(conversation.error) : 'Loading…'}
+        </div>
       ) : (
         <MessageList
           messages={messages}
@@ -125,6 +140,16 @@ export function ChatPanel({ id, title, leading, placeholder, renderContent }: Ch
           {error}
         </p>
       )}
+      {replying && (
+        <p className="bt-replying">
+          <span>
+            Reply to {nameIn(chat, replying, userId)}: {replying.content}
+          </span>
+          <button type="button" aria-label="Do not reply" onClick={cancel}>
+            ×
+          </button>
+        </p>
+      )}
       <Chosen images={images} />
       {(chat?.kind !== 'task' || question) && (
         <Composer
@@ -134,8 +159,9 @@ export function ChatPanel({ id, title, leading, placeholder, renderContent }: Ch
           onSend={send}
           onTyping={isAnswered ? () => {} : conversation.typing}
           onStop={isAnswering ? acts.stop : undefined}
-          onCancel={editing ? cancel : undefined}
+          onCancel={editing || replying ? cancel : undefined}
           isEditing={editing !== null}
+          about={editing ?? replying?.id ?? null}
           placeholder={placeholder ?? (question ? 'Answer the question' : undefined)}
         />
       )}

@@ -12,6 +12,8 @@ export interface ComposerProps {
   onStop?(): void;
   onCancel?(): void;
   isEditing: boolean;
+  /** Which message it is about: a new one has the focus come here. */
+  about: string | null;
   placeholder?: string;
 }
 
@@ -24,6 +26,7 @@ export function Composer(props: ComposerProps) {
     onStop,
     onCancel,
     isEditing,
+    about,
     images,
     placeholder = 'Write a message',
   } = props;
@@ -37,8 +40,8 @@ export function Composer(props: ComposerProps) {
   const area = useRef<HTMLTextAreaElement>(null);
   const id = useId();
   useEffect(() => {
-    if (isEditing) area.current?.focus();
-  }, [isEditing]);
+    if (about) area.current?.focus();
+  }, [about]);
   // As high as its text.
   useEffect(() => {
     const element = area.current;

@@ -9,6 +9,7 @@ export interface MessageActs {
   discard(clientId: string): void;
   regenerate(messageId: string): void;
   edit(message: ShownMessage): void;
+  reply(message: ShownMessage): void;
   remove(messageId: string): void;
   react(messageId: string, emoji: string): void;
   suggest(text: string): void;
@@ -37,14 +38,19 @@ const words = (action: string) => {
   return text.charAt(0).toUpperCase() + text.slice(1);
 };
 
+/** Who says it, for whoever reads it. */
+export function nameIn(chat: Chat | null, message: ShownMessage, me: string): string {
+  if (message.senderId === me) return 'You';
+  const sender = chat?.members.find((member) => member.userId === message.senderId);
+  return (sender?.name ?? (message.role === 'user' ? message.senderId : 'Assistant')) || 'Assistant';
+}
+
 export const Message = memo(function Message(props: MessageProps) {
   const { message, chat, me, isContinued, isNewestAnswer, isNewest, readSeq, renderContent, acts } = props;
   const isMine = message.senderId === me;
   const isNotice = message.type !== 'TEXT';
   const sender = chat?.members.find((member) => member.userId === message.senderId);
-  const name = isMine
-    ? 'You'
-    : (sender?.name ?? (message.role === 'user' ? message.senderId : 'Assistant')) || 'Assistant';
+  const name = nameIn(chat, message, me);
   const isThere = message.seq !== null && !message.deletedAt && message.status === 'sent';
   const actions = Array.isArray(message.metadata.actions) ? message.metadata.actions : [];
   const kind = `${isMine ? 'mine' : 'theirs'}${isNotice ? ' is-notice' : ''}${isContinued ? ' is-continued' : ''}`;
@@ -122,6 +128,11 @@ export const Message = memo(function Message(props: MessageProps) {
             <button type="button" aria-label="React with thumbs up" onClick={() => acts.react(message.id, THUMB)}>
               {THUMB}
             </button>
+            {!isNotice && (
+              <button type="button" onClick={() => acts.reply(message)}>
+                Reply
+              </button>
+            )}
             {isMine && (
               <>
                 <button type="button" onClick={() => acts.edit(message)}>

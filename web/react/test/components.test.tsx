@@ -109,6 +109,45 @@ test('ChatPanel says what others have said, once, and whole: not what was there,
   await waitFor(() => expect(said()).toBe('Ben: are you there?'));
 });
 
+test('ChatPanel answers one message, which Escape gives up', async () => {
+  const site = new Site();
+  site.add('c', direct, ['hello', 'are you there?']);
+  show(site.client(), <ChatPanel id="c" />);
+  await waitFor(() => expect(bubbles()).toHaveLength(2));
+  const reply = () => screen.getAllByRole('button', { name: 'Reply' })[0] as HTMLElement;
+  fireEvent.change(composer(), { target: { value: 'Hello yourself' } });
+  fireEvent.click(reply());
+  expect(screen.getByText('Reply to Ben: hello')).toBeDefined();
+  expect(document.activeElement).toBe(composer());
+  fireEvent.keyDown(composer(), { key: 'Escape' });
+  expect(screen.queryByText('Reply to Ben: hello')).toBeNull();
+  expect(composer().value).toBe('Hello yourself');
+  fireEvent.click(reply());
+  fireEvent.keyDown(composer(), { key: 'Enter' });
+  await screen.findByText('Sent');
+  expect(screen.queryByText('Reply to Ben: hello')).toBeNull();
+  const [first, , last] = site.chats.get('c')?.messages ?? [];
+  expect(last).toMatchObject({ content: 'Hello yourself', replyTo: first?.id });
+});
+
+test('what cannot be loaded says why, and that it is tried again where there is no network', async () => {
+  const site = new Site();
+  site.add('c', direct, ['hello']);
+  site.isClosed = true;
+  const { unmount } = show(site.client(), <ChatPanel id="c" />);
+  await screen.findByText('Your subscription has ended.');
+  unmount();
+  const offline = () => Promise.reject(new TypeError('Failed to fetch'));
+  show(
+    site.client({ fetch: offline }),
+    <>
+      <ChatPanel id="c" />
+      <ChatList onSelect={() => {}} />
+    </>,
+  );
+  await waitFor(() => expect(screen.getAllByText('No connection. Trying again…')).toHaveLength(2));
+});
+
 test('ChatPanel says that a chat is not there', async () => {
   show(new Site().client(), <ChatPanel id="nowhere" />);
   await screen.findByText('This chat is not here any more.');

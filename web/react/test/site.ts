@@ -23,6 +23,8 @@ export class Site {
   readonly posts = new Map<string, string>();
   /** The notices of tasks that are unread. */
   readonly notices = new Map<string, { id: string; content: string; read: boolean }[]>();
+  /** Whether chats may be opened. */
+  isClosed = false;
   /** Why sending is refused. */
   refuses: string | null = null;
   pageSize = 100;
@@ -125,6 +127,7 @@ export class Site {
       const chats = all.slice(from, end);
       return Response.json({ chats, total: all.length, nextCursor: end < all.length ? String(end) : null });
     }
+    if (this.isClosed) return problem(403, 'forbidden', 'Your subscription has ended.');
     const kept = this.chats.get(id);
     if (!kept) return problem(404, 'not-found');
     if (part === '') return Response.json({ chat: kept.chat, messages: kept.messages });
