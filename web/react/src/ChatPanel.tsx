@@ -26,7 +26,8 @@ export function ChatPanel({ id, title, leading, placeholder, renderContent }: Ch
   const conversation = useChat(id);
   const { chat, messages, isAnswering, isLoading, isGone } = conversation;
   const [text, setText] = useState('');
-  const [editing, setEditing] = useState<string | null>(null);
+  // Beside what is being written, which stays.
+  const [editing, setEditing] = useState<{ id: string; text: string } | null>(null);
   const [replying, setReplying] = useState<ShownMessage | null>(null);
   const [error, setError] = useState<string | null>(null);
   const images = useImages();
@@ -47,16 +48,12 @@ export function ChatPanel({ id, title, leading, placeholder, renderContent }: Ch
       suggest: (content: string) => void conversation.send(content),
       stop: () => say(conversation.stop()),
       reply: (message: ShownMessage) => {
-        setEditing((edited) => {
-          if (edited) setText('');
-          return null;
-        });
+        setEditing(null);
         setReplying(message);
       },
       edit: (message: ShownMessage) => {
         setReplying(null);
-        setEditing(message.id);
-        setText(message.content);
+        setEditing({ id: message.id, text: message.content });
       },
     };
   }, [
@@ -72,22 +69,20 @@ export function ChatPanel({ id, title, leading, placeholder, renderContent }: Ch
 
   const question = chat?.kind === 'task' ? openQuestion(messages) : undefined;
   const cancel = () => {
-    // What was written stands, for it is still a message of its own.
-    if (editing) setText('');
     setEditing(null);
     setReplying(null);
   };
   const send = (content: string) => {
-    if (editing) acts.save(editing, content);
+    if (editing) acts.save(editing.id, content);
     else {
       const attachments = images.take();
       // A message says something, be it what its image is called.
       const [first] = attachments;
       const replyTo = replying?.id ?? question?.id;
       conversation.send({ content: content || first?.fileName || 'Image', attachments, replyTo });
+      setText('');
     }
     cancel();
-    setText('');
   };
   const readSeq = useMemo(() => readByOthers(chat, userId), [chat, userId]);
   const newestAnswer = messages.findLast((message) => message.role === 'assistant' && message.seq !== null)?.id;
@@ -154,14 +149,14 @@ export function ChatPanel({ id, title, leading, placeholder, renderContent }: Ch
       {(chat?.kind !== 'task' || question) && (
         <Composer
           images={editing ? undefined : images}
-          value={text}
-          onChange={setText}
+          value={editing?.text ?? text}
+          onChange={(value) => (editing ? setEditing({ ...editing, text: value }) : setText(value))}
           onSend={send}
           onTyping={isAnswered ? () => {} : conversation.typing}
           onStop={isAnswering ? acts.stop : undefined}
           onCancel={editing || replying ? cancel : undefined}
           isEditing={editing !== null}
-          about={editing ?? replying?.id ?? null}
+          about={editing?.id ?? replying?.id ?? null}
           placeholder={placeholder ?? (question ? 'Answer the question' : undefined)}
         />
       )}

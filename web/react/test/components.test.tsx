@@ -130,6 +130,22 @@ test('ChatPanel answers one message, which Escape gives up', async () => {
   expect(last).toMatchObject({ content: 'Hello yourself', replyTo: first?.id });
 });
 
+test('ChatPanel edits a message, and keeps what was being written meanwhile', async () => {
+  const site = new Site();
+  site.add('c', direct, []);
+  site.say('c', 'helo', { senderId: ME, clientId: 'mine' });
+  show(site.client(), <ChatPanel id="c" />);
+  await waitFor(() => expect(bubbles()).toEqual(['helo']));
+  fireEvent.change(composer(), { target: { value: 'a draft' } });
+  fireEvent.click(screen.getByRole('button', { name: 'Edit' }));
+  const editor = screen.getByRole<HTMLTextAreaElement>('textbox', { name: 'Edit the message' });
+  expect([editor.value, document.activeElement]).toEqual(['helo', editor]);
+  fireEvent.change(editor, { target: { value: 'hello' } });
+  fireEvent.keyDown(editor, { key: 'Enter' });
+  await waitFor(() => expect(site.bodies).toContainEqual({ content: 'hello' }));
+  expect(composer().value).toBe('a draft');
+});
+
 test('what cannot be loaded says why, and that it is tried again where there is no network', async () => {
   const site = new Site();
   site.add('c', direct, ['hello']);
