@@ -8,7 +8,7 @@ export interface ComposerProps {
   onTyping(): void;
   /** What goes with it; without it, nothing can be attached. */
   images?: Attaching;
-  /** Offered in place of sending while an answer is being written. */
+  /** Offered in place of sending while an answer is being written and nothing else is. */
   onStop?(): void;
   onCancel?(): void;
   isEditing: boolean;
@@ -114,9 +114,11 @@ export function Composer(props: ComposerProps) {
           Cancel
         </button>
       )}
-      <button type="submit" className="bt-button is-primary" disabled={!canSend}>
-        {isEditing ? 'Save' : 'Send'}
-      </button>
+      {(!onStop || canSend) && (
+        <button type="submit" className="bt-button is-primary" disabled={!canSend}>
+          {isEditing ? 'Save' : 'Send'}
+        </button>
+      )}
     </form>
   );
 }
