@@ -372,6 +372,9 @@ test('a long chat draws what is in sight, and reads on when scrolled', async ({ 
     await list.evaluate((element) => element.scrollTo(0, 0));
     expect((await annas.texts())[0]).toBe('line 1');
   }).toPass({ timeout: 20_000 });
+  // A screen reader is told of all of them.
+  await expect(annas.bubble(/^line 1$/)).toHaveAttribute('aria-posinset', '1');
+  await expect(annas.bubble(/^line 1$/)).toHaveAttribute('aria-setsize', '70');
 });
 
 test('of ten thousand messages only those in sight are drawn', async ({ browser }) => {

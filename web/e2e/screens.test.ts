@@ -58,6 +58,15 @@ for (const scheme of ['light', 'dark'] as const) {
       await look('direct');
       await desk.bubble('before ten').hover();
       await look('actions');
+      await desk.bubble('before ten').getByRole('button', { name: 'Reply' }).click();
+      const buffer = Buffer.from('<svg/>');
+      await page
+        .getByLabel('Images', { exact: true })
+        .setInputFiles({ name: 'shop.svg', mimeType: 'image/svg+xml', buffer });
+      await expect(page.getByRole('alert')).toContainText('shop.svg');
+      await look('reply');
+      await page.getByRole('button', { name: 'Remove shop.svg' }).click();
+      await desk.composer.press('Escape');
       await back();
       await page.getByRole('button', { name: /Everybody/ }).click();
       await expect(desk.bubble('Welcome')).toBeVisible();

@@ -90,7 +90,7 @@ export class Desk {
     return this.page.getByRole('textbox', { name: 'Write a message' });
   }
 
-  bubble(text: string): Locator {
+  bubble(text: string | RegExp): Locator {
     return this.messages.filter({ has: this.page.locator('.bt-bubble', { hasText: text }) });
   }
 

@@ -106,7 +106,7 @@ export function ChatPanel({ id, title, leading, placeholder, renderContent }: Ch
           isLoadingOlder={conversation.isLoadingOlder}
           loadOlder={() => void conversation.loadOlder()}
         >
-          {(message, before) => (
+          {(message, before, place) => (
             <>
               {isAnotherDay(message, before) && (
                 <p className="bt-day" role="presentation">
@@ -121,6 +121,8 @@ export function ChatPanel({ id, title, leading, placeholder, renderContent }: Ch
                 isNewestAnswer={isAnswered && !isAnswering && message.id === newestAnswer}
                 isNewest={message.id === newestOfMine || message.id === newestRead}
                 readSeq={readSeq}
+                place={conversation.hasOlder ? undefined : place}
+                total={conversation.hasOlder ? undefined : messages.length}
                 renderContent={renderContent}
                 acts={acts}
               />

@@ -27,6 +27,9 @@ interface MessageProps {
   isNewest: boolean;
   /** Up to where everybody else has read. */
   readSeq: number;
+  /** Its place of all, where all are known: a screen reader counts those that are drawn. */
+  place?: number;
+  total?: number;
   renderContent?(message: ShownMessage): ReactNode;
   acts: MessageActs;
 }
@@ -46,7 +49,8 @@ export function nameIn(chat: Chat | null, message: ShownMessage, me: string): st
 }
 
 export const Message = memo(function Message(props: MessageProps) {
-  const { message, chat, me, isContinued, isNewestAnswer, isNewest, readSeq, renderContent, acts } = props;
+  const { message, chat, me, isContinued, isNewestAnswer, isNewest, readSeq, place, total, renderContent, acts } =
+    props;
   const isMine = message.senderId === me;
   const isNotice = message.type !== 'TEXT';
   const sender = chat?.members.find((member) => member.userId === message.senderId);
@@ -55,7 +59,13 @@ export const Message = memo(function Message(props: MessageProps) {
   const actions = Array.isArray(message.metadata.actions) ? message.metadata.actions : [];
   const kind = `${isMine ? 'mine' : 'theirs'}${isNotice ? ' is-notice' : ''}${isContinued ? ' is-continued' : ''}`;
   return (
-    <div className={`bt-message is-${kind} is-${message.status}`} role="listitem" data-seq={message.seq ?? ''}>
+    <div
+      className={`bt-message is-${kind} is-${message.status}`}
+      role="listitem"
+      aria-posinset={place}
+      aria-setsize={total}
+      data-seq={message.seq ?? ''}
+    >
       {!isMine && !isContinued && (
         <span className="bt-message-avatar">
           <Identicon id={message.senderId ?? 'assistant'} image={sender?.image} size={28} />

@@ -10,7 +10,7 @@ export interface MessageListProps {
   hasOlder: boolean;
   isLoadingOlder: boolean;
   loadOlder(): void;
-  children(message: ShownMessage, before: ShownMessage | undefined): ReactNode;
+  children(message: ShownMessage, before: ShownMessage | undefined, place: number): ReactNode;
 }
 
 /** Draws what is in sight, however long the chat is; stays at the end while its reader is there. */
@@ -64,7 +64,7 @@ export function MessageList({ messages, hasOlder, isLoadingOlder, loadOlder, chi
         <Virtualizer ref={list} scrollRef={scroller} data={messages} shift={isPrepended} onScroll={scrolled}>
           {(message, index) => (
             <div key={message.key} className="bt-row" role="presentation">
-              {children(message, messages[index - 1])}
+              {children(message, messages[index - 1], index + 1)}
             </div>
           )}
         </Virtualizer>

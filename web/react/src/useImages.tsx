@@ -62,9 +62,8 @@ export function Chosen({ images }: { images: Attaching }) {
   return (
     <ul className="bt-chosen" aria-label="Images to be sent">
       {images.chosen.map(({ key, name, attachment, error }) => (
-        <li key={key} className={error ? 'bt-error' : undefined} role={error ? 'alert' : undefined}>
-          {name}
-          {error ? `: ${error}` : attachment ? '' : '…'}
+        <li key={key} className={error ? 'bt-error' : undefined}>
+          {error ? <span role="alert">{`${name}: ${error}`}</span> : `${name}${attachment ? '' : '…'}`}
           <button type="button" aria-label={`Remove ${name}`} onClick={() => images.remove(key)}>
             ×
           </button>
