@@ -144,3 +144,10 @@ test('React Native: what could not be sent is sent by the app when it is started
   await expect.poll(() => texts(next, id)).toEqual(['from the tunnel (sent)']);
   expect(storage.kept.size).toBe(0);
 });
+
+test('React Native: the hooks are there without the components', () => {
+  const hooks = Object.keys(app.hooks).sort();
+  expect(hooks).toContain('ChatProvider');
+  for (const name of ['useChat', 'useChats', 'useUnread', 'useStartChat', 'usePresence', 'useNotices', 'useFollowUp'])
+    expect(hooks).toContain(name);
+});

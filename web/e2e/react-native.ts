@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { createContext, runInContext } from 'node:vm';
 import type * as Client from '@backtalk/client';
+import type * as Hooks from '@backtalk/react/headless';
 import { buildSync } from 'esbuild';
 import { JSDOM } from 'jsdom';
 
@@ -15,6 +16,7 @@ type Timer = ReturnType<typeof setTimeout>;
 
 export class ReactNative {
   readonly client: typeof Client;
+  readonly hooks: typeof Hooks;
   readonly Pusher: Client.PusherSettings['Pusher'];
   /** What the app sees of its network: each request, by method and path. */
   readonly requests: string[] = [];
@@ -63,14 +65,11 @@ export class ReactNative {
     const netInfo = { fetch: async () => ({ type: 'wifi' }), addEventListener: () => {} };
     const pusher = readFileSync(find('pusher-js/dist/react-native/pusher.js'), 'utf8');
     this.Pusher = run(pusher, () => netInfo).Pusher as Client.PusherSettings['Pusher'];
-    const { outputFiles } = buildSync({
-      entryPoints: [find('@backtalk/client')],
-      bundle: true,
-      format: 'cjs',
-      target: 'es2022',
-      write: false,
-    });
-    this.client = run(outputFiles[0]?.text ?? '', none) as unknown as typeof Client;
+    const bundle = (name: string) =>
+      buildSync({ entryPoints: [find(name)], bundle: true, format: 'cjs', target: 'es2022', write: false })
+        .outputFiles[0]?.text ?? '';
+    this.client = run(bundle('@backtalk/client'), none) as unknown as typeof Client;
+    this.hooks = run(bundle('@backtalk/react/headless'), none) as unknown as typeof Hooks;
   }
 
   /** In the background: whatever wants to happen in a second or later does not. */
