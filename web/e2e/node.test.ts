@@ -1,4 +1,4 @@
-// The client without a page: in Node itself, and as React Native has it, whose fetch does not stream.
+// The client without a page, in Node itself.
 
 import { BacktalkClient, type BacktalkOptions, memoryOutbox } from '@backtalk/client';
 import { expect, test } from '@playwright/test';
@@ -47,23 +47,4 @@ test('in Node, by the event stream', async () => {
     .toBe(5);
   annas.stop();
   bens.stop();
-});
-
-test('where fetch does not stream, by polling: also an answer while it is written', async () => {
-  const anna = await fresh('Anna');
-  const client = await connect(anna, { canStream: false });
-  expect(client.connection.get().transport).toBe('polling');
-  const { id } = await client.startAssistant('Ask');
-  const leave = client.watch(id);
-  const chat = client.chat(id);
-  chat.send('/script {"words": 40, "delayMs": 100}');
-  const lengths = new Set<number>();
-  const forget = chat.state.subscribe(() => lengths.add(chat.state.get().reply?.text.length ?? 0));
-  await expect.poll(() => texts(client, id).length, { timeout: 30_000 }).toBe(2);
-  await expect.poll(() => chat.state.get().messages[1]?.status, { timeout: 30_000 }).toBe('sent');
-  expect(chat.state.get().reply).toBeNull();
-  expect(lengths.size).toBeGreaterThan(2);
-  forget();
-  leave();
-  client.stop();
 });

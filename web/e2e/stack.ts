@@ -1,4 +1,5 @@
 import { createHmac, randomUUID } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
 import { type Browser, type BrowserContext, expect, type Locator, type Page } from '@playwright/test';
 
 const setting = (name: string): string => {
@@ -34,6 +35,22 @@ export async function ask<T>(person: Person, method: string, path: string, body?
   const answer = await fetch(`${API_URL}${path}`, { method, headers, body: body && JSON.stringify(body) });
   expect(answer.ok, `${method} ${path}: ${answer.status}`).toBe(true);
   return answer.status === 204 ? (undefined as T) : ((await answer.json()) as T);
+}
+
+/** Kills the stack's own Pusher server, which the stack starts again. */
+export function killPusher(): void {
+  const isIts = (pid: string): boolean => {
+    try {
+      const [program = '', , config = ''] = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+      return program.endsWith('/sockudo') && readFileSync(config, 'utf8').includes(setting('PUSHER_KEY'));
+    } catch {
+      // It ended while we looked, or is somebody else's.
+      return false;
+    }
+  };
+  const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name) && isIts(name));
+  expect(pids).toHaveLength(1);
+  process.kill(Number(pids[0]), 'SIGKILL');
 }
 
 /** The demo page in a browser window of its own, signed in as one of these people. */
@@ -73,7 +90,7 @@ export class Desk {
     return this.page.getByRole('textbox', { name: 'Write a message' });
   }
 
-  bubble(text: string): Locator {
+  bubble(text: string | RegExp): Locator {
     return this.messages.filter({ has: this.page.locator('.bt-bubble', { hasText: text }) });
   }
 

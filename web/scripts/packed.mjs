@@ -40,12 +40,20 @@ try {
   writeFileSync(join(app, 'tsconfig.json'), JSON.stringify({ compilerOptions, include: ['src'] }));
   writeFileSync(join(app, 'index.html'), '<div id="app"></div><script type="module" src="/src/main.tsx"></script>');
   mkdirSync(join(app, 'src'));
-  // The quick start, as its readers copy it.
-  const guide = readFileSync(join(web, 'react/README.md'), 'utf8');
-  const [, example] = /```tsx\n(.*?)```/s.exec(guide) ?? [];
-  if (!example) throw new Error('react/README.md has no quick start');
-  writeFileSync(join(app, 'src/main.tsx'), example);
+  // The quick starts, as their readers copy them.
+  for (const [guide, language, file] of [
+    ['react', 'tsx', 'main.tsx'],
+    ['client', 'ts', 'client.ts'],
+  ]) {
+    const text = readFileSync(join(web, guide, 'README.md'), 'utf8');
+    const [, example] = new RegExp(`\`\`\`${language}\\n(.*?)\`\`\``, 's').exec(text) ?? [];
+    if (!example) throw new Error(`${guide}/README.md has no quick start`);
+    writeFileSync(join(app, 'src', file), example);
+  }
   run('npm', ['install', '--no-audit', '--no-fund', '--prefer-offline', '--silent']);
+  // Next.js would run hooks on its server, if it were not told.
+  if (!readFileSync(join(app, 'node_modules/@backtalk/react/dist/index.js'), 'utf8').startsWith("'use client'"))
+    throw new Error("@backtalk/react does not begin with 'use client'");
   run('npx', ['tsc', '-p', '.']);
   run('npx', ['vite', 'build', '--logLevel', 'error']);
   console.log('the packed packages install, type-check and build in an empty Vite app');

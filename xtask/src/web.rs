@@ -20,8 +20,8 @@ use crate::{ports, tools};
 const USUAL_PORT: u16 = 9180;
 /// What the page is made of.
 const SOURCES: [&str; 4] = ["client/src", "react/src", "demo", "package-lock.json"];
-/// The longest that a part of the page's tests may take; on two idle cores all of them take three minutes.
-const PATIENCE: Duration = Duration::from_secs(12 * 60);
+/// The longest that a part of the page's tests may take; on two idle cores all of them take seven minutes.
+const PATIENCE: Duration = Duration::from_secs(25 * 60);
 
 /// Where the page is; `None` where it cannot be built, which is no reason to have no stack.
 pub(crate) async fn start(

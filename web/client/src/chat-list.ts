@@ -110,6 +110,8 @@ export class ChatList {
       case 'typing':
         return;
       case 'presence':
+        if (known) this.#changeMember(known, event);
+        return;
       case 'read':
         if (known && event.data && 'userId' in event.data && event.data.userId !== this.userId()) {
           this.#changeMember(known, event);

@@ -417,7 +417,9 @@ export class ChatSession {
         break;
       }
       case 'member.added': {
-        const added = new Map(event.data.members.map((member) => [member.userId, member]));
+        // Whether they are here is not told with it.
+        const unseen = { lastSeenAt: null, online: false };
+        const added = new Map(event.data.members.map((member) => [member.userId, { ...unseen, ...member }]));
         const kept = this.#chat.members.filter((member) => !added.has(member.userId));
         this.#chat = { ...this.#chat, members: [...kept, ...added.values()] };
         break;

@@ -54,6 +54,8 @@ const LOOK_EVERY_MS = 30_000;
 const HERE_EVERY_MS = 25_000;
 const DELIVERED_AFTER_MS = 1_000;
 
+const isVisible = () => typeof document === 'undefined' || document.visibilityState !== 'hidden';
+
 /** A JWT's `sub`, which is the person's id: known without a network. */
 function subject(token: string): string | null {
   try {
@@ -166,11 +168,9 @@ export class BacktalkClient {
     const name = `backtalk:${this.http.baseUrl}:${this.#userId}`;
     const tabs = new Tabs(name, (hearer) => new Connection(this.#transports(), hearer), listener, isAlone);
     this.#tabs = tabs;
-    tabs.state.subscribe(() => {
-      this.#connection.set(tabs.state.get());
-      this.#tellWatched();
-    });
+    tabs.state.subscribe(() => this.#connection.set(tabs.state.get()));
     tabs.start();
+    this.#tellWatched();
     this.#catchUp();
     void this.#sayHere();
   }
@@ -189,22 +189,16 @@ export class BacktalkClient {
 
   #transports(): Transport[] {
     const { pusher, transports = ['pusher', 'sse', 'polling'] } = this.options;
-    const room = {
-      came: (userIds: string[]) => {
-        for (const userId of userIds) this.#seen(userId, { online: true, lastSeenAt: null });
-      },
-      left: (userId: string) => this.#seen(userId, { online: false, lastSeenAt: new Date().toISOString() }),
-    };
     return transports.flatMap((name): Transport[] => {
-      if (name === 'pusher') return pusher ? [new PusherTransport(pusher, this.http, () => this.#userId, room)] : [];
+      if (name === 'pusher') return pusher ? [new PusherTransport(pusher, this.http, () => this.#userId)] : [];
       if (name === 'sse') return this.canStream ? [new SseTransport(this.api)] : [];
-      return [new PollingTransport(this.api)];
+      return [new PollingTransport(this.api, () => this.#tabs?.isVisible ?? true)];
     });
   }
 
   /** The page or the network is back: everything that waits tries at once. Call it for React Native's `AppState`. */
   wake(): void {
-    this.#tabs?.connection?.wake();
+    this.#tabs?.wake();
     this.#sender.wake();
     this.#catchUp();
   }
@@ -221,16 +215,17 @@ export class BacktalkClient {
     window.addEventListener('online', wake, { signal });
     window.addEventListener('pageshow', (event) => event.persisted && wake(), { signal });
     if (typeof document === 'undefined') return;
-    const seen = () => document.visibilityState === 'visible' && wake();
+    const seen = () => {
+      this.#tellWatched();
+      if (isVisible()) wake();
+    };
     document.addEventListener('visibilitychange', seen, { signal });
   }
 
   async #sayHere(): Promise<void> {
-    const isHidden = typeof document !== 'undefined' && document.visibilityState === 'hidden';
     // Pusher's presence rooms say it for us.
-    const { transport, isShared } = this.#connection.get();
-    const isInRoom = transport === 'pusher' && !isShared && this.#watched.size > 0;
-    if (isHidden || isInRoom) return;
+    const isInRoom = this.#connection.get().transport === 'pusher' && this.#watched.size > 0;
+    if (!isVisible() || isInRoom) return;
     // Said again soon; what fails is no harm.
     await this.api.isHere().catch(() => {});
   }
@@ -353,7 +348,7 @@ export class BacktalkClient {
   }
 
   #tellWatched(): void {
-    this.#tabs?.connection?.watch([...this.#watched.keys()]);
+    this.#tabs?.see({ chatIds: [...this.#watched.keys()], isVisible: isVisible() });
   }
 
   /** My chats of one kind, or the archived ones. */
@@ -395,7 +390,7 @@ export class BacktalkClient {
     const asked = this.api.post(id).then(
       (post) => post.chatId,
       (error: unknown) => {
-        if (error instanceof ApiError && [400, 404, 405, 501].includes(error.status)) return id;
+        if (error instanceof ApiError && [400, 404].includes(error.status)) return id;
         this.#posts.delete(id);
         throw error;
       },

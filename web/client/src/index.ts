@@ -1,4 +1,4 @@
-export { Api, type NewChat } from './api.js';
+export { Api } from './api.js';
 export { type ChatApi, type ChatHost, ChatSession, type ChatState, type ShownMessage } from './chat.js';
 export { type ChatFilter, ChatList, type ChatListState } from './chat-list.js';
 export { BacktalkClient, type BacktalkOptions, type PersonPresence, type Unread } from './client.js';

@@ -10,14 +10,12 @@ export interface NoticesState {
   /** Oldest first. */
   notices: readonly Notice[];
   isLoading: boolean;
-  /** The server has no notices of tasks. */
-  isMissing: boolean;
   error: Error | null;
 }
 
 /** What agents have said: of one task all of it, or of all tasks what is unread. */
 export class NoticeFeed {
-  readonly state = new Value<NoticesState>({ notices: [], isLoading: true, isMissing: false, error: null });
+  readonly state = new Value<NoticesState>({ notices: [], isLoading: true, error: null });
   #isReading = false;
   #isStale = false;
 
@@ -34,14 +32,13 @@ export class NoticeFeed {
       while (this.#isStale) {
         this.#isStale = false;
         const notices = await this.#read();
-        this.state.set({ notices, isLoading: false, isMissing: false, error: null });
+        this.state.set({ notices, isLoading: false, error: null });
       }
     } catch (error) {
       // Before the first notice of a task there is nothing to be found.
-      const isNone = error instanceof ApiError && error.status === 404 && error.problem.type !== 'about:blank';
-      const isMissing = error instanceof ApiError && [404, 405, 501].includes(error.status) && !isNone;
+      const isNone = error instanceof ApiError && error.status === 404;
       const reason = error instanceof Error ? error : new Error(String(error));
-      this.state.update({ isLoading: false, isMissing, error: isMissing || isNone ? null : reason });
+      this.state.update({ isLoading: false, error: isNone ? null : reason });
     } finally {
       this.#isReading = false;
     }

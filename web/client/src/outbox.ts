@@ -20,6 +20,8 @@ export interface OutboxStorage {
   load(): Promise<Unsent[]>;
   put(entry: Unsent): Promise<void>;
   remove(clientId: string): Promise<void>;
+  /** Tells what another tab has sent or given up. Answers what ends that. */
+  watch?(gone: (clientId: string) => void): () => void;
 }
 
 /** The part of `localStorage`, or of React Native's `AsyncStorage`, that an outbox needs. */
@@ -40,9 +42,11 @@ export function memoryOutbox(): OutboxStorage {
   };
 }
 
+const prefixOf = (userId: string) => `backtalk:unsent:${userId}:`;
+
 /** One key a message, so that tabs which write at once do not undo each other. */
 export function storedOutbox(storage: KeyValueStorage, userId: string): OutboxStorage {
-  const prefix = `backtalk:unsent:${userId}:`;
+  const prefix = prefixOf(userId);
   return {
     async load() {
       const keys = storage.getAllKeys ? await storage.getAllKeys() : Object.keys(storage);
@@ -74,12 +78,22 @@ export function storedOutbox(storage: KeyValueStorage, userId: string): OutboxSt
 /** `localStorage` where there is one that may be used, memory elsewhere. */
 export function defaultOutbox(userId: string): OutboxStorage {
   try {
-    if (typeof localStorage !== 'undefined') return storedOutbox(localStorage, userId);
+    if (typeof localStorage !== 'undefined') return { ...storedOutbox(localStorage, userId), watch: watching(userId) };
   } catch {
     // A browser that forbids it throws at the mere look.
   }
   return memoryOutbox();
 }
+
+/** A browser tells each tab what the others have changed. */
+const watching = (userId: string) => (gone: (clientId: string) => void) => {
+  const prefix = prefixOf(userId);
+  const heard = ({ key, newValue }: StorageEvent) => {
+    if (key?.startsWith(prefix) && newValue === null) gone(key.slice(prefix.length));
+  };
+  window.addEventListener('storage', heard);
+  return () => window.removeEventListener('storage', heard);
+};
 
 /** Unique also where `crypto.randomUUID` is missing: on pages without TLS, and in React Native. */
 export function freshId(): string {

@@ -3,7 +3,6 @@ import { Backoff } from './backoff.js';
 import { ApiError } from './problem.js';
 import type { Hearer, Transport } from './transport.js';
 
-const isHidden = () => typeof document !== 'undefined' && document.visibilityState === 'hidden';
 /** While nobody looks, for those who hear of badges alone. */
 const HIDDEN_EVERY_MS = 30_000;
 
@@ -19,7 +18,10 @@ export class PollingTransport implements Transport {
   #round = 0;
   readonly #rest = new Backoff(1_000, 60_000);
 
-  constructor(private readonly api: Pick<Api, 'unread'>) {}
+  constructor(
+    private readonly api: Pick<Api, 'unread'>,
+    private readonly isLookedAt: () => boolean = () => true,
+  ) {}
 
   start(hearer: Hearer): void {
     this.#hearer = hearer;
@@ -58,7 +60,7 @@ export class PollingTransport implements Transport {
         this.#etag = news.etag;
         this.#everyMs = news.body.pollAfterMs;
       }
-      next = isHidden() ? Math.max(HIDDEN_EVERY_MS, this.#everyMs) : this.#everyMs;
+      next = this.isLookedAt() ? this.#everyMs : Math.max(HIDDEN_EVERY_MS, this.#everyMs);
       next *= 0.9 + 0.2 * Math.random();
     } catch (error) {
       if (round !== this.#round) return;

@@ -55,10 +55,7 @@ export function personalChannel(userId: string): string {
   return `private-user-=${btoa(bytes).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '')}`;
 }
 
-export interface Room {
-  came(userIds: string[]): void;
-  left(userId: string): void;
-}
+const roomOf = (chatId: string) => `presence-chat-${chatId}`;
 
 /** Pusher's channels of one person: fast, and without a promise that everything arrives. */
 export class PusherTransport implements Transport {
@@ -74,7 +71,6 @@ export class PusherTransport implements Transport {
     private readonly settings: PusherSettings,
     private readonly http: Http,
     private readonly userId: () => string,
-    private readonly room: Room,
   ) {}
 
   start(hearer: Hearer): void {
@@ -129,22 +125,28 @@ export class PusherTransport implements Transport {
     this.#watched = chatIds;
     const pusher = this.#pusher;
     if (!pusher) return;
-    const wanted = new Set(chatIds.map((id) => `presence-chat-${id}`));
-    for (const name of this.#rooms) {
-      if (wanted.has(name)) continue;
-      this.#rooms.delete(name);
-      pusher.unsubscribe(name);
+    for (const id of this.#rooms) {
+      if (chatIds.includes(id)) continue;
+      this.#rooms.delete(id);
+      pusher.unsubscribe(roomOf(id));
     }
-    for (const name of wanted) {
-      if (this.#rooms.has(name)) continue;
-      this.#rooms.add(name);
-      const channel = pusher.subscribe(name);
-      channel.bind('pusher:subscription_succeeded', ((members: { members?: Record<string, unknown> }) => {
-        this.room.came(Object.keys(members.members ?? {}));
+    for (const id of chatIds) {
+      if (this.#rooms.has(id)) continue;
+      this.#rooms.add(id);
+      const channel = pusher.subscribe(roomOf(id));
+      channel.bind('pusher:subscription_succeeded', (({ members = {} }: { members?: Record<string, unknown> }) => {
+        for (const userId of Object.keys(members)) this.#sees(id, userId, true);
       }) as never);
-      channel.bind('pusher:member_added', ((member: { id: string }) => this.room.came([member.id])) as never);
-      channel.bind('pusher:member_removed', ((member: { id: string }) => this.room.left(member.id)) as never);
+      channel.bind('pusher:member_added', ((member: { id: string }) => this.#sees(id, member.id, true)) as never);
+      channel.bind('pusher:member_removed', ((member: { id: string }) => this.#sees(id, member.id, false)) as never);
     }
+  }
+
+  /** What the server would say of somebody's coming and going, without the way by the server. */
+  #sees(chatId: string, userId: string, online: boolean): void {
+    if (userId === this.userId()) return;
+    const lastSeenAt = new Date().toISOString();
+    this.#hearer?.event({ type: 'presence', chatId, data: { userId, online, lastSeenAt } });
   }
 
   #subscribe(): void {

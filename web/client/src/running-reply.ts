@@ -1,10 +1,31 @@
 import type { ReplyState, RunningReply } from './types.js';
 
-const encoder = new TextEncoder();
-const decoder = new TextDecoder();
-
 /** How a piece of an answer met what was there: `gap` means that text before it is missing. */
 export type Joined = 'grown' | 'known' | 'gap';
+
+// By hand, for React Native has no TextDecoder.
+const sizeOf = (letter: string): number => {
+  const code = letter.codePointAt(0) as number;
+  return code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+};
+
+function byteLength(text: string): number {
+  let bytes = 0;
+  for (const letter of text) bytes += sizeOf(letter);
+  return bytes;
+}
+
+/** What follows the first `bytes` bytes of UTF-8. */
+function afterBytes(text: string, bytes: number): string {
+  let left = bytes;
+  let place = 0;
+  for (const letter of text) {
+    if (left <= 0) break;
+    left -= sizeOf(letter);
+    place += letter.length;
+  }
+  return text.slice(place);
+}
 
 /**
  * The text of an answer while it is written. Pieces carry their offset in UTF-8 bytes, so that one answer can be heard from
@@ -33,7 +54,7 @@ export class ReplyText {
 
   /** The text so far, as somebody who knew it says. A shorter one is an older one. */
   become(text: string): void {
-    const bytes = encoder.encode(text).length;
+    const bytes = byteLength(text);
     if (bytes <= this.#bytes) return;
     this.text = text;
     this.#bytes = bytes;
@@ -51,11 +72,11 @@ export class ReplyText {
 
   join(offset: number, piece: string): Joined {
     if (offset > this.#bytes) return 'gap';
-    const encoded = encoder.encode(piece);
-    const news = this.#bytes - offset;
-    if (news >= encoded.length) return 'known';
-    this.text += news === 0 ? piece : decoder.decode(encoded.subarray(news));
-    this.#bytes = offset + encoded.length;
+    const bytes = byteLength(piece);
+    const known = this.#bytes - offset;
+    if (known >= bytes) return 'known';
+    this.text += afterBytes(piece, known);
+    this.#bytes = offset + bytes;
     return 'grown';
   }
 }

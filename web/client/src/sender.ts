@@ -30,13 +30,18 @@ export class Sender {
   readonly #timers = new Map<string, ReturnType<typeof setTimeout>>();
   /** How often each was tried in vain. */
   readonly #tries = new Map<string, { count: number; rest: Backoff }>();
+  /** What another tab has sent or given up. */
+  readonly #elsewhere = new Set<string>();
   #storage: OutboxStorage | null = null;
+  #unwatch: (() => void) | undefined;
 
   constructor(private readonly host: SenderHost) {}
 
   /** Takes up what an earlier page could not send. */
   async begin(storage: OutboxStorage): Promise<void> {
     this.#storage = storage;
+    this.#unwatch?.();
+    this.#unwatch = storage.watch?.((clientId) => this.#wentElsewhere(clientId));
     for (const entry of this.#entries.values()) await storage.put(entry);
     for (const entry of await storage.load()) {
       if (this.#entries.has(entry.clientId)) continue;
@@ -102,6 +107,7 @@ export class Sender {
   }
 
   stop(): void {
+    this.#unwatch?.();
     for (const timer of this.#timers.values()) clearTimeout(timer);
     this.#timers.clear();
     this.#busy.clear();
@@ -120,6 +126,23 @@ export class Sender {
     void this.#storage?.remove(entry.clientId);
   }
 
+  #wentElsewhere(clientId: string): void {
+    const entry = this.#entries.get(clientId);
+    // What this tab has sent itself is removed as well, and stands here until its chat has it.
+    if (!entry || entry.sent) return;
+    this.#elsewhere.add(clientId);
+    const forget = () => {
+      this.#elsewhere.delete(clientId);
+      this.#entries.delete(clientId);
+      this.#tries.delete(clientId);
+      this.#show(entry.chatId);
+    };
+    // If it was sent, its message takes its place; if it was given up, nothing does.
+    const session = this.host.session(entry.chatId);
+    if (session.isOpen) void session.sync().then(forget);
+    else forget();
+  }
+
   #show(chatId: string): void {
     this.host.session(chatId).show();
   }
@@ -128,7 +151,9 @@ export class Sender {
     if (this.#busy.has(chatId)) return;
     this.#busy.add(chatId);
     for (;;) {
-      const next = this.of(chatId).find((entry) => entry.state === 'sending' && !entry.sent);
+      const next = this.of(chatId).find(
+        (entry) => entry.state === 'sending' && !entry.sent && !this.#elsewhere.has(entry.clientId),
+      );
       if (!next || !this.host.isOnline()) break;
       try {
         await this.#deliver(next);
@@ -139,7 +164,7 @@ export class Sender {
         this.#tries.set(next.clientId, tries);
         tries.count += 1;
         if (!mayPass(error) || tries.count >= TRIES) {
-          const reason = error instanceof Error ? error.message : String(error);
+          const reason = isOffline(error) ? 'no connection' : error instanceof Error ? error.message : String(error);
           this.#keep({ ...next, state: 'failed', error: reason, isOffline: isOffline(error) });
           this.#tries.delete(next.clientId);
           continue;

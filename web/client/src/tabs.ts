@@ -1,12 +1,24 @@
 import type { Connection, ConnectionState, Listener } from './connection.js';
 import { Value } from './observable.js';
+import { freshId } from './outbox.js';
 import type { ChatEvent } from './types.js';
 
+/** What is on a tab. */
+interface Sight {
+  chatIds: readonly string[];
+  isVisible: boolean;
+}
+
 type Said =
+  // By the one that has the connection.
   | { is: 'state'; state: ConnectionState }
   | { is: 'event'; event: ChatEvent }
   | { is: 'catchUp' }
-  | { is: 'newcomer' };
+  | { is: 'leader' }
+  // By the others.
+  | { is: 'newcomer' }
+  | { is: 'sight'; tab: string; sight: Sight | null }
+  | { is: 'wake' };
 
 /** Whether tabs can agree on one of them: not in Node, nor in React Native. */
 export const canShare = (): boolean =>
@@ -26,6 +38,10 @@ export class Tabs {
   #leave: AbortController | null = null;
   #release: (() => void) | null = null;
   #connection: Connection | null = null;
+  readonly #id = freshId();
+  #sight: Sight = { chatIds: [], isVisible: true };
+  /** What is on the other tabs, for the one that has the connection. */
+  readonly #others = new Map<string, Sight>();
   #unsubscribe: (() => void) | null = null;
 
   constructor(
@@ -35,8 +51,27 @@ export class Tabs {
     private readonly isAlone: boolean,
   ) {}
 
-  get connection(): Connection | null {
-    return this.#connection;
+  /** What is on this tab: the connection is told of what is on any. */
+  see(sight: Sight): void {
+    this.#sight = sight;
+    if (this.#connection) this.#tellSights();
+    else this.#say({ is: 'sight', tab: this.#id, sight });
+  }
+
+  /** Whether somebody looks at any of the tabs, for the one that has the connection. */
+  get isVisible(): boolean {
+    return [this.#sight, ...this.#others.values()].some((sight) => sight.isVisible);
+  }
+
+  /** The page or the network is back. */
+  wake(): void {
+    if (this.#connection) this.#connection.wake();
+    else this.#say({ is: 'wake' });
+  }
+
+  #tellSights(): void {
+    const sights = [this.#sight, ...this.#others.values()];
+    this.#connection?.watch([...new Set(sights.flatMap(({ chatIds }) => chatIds))]);
   }
 
   start(): void {
@@ -65,6 +100,8 @@ export class Tabs {
   }
 
   stop(): void {
+    if (!this.#connection) this.#say({ is: 'sight', tab: this.#id, sight: null });
+    this.#others.clear();
     this.#leave?.abort();
     this.#leave = null;
     this.#release?.();
@@ -95,17 +132,26 @@ export class Tabs {
     };
     this.#unsubscribe = connection.state.subscribe(show);
     show();
+    this.#say({ is: 'leader' });
+    this.#tellSights();
     connection.start();
   }
 
   #heard(said: Said): void {
     if (this.#connection) {
       if (said.is === 'newcomer') this.#say({ is: 'state', state: this.#connection.state.get() });
+      else if (said.is === 'wake') this.#connection.wake();
+      else if (said.is === 'sight') {
+        if (said.sight) this.#others.set(said.tab, said.sight);
+        else this.#others.delete(said.tab);
+        this.#tellSights();
+      }
       return;
     }
     if (said.is === 'event') this.listener.event(said.event);
     else if (said.is === 'catchUp') this.listener.catchUp();
     else if (said.is === 'state') this.state.set({ ...said.state, isShared: true });
+    else if (said.is === 'leader') this.see(this.#sight);
   }
 
   #say(said: Said): void {

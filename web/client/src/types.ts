@@ -1,314 +1,72 @@
-// The shapes of the HTTP API and its events, written by hand after README.md and DESIGN.md. No code of ours stands in
-// this file, so that one generated from the OpenAPI document can take its place.
+// The words of the HTTP API and of its events. All of them come from openapi.ts, which `npm run types` makes of
+// docs/openapi.json; what is added here says how the client uses them.
 
-export type ChatKind = 'direct' | 'channel' | 'assistant' | 'post' | 'task';
-export type Role = 'user' | 'assistant' | 'system';
-export type NoticeType = 'SCHEDULING_UPDATE' | 'CONFIRMATION' | 'CLARIFICATION' | 'CANCELLATION' | 'ERROR' | 'INFO';
-export type MessageType = 'TEXT' | NoticeType;
-export type ReplyState = 'queued' | 'streaming' | 'completed' | 'failed' | 'stopped';
-export type MemberRole = 'owner' | 'admin' | 'member';
-export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
-export type Metadata = { [key: string]: Json };
+import type { components, operations } from './openapi.js';
 
-export interface Person {
-  id: string;
-  name: string;
-  image: string | null;
+type Schemas = components['schemas'];
+type Json<Answer> = Answer extends { content: { 'application/json': infer Body } } ? Body : never;
+/** Without the `null` that the server takes for "not given". */
+type Given<T> = { [Key in keyof T]: Exclude<T[Key], null> };
+
+/** What an operation answers when it goes well. */
+export type Answer<Name extends keyof operations> = Json<
+  operations[Name]['responses'][keyof operations[Name]['responses'] & (200 | 201 | 202)]
+>;
+/** What an operation is told. */
+export type Body<Name extends keyof operations> = operations[Name] extends {
+  requestBody?: { content: { 'application/json': infer Told } };
 }
+  ? Given<Told>
+  : never;
+/** What stands behind an operation's `?`. */
+export type Query<Name extends keyof operations> = Given<NonNullable<operations[Name]['parameters']['query']>>;
 
-export interface Attachment {
-  type: string;
-  url: string;
-  mimeType?: string;
-  size?: number;
-  fileName?: string;
-}
+export type ChatKind = Schemas['ChatKind'];
+export type Role = Schemas['MessageRole'];
+export type MessageType = Schemas['MessageType'];
+export type NoticeType = Schemas['NoticeToSend']['type'];
+export type MemberRole = Schemas['MemberRole'];
+export type ReplyState = Schemas['ReplyState'];
+export type PostStatus = Schemas['PostStatus'];
 
-export interface Reaction {
-  emoji: string;
-  userIds: string[];
-}
-
-export interface TokenUsage {
-  inputTokens: number;
-  outputTokens: number;
-  cachedTokens?: number;
-  model?: string;
-}
-
-export interface ReplyPreview {
-  id: string;
-  senderId: string | null;
-  role: Role;
-  content: string;
-  deletedAt: string | null;
-}
-
-export interface Message {
-  id: string;
-  chatId: string;
-  /** Its place in the chat. */
-  seq: number;
-  /** The seq of its last change; its own seq if nothing was changed. */
-  changedSeq: number;
-  role: Role;
-  type: MessageType;
-  status: 'streaming' | 'sent' | 'failed';
-  senderId: string | null;
-  clientId: string | null;
-  content: string;
-  metadata: Metadata;
-  attachments: Attachment[];
-  mentions: string[];
-  replyTo: string | null;
-  replyPreview: ReplyPreview | null;
-  reactions: Reaction[];
-  usage: TokenUsage | null;
-  createdAt: string;
-  editedAt: string | null;
-  deletedAt: string | null;
-  version: number;
-}
-
-export interface Member {
-  userId: string;
-  name: string;
-  image: string | null;
-  role: MemberRole;
-  readSeq: number;
-  readAt: string | null;
-  deliveredSeq: number;
-  lastSeenAt: string | null;
-  online: boolean;
-}
-
+export type Person = Schemas['Person'];
+export type Member = Schemas['Member'];
+export type Message = Schemas['Message'];
+export type Metadata = Message['metadata'];
+export type Attachment = Schemas['Attachment'];
+export type Reaction = Schemas['Reaction'];
+export type ReplyPreview = Schemas['ReplyPreview'];
+export type TokenUsage = Schemas['TokenUsage'];
 /** An answer that is being written, with its text so far. */
-export interface RunningReply {
-  messageId: string;
-  state: ReplyState;
-  attempt: number;
-  text: string;
-}
-
-export interface Chat {
-  id: string;
-  kind: ChatKind;
-  title: string | null;
-  lastSeq: number;
-  lastMessage: Message | null;
-  unreadCount: number;
-  unreadMentions: number;
-  readSeq: number;
-  muted: boolean;
-  archived: boolean;
-  members: Member[];
-  /** Direct chats: the other one. */
-  user?: Person;
-  reply?: RunningReply | null;
-  postId: string | null;
-  taskId: string | null;
-  createdAt: string;
-  updatedAt: string;
-  lastMessageAt: string | null;
-}
-
-export interface ChatPage {
-  chats: Chat[];
-  total: number;
-  nextCursor: string | null;
-}
-
-export interface OpenedChat {
-  chat: Chat;
-  messages: Message[];
-}
-
-export interface MessagePage {
-  messages: Message[];
-  /** The seq that the page is true for. */
-  seq: number;
-  hasMore: boolean;
-  chat?: Chat;
-}
-
-export interface Draft {
-  content: string;
-  attachments?: Attachment[];
-  mentions?: string[];
-  replyTo?: string;
-  metadata?: Metadata;
-}
-
-export interface SentMessage {
-  message: Message;
-  reply: { id: string; state: ReplyState } | null;
-  /** `null`: Pusher is not configured. */
-  pusherSent: boolean | null;
-}
-
-export interface Receipt {
-  userId: string;
-  readSeq: number;
-  readAt: string | null;
-  deliveredSeq: number;
-}
-
-export interface UnreadMessage {
-  id: string;
-  type: MessageType;
-  taskId: string | null;
-  chatId: string;
-  seq: number;
-  role: Role;
-  content: string;
-  data: Json;
-  createdAt: string;
-}
-
-export interface UnreadPage {
-  messages: UnreadMessage[];
-  total: number;
-  hasMore: boolean;
-  pollAfterMs: number;
-}
-
+export type RunningReply = Schemas['RunningReply'];
+export type Chat = Schemas['Chat'];
+export type Receipt = Schemas['Receipt'];
+export type Post = Schemas['Post'];
+export type Budget = Schemas['Balance'];
+export type Usage = Schemas['Usage'];
+export type Me = Schemas['Me'];
+export type UnreadMessage = Schemas['UnreadMessage'];
 /** What was said about one task: by an agent, or in answer to one. */
-export interface TaskMessage {
-  id: string;
-  type: MessageType;
-  chatId: string;
-  seq: number;
-  role: Role;
-  content: string;
-  data: Json;
-  /** Absent: normal. */
-  priority?: string;
-  read?: boolean;
-  /** Of a `CLARIFICATION`: whether it waits for an answer. */
-  open?: boolean;
-  replyTo?: string | null;
-  createdAt: string;
-}
+export type TaskMessage = Schemas['TaskMessage'];
+export type MessagePage = Schemas['MessagePage'];
+export type OpenedChat = Schemas['OpenedChat'];
 
-export interface TaskMessages {
-  taskId: string;
-  /** Ascending. */
-  messages: TaskMessage[];
-  count: number;
-  hasMore?: boolean;
-}
+/** Of `metadata` and `data` the document says that they are objects, which its generator takes for objects without keys. */
+type WithKeys<T, Key extends keyof T> = Omit<T, Key> & { [Each in Key]?: Metadata };
 
-export interface NewNotice {
-  userId: string;
-  taskId: string;
-  type: NoticeType;
-  content: string;
-  data?: Json;
-  orgId?: string;
-}
+/** What one says. */
+export type Draft = WithKeys<Given<Omit<Schemas['MessageToSend'], 'clientId' | 'attachments'>>, 'metadata'> & {
+  attachments?: Attachment[];
+};
+export type NewNotice = WithKeys<Given<Schemas['NoticeToSend']>, 'data'>;
 
-export interface SentNotice {
-  success: boolean;
-  pusherSent: boolean;
-  databaseStored: boolean;
-  messageId: string;
-}
-
-export interface Budget {
-  used: number;
-  reserved: number;
-  /** `null`: none. */
-  limit: number | null;
-  resetsAt: string;
-}
-
-export interface Usage extends Budget {
-  organisation: Budget | null;
-}
-
-export interface Me {
-  user: Person;
-  unreadTotal: number;
-}
-
-export type PostStatus = 'DRAFT' | 'SCHEDULED' | 'SENT' | 'FAILED';
-
-export interface Post {
-  id: string;
-  chatId: string;
-  content: string;
-  status: PostStatus;
-  providers: string[];
-  authProviderIds: string[];
-  clientId?: string | null;
-  createdAt: string;
-  updatedAt: string;
-  sentAt?: string | null;
-}
-
-export interface NewPost {
-  content: string;
-  providers?: string[];
-  authProviderIds?: string[];
-}
-
-export interface SearchPage {
-  results: { message: Message; chat: Chat; snippet: { text: string; isMatch: boolean }[] }[];
-  nextCursor: string | null;
-}
-
-export interface AnnouncedUpload {
-  attachment: Attachment;
-  upload: { method: string; url: string; headers: Record<string, string>; expiresAt: string };
-}
-
-/** RFC 9457 `application/problem+json`. */
-export interface Problem {
-  type: string;
+/** RFC 9457 `application/problem+json`: of the server, or, as `about:blank`, of a gateway before it. */
+export type Problem = Partial<Omit<Schemas['Problem'], 'type' | 'title' | 'status'>> & {
+  type: Schemas['ProblemType'] | 'about:blank';
   title: string;
   status: number;
-  detail?: string;
-  requestId?: string;
-  retryable?: boolean;
-  errors?: { pointer?: string; parameter?: string; detail?: string }[];
-  [extension: string]: unknown;
-}
+};
 
-interface Envelope<Type extends string, Data> {
-  type: Type;
-  chatId: string;
-  /** The chat's next seq, where the event changes the chat. */
-  seq?: number;
-  at?: string;
-  data: Data;
-}
-
-export type ChatEvent =
-  | Envelope<'message.created', Message>
-  | Envelope<'message.updated', Message>
-  | Envelope<'message.deleted', Message>
-  | Envelope<
-      'reaction.changed',
-      { messageId: string; reactions: Reaction[]; userId: string; emoji: string; isAdded: boolean }
-    >
-  | Envelope<
-      'chat.updated',
-      {
-        title?: string | null;
-        by?: string;
-        muted?: boolean;
-        archived?: boolean;
-        members?: { userId: string; role: MemberRole }[];
-      }
-    >
-  | Envelope<'chat.deleted', Record<string, never>>
-  | Envelope<'member.added', { members: Member[]; by: string }>
-  | Envelope<'member.removed', { userId: string; by: string }>
-  | Envelope<'read', Receipt>
-  | Envelope<'reply.started', { messageId: string; attempt: number }>
-  | Envelope<'reply.delta', { messageId: string; offset: number; text: string }>
-  | Envelope<'reply.ended', { messageId: string; state: ReplyState; reason?: string }>
-  | Envelope<'typing', { userId: string; isTyping: boolean; expiresInSeconds?: number }>
-  | Envelope<'presence', { userId: string; online: boolean; lastSeenAt: string | null }>;
-
+/** The chat's next `seq`, where the event changes the chat. */
+export type ChatEvent = Schemas['Event'] & { seq?: number };
 export type EventType = ChatEvent['type'];

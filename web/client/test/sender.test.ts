@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { ChatSession } from '../src/chat.js';
-import { memoryOutbox } from '../src/outbox.js';
+import { memoryOutbox, type OutboxStorage, storedOutbox } from '../src/outbox.js';
 import { ApiError, NetworkError } from '../src/problem.js';
 import { Sender } from '../src/sender.js';
 import { Random } from './random.js';
@@ -9,10 +9,14 @@ import { ME, overNetwork, SimulatedServer } from './server.js';
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
-async function sending(storage = memoryOutbox()) {
+function begun(): SimulatedServer {
   const server = new SimulatedServer();
   server.send('before');
-  const network = { isUp: true, isOnline: true, refuses: false };
+  return server;
+}
+
+async function sending(storage = memoryOutbox(), { server = begun(), isUp = true } = {}) {
+  const network = { isUp, isOnline: true, refuses: false };
   const tried: string[] = [];
   const send = vi.fn(async (_chat: string, clientId: string, draft: { content: string }) => {
     tried.push(draft.content);
@@ -143,4 +147,96 @@ test('a message that is given up is not sent', async () => {
   session.discard(clientId);
   expect(shown()).toEqual([['before', 'sent']]);
   expect(await storage.load()).toEqual([]);
+});
+
+/** As a browser's tabs have it: one storage, and each is told what another removes. */
+class TwoTabs {
+  readonly #shared = memoryOutbox();
+  readonly #heard = [new Set<(clientId: string) => void>(), new Set<(clientId: string) => void>()];
+
+  of(tab: 0 | 1): OutboxStorage {
+    return {
+      ...this.#shared,
+      remove: async (clientId) => {
+        await this.#shared.remove(clientId);
+        for (const gone of this.#heard[1 - tab] ?? []) gone(clientId);
+      },
+      watch: (gone) => {
+        this.#heard[tab]?.add(gone);
+        return () => this.#heard[tab]?.delete(gone);
+      },
+    };
+  }
+}
+
+test('what one tab sends or gives up, another tab that waited with it does not send', async () => {
+  const storage = new TwoTabs();
+  const first = await sending(storage.of(0));
+  first.network.isUp = false;
+  const given = first.session.send('given up');
+  first.session.send('sent by the other tab');
+  await vi.advanceTimersByTimeAsync(60_000);
+  const other = await sending(storage.of(1), { server: first.server, isUp: false });
+  await vi.advanceTimersByTimeAsync(60_000);
+  const both = ['given up', 'sent by the other tab'];
+  expect(
+    first
+      .shown()
+      .slice(1)
+      .map(([content]) => content),
+  ).toEqual(both);
+  expect(
+    other
+      .shown()
+      .slice(1)
+      .map(([content]) => content),
+  ).toEqual(both);
+  first.session.discard(given);
+  await vi.advanceTimersByTimeAsync(1);
+  other.network.isUp = true;
+  other.sender.wake();
+  await vi.advanceTimersByTimeAsync(10_000);
+  // Though nothing tells the first tab of the message, and it could not send itself.
+  for (const { shown } of [first, other]) {
+    expect(shown()).toEqual([
+      ['before', 'sent'],
+      ['sent by the other tab', 'sent'],
+    ]);
+  }
+  expect(first.server.messages).toHaveLength(2);
+});
+
+test('the outbox of one person is in their own keys of the storage, and what is no message is dropped', async () => {
+  const kept = new Map<string, string>();
+  const storage = {
+    getItem: (key: string) => kept.get(key) ?? null,
+    setItem: (key: string, value: string) => void kept.set(key, value),
+    removeItem: (key: string) => void kept.delete(key),
+    getAllKeys: async () => [...kept.keys()],
+  };
+  const [annas, bens] = [storedOutbox(storage, 'anna'), storedOutbox(storage, 'ben')];
+  const entry = { chatId: 'c', draft: { content: 'x' }, state: 'sending', error: null, isOffline: false } as const;
+  await annas.put({ ...entry, clientId: 'second', createdAt: '2026-11-21T10:00:02Z' });
+  await annas.put({ ...entry, clientId: 'first', createdAt: '2026-11-21T10:00:01Z' });
+  await bens.put({ ...entry, clientId: 'bens', createdAt: '2026-11-21T10:00:00Z' });
+  kept.set('backtalk:unsent:anna:broken', '{');
+  expect((await annas.load()).map(({ clientId }) => clientId)).toEqual(['first', 'second']);
+  expect(kept.has('backtalk:unsent:anna:broken')).toBe(false);
+  await annas.remove('first');
+  expect((await annas.load()).map(({ clientId }) => clientId)).toEqual(['second']);
+  expect((await bens.load()).map(({ clientId }) => clientId)).toEqual(['bens']);
+});
+
+test('a storage that is full keeps no message from being sent', async () => {
+  const full = () => {
+    throw new Error('full');
+  };
+  const storage = storedOutbox(
+    { getItem: () => null, setItem: full, removeItem: full, getAllKeys: async () => [] },
+    ME,
+  );
+  const { session, shown } = await sending(storage);
+  session.send('hello');
+  await vi.advanceTimersByTimeAsync(10);
+  expect(shown()[1]).toEqual(['hello', 'sent']);
 });

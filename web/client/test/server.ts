@@ -148,7 +148,7 @@ export class SimulatedServer {
   }
 
   chat(): Chat {
-    return chatOf(this.seq, { title: this.title, reply: this.running });
+    return chatOf(this.seq, { title: this.title, reply: this.running ?? undefined });
   }
 
   open(): OpenedChat {
@@ -161,7 +161,7 @@ export class SimulatedServer {
     const messages = changed.slice(0, 5);
     const hasMore = changed.length > messages.length;
     const seq = hasMore ? (messages.at(-1) as Message).changedSeq : this.seq;
-    return { messages, hasMore, seq, chat: seq > after ? { ...this.chat(), reply: null } : undefined };
+    return { messages, hasMore, seq, chat: seq > after ? { ...this.chat(), reply: undefined } : undefined };
   }
 
   history(before: number): MessagePage {
@@ -179,7 +179,7 @@ export class SimulatedServer {
       : running.text;
     const begun = { messageId: running.messageId, attempt: running.attempt };
     const more = { messageId: running.messageId, offset: isSame ? offset : 0, text };
-    const lines = isSame ? [] : [['reply.started', begun]];
+    const lines: [string, object][] = isSame ? [] : [['reply.started', begun]];
     if (text) lines.push(['reply.delta', more]);
     // Then the connection ends, as planned ends do.
     const body = lines
@@ -206,7 +206,7 @@ export function overNetwork(server: SimulatedServer, random: Random, lost: numbe
     openChat: () => answer(() => server.open()),
     changes: (_chat, after) => answer(() => server.changes(after)),
     history: (_chat, before) => answer(() => server.history(before)),
-    joinReply: (_chat, id, from) => answer(() => server.join(id, from.offset, from.attempt)),
+    joinReply: (_chat, id, from) => answer(() => server.join(id, from.offset ?? 0, from.attempt)),
     stop: none,
     regenerate: none,
     regenerateStreaming: none,

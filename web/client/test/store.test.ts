@@ -184,7 +184,8 @@ describe('a chat', () => {
   test('draws anew only what has changed', async () => {
     const { session } = await opened(3);
     const before = session.state.get().messages;
-    session.take({ ...created(4), type: 'message.updated', data: { ...message(2), changedSeq: 4, content: 'new' } });
+    const data = { ...message(2), changedSeq: 4, content: 'new' };
+    session.take({ type: 'message.updated', chatId: 'chat', seq: 4, data });
     const after = session.state.get().messages;
     expect(after[0]).toBe(before[0]);
     expect(after[1]).not.toBe(before[1]);

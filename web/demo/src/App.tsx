@@ -1,9 +1,10 @@
-import { BacktalkClient, type Chat, type ChatEvent, type Post, type Usage } from '@backtalk/client';
+import { BacktalkClient, type Budget, type Chat, type ChatEvent, type Post, type Usage } from '@backtalk/client';
 import {
   ChatButton,
   ChatInterface,
   ChatPanel,
   ChatProvider,
+  Identicon,
   PostEditor,
   useClient,
   useConnection,
@@ -11,7 +12,7 @@ import {
   useUnread,
   useValue,
 } from '@backtalk/react';
-import { type FormEvent, useCallback, useEffect, useMemo, useState } from 'react';
+import { type FormEvent, useCallback, useEffect, useId, useMemo, useState } from 'react';
 import { type Cuts, type PusherAddress, Switches } from './switches.js';
 
 interface DemoPerson {
@@ -27,21 +28,58 @@ export interface Config {
   agentToken: string;
 }
 
-/** `?as=anna` is one window; without it both people sit side by side. */
+/** Narrower, there is room for one window. */
+const TWO_WINDOWS_FROM_PX = 700;
+
+/** Two windows side by side, each signed in as somebody; `?as=anna` is one window of Anna's. */
 export function App({ config }: { config: Config }) {
   const asked = new URLSearchParams(location.search).get('as');
-  const people = config.people.filter((person) => asked === null || person.id === asked);
+  const one = config.people.find((person) => person.id === asked);
+  const [windows] = useState<readonly (DemoPerson | null)[]>(() =>
+    one ? [one] : innerWidth < TWO_WINDOWS_FROM_PX ? [null] : config.people.slice(0, 2),
+  );
   return (
-    <main className="windows" data-count={people.length}>
+    <main className="windows" data-count={windows.length}>
       <h1 className="bt-hidden">Backtalk demo</h1>
-      {people.map((person) => (
-        <Window key={person.id} person={person} config={config} />
+      {windows.map((person, place) => (
+        <Window key={person?.id ?? place} first={person} config={config} />
       ))}
     </main>
   );
 }
 
-function Window({ person, config }: { person: DemoPerson; config: Config }) {
+function Window({ first, config }: { first: DemoPerson | null; config: Config }) {
+  const [person, setPerson] = useState(first);
+  if (!person) return <SignIn people={config.people} onChosen={setPerson} />;
+  return <SignedIn key={person.id} person={person} config={config} signOut={() => setPerson(null)} />;
+}
+
+function SignIn({ people, onChosen }: { people: DemoPerson[]; onChosen(person: DemoPerson): void }) {
+  const heading = useId();
+  return (
+    <section className="window sign-in" aria-labelledby={heading}>
+      <h2 id={heading}>Who are you?</h2>
+      <p className="bt-quiet">Each of these people has a token of the local stack.</p>
+      <ul>
+        {people.map((person) => (
+          <li key={person.id}>
+            <button type="button" className="bt-button" onClick={() => onChosen(person)}>
+              <Identicon id={person.id} size={32} /> Sign in as {person.name}
+            </button>
+          </li>
+        ))}
+      </ul>
+    </section>
+  );
+}
+
+interface SignedInProps {
+  person: DemoPerson;
+  config: Config;
+  signOut(): void;
+}
+
+function SignedIn({ person, config, signOut }: SignedInProps) {
   const [switches] = useState(() => new Switches());
   const client = useMemo(() => {
     const pusher = config.pusher ? switches.pusher(config.pusher) : undefined;
@@ -49,7 +87,7 @@ function Window({ person, config }: { person: DemoPerson; config: Config }) {
   }, [config, person, switches]);
   return (
     <ChatProvider client={client}>
-      <Desk person={person} config={config} switches={switches} />
+      <Desk person={person} config={config} switches={switches} signOut={signOut} />
     </ChatProvider>
   );
 }
@@ -57,7 +95,7 @@ function Window({ person, config }: { person: DemoPerson; config: Config }) {
 const VIEWS = ['Chats', 'Post', 'Notices', 'Inside'] as const;
 type View = (typeof VIEWS)[number];
 
-function Desk({ person, config, switches }: { person: DemoPerson; config: Config; switches: Switches }) {
+function Desk({ person, config, switches, signOut }: SignedInProps & { switches: Switches }) {
   const [view, setView] = useState<View>('Chats');
   const [open, setOpen] = useState<string | null>(null);
   const events = useEvents();
@@ -67,7 +105,10 @@ function Desk({ person, config, switches }: { person: DemoPerson; config: Config
   return (
     <section className="window" aria-label={`${person.name}'s window`}>
       <header className="bar">
-        <strong>{person.name}</strong>
+        <button type="button" className="me" onClick={signOut} title={`Sign out ${person.name}`}>
+          <Identicon id={person.id} size={24} />
+          <span className="bt-hidden">Sign out</span> <strong>{person.name}</strong>
+        </button>
         <nav aria-label={`Views of ${person.name}`}>
           {VIEWS.map((name) => (
             <button
@@ -87,7 +128,7 @@ function Desk({ person, config, switches }: { person: DemoPerson; config: Config
             </button>
           ))}
         </nav>
-        <span className="transport" data-testid="transport">
+        <span className="transport" data-testid="transport" data-is={transport ?? 'offline'}>
           {transport ?? 'offline'}
         </span>
       </header>
@@ -158,10 +199,7 @@ function PostView() {
   const create = (event: FormEvent) => {
     event.preventDefault();
     setError(null);
-    client.api.createPost({ content }).then(setPost, (reason: Error & { status?: number }) => {
-      const isMissing = reason.status === 404 || reason.status === 501;
-      setError(isMissing ? 'This stack has no posts yet.' : reason.message);
-    });
+    client.api.createPost({ content }).then(setPost, (reason: Error) => setError(reason.message));
   };
   return (
     <form className="form" onSubmit={create}>
@@ -171,7 +209,7 @@ function PostView() {
         Write it with the assistant
       </button>
       {error && (
-        <p className="bt-quiet" role="status">
+        <p className="bt-error" role="alert">
           {error}
         </p>
       )}
@@ -182,7 +220,7 @@ function PostView() {
 const TASK = 'demo-task';
 
 function NoticesView({ config, me }: { config: Config; me: string }) {
-  const { notices, isMissing, isLoading, error, markRead } = useNotices(TASK);
+  const { notices, isLoading, error, markRead } = useNotices(TASK);
   const [said, setSaid] = useState<string | null>(null);
   // What an agent's own program would do.
   const agent = useMemo(
@@ -196,10 +234,7 @@ function NoticesView({ config, me }: { config: Config; me: string }) {
     ];
     agent.api.sendNotice({ userId: me, taskId: TASK, type, content }).then(
       ({ pusherSent }) => setSaid(pusherSent ? 'Stored and pushed.' : 'Stored.'),
-      (reason: Error & { status?: number }) => {
-        const isMissing = [404, 405, 501].includes(reason.status ?? 0);
-        setSaid(isMissing ? 'This stack has no notices yet.' : reason.message);
-      },
+      (reason: Error) => setSaid(reason.message),
     );
   };
   const chatId = notices.at(-1)?.chatId;
@@ -221,7 +256,7 @@ function NoticesView({ config, me }: { config: Config; me: string }) {
         </button>
       </div>
       <p className="bt-quiet note" role="status">
-        {said ?? (isLoading ? 'Loading…' : isMissing ? 'This stack has no notices yet.' : (error?.message ?? ''))}
+        {said ?? (isLoading ? 'Loading…' : (error?.message ?? ''))}
       </p>
       {chatId ? (
         <ChatPanel id={chatId} title={`Task ${TASK}`} />
@@ -284,19 +319,47 @@ function Inside({ switches, events, chatId }: { switches: Switches; events: read
           </dd>
         </div>
         {chatId && <Seq chatId={chatId} />}
-        <Budget />
+        <Budgets />
       </dl>
       <h2>Events</h2>
       <ol className="events" aria-label="Events, newest first">
         {events.map(({ number, event }) => (
           <li key={number}>
-            <code>{event.type}</code> {event.seq !== undefined && <span>seq {event.seq}</span>}
+            <code>{event.type}</code> <span className="detail">{detail(event)}</span>{' '}
+            {event.seq !== undefined && <span>seq {event.seq}</span>}
           </li>
         ))}
       </ol>
       {events.length === 0 && <p className="bt-quiet">Nothing has happened yet.</p>}
     </div>
   );
+}
+
+/** What an event says, in a few words. */
+function detail(event: ChatEvent): string {
+  // Too large for Pusher, which then says only where it is.
+  if ('fetch' in event.data) return String(event.data.fetch);
+  switch (event.type) {
+    case 'message.created':
+    case 'message.updated':
+      return event.data.content;
+    case 'reaction.changed':
+      return `${event.data.userId} ${event.data.isAdded ? '+' : '−'} ${event.data.emoji}`;
+    case 'read':
+      return `${event.data.userId} up to ${event.data.readSeq}`;
+    case 'reply.started':
+      return `attempt ${event.data.attempt}`;
+    case 'reply.delta':
+      return `at byte ${event.data.offset}: ${event.data.text}`;
+    case 'reply.ended':
+      return event.data.state;
+    case 'typing':
+      return `${event.data.userId} ${event.data.isTyping ? 'types' : 'pauses'}`;
+    case 'presence':
+      return `${event.data.userId} is ${event.data.online ? 'here' : 'gone'}`;
+    default:
+      return '';
+  }
 }
 
 function Seq({ chatId }: { chatId: string }) {
@@ -309,7 +372,7 @@ function Seq({ chatId }: { chatId: string }) {
   );
 }
 
-function Budget() {
+function Budgets() {
   const client = useClient();
   const [usage, setUsage] = useState<Usage | null>(null);
   const look = useCallback(() => void client.api.usage().then(setUsage, () => {}), [client]);
@@ -318,16 +381,25 @@ function Budget() {
     return client.onEvent((event) => event.type === 'reply.ended' && look());
   }, [client, look]);
   if (!usage) return null;
+  return (
+    <>
+      <Account name="Tokens" budget={usage} />
+      {usage.organisation && <Account name="Tokens of the organisation" budget={usage.organisation} />}
+    </>
+  );
+}
+
+function Account({ name, budget }: { name: string; budget: Budget }) {
+  const { used, reserved, limit, resetsAt } = budget;
   const number = (tokens: number) => tokens.toLocaleString('en');
+  const resets = new Date(resetsAt).toLocaleDateString('en', { day: 'numeric', month: 'long' });
   return (
     <div>
-      <dt>Tokens</dt>
+      <dt>{name}</dt>
       <dd>
-        {number(usage.used)} used, {number(usage.reserved)} reserved
-        {usage.limit === null ? '' : ` of ${number(usage.limit)}`}
-        {usage.limit !== null && (
-          <meter aria-label="Budget used" min={0} max={usage.limit} value={usage.used + usage.reserved} />
-        )}
+        {number(used)} used, {number(reserved)} reserved
+        {limit === null ? '' : ` of ${number(limit)}`}, anew on {resets}
+        {limit !== null && <meter aria-label={`${name} used`} min={0} max={limit} value={used + reserved} />}
       </dd>
     </div>
   );

@@ -1,4 +1,4 @@
-import type { Chat, ChatKind } from '@backtalk/client';
+import { type Chat, type ChatKind, NetworkError } from '@backtalk/client';
 import { useClient } from './context.js';
 import { useChats, usePresence } from './hooks.js';
 import { Identicon } from './Identicon.js';
@@ -20,6 +20,10 @@ export function when(at: string | null): string {
     : date.toLocaleDateString([], { day: 'numeric', month: 'short' });
 }
 
+/** Why nothing is shown. */
+export const explain = (error: Error): string =>
+  error instanceof NetworkError ? 'No connection. Trying again…' : error.message;
+
 export interface ChatListProps {
   /** Which is open. */
   activeId?: string | null;
@@ -34,7 +38,7 @@ export function ChatList({ activeId, onSelect, kind, archived, filter }: ChatLis
   const { chats, isLoading, hasMore, loadMore, error } = useChats({ kind, archived });
   const shown = filter ? chats.filter(filter) : chats;
   if (isLoading && chats.length === 0) return <p className="bt-quiet">Loading…</p>;
-  if (shown.length === 0) return <p className="bt-quiet">{error ? error.message : 'No chats yet.'}</p>;
+  if (shown.length === 0) return <p className="bt-quiet">{error ? explain(error) : 'No chats yet.'}</p>;
   return (
     <nav className="bt-list" aria-label="Chats">
       <ul>
@@ -63,6 +67,7 @@ function Entry({ chat, isActive, onSelect }: { chat: Chat; isActive: boolean; on
     <button
       type="button"
       className="bt-entry"
+      data-chat={chat.id}
       aria-current={isActive ? 'true' : undefined}
       onClick={() => onSelect(chat)}
     >

@@ -1,12 +1,13 @@
-import type { Chat, ShownMessage } from '@backtalk/client';
+import type { Chat, PersonPresence, ShownMessage } from '@backtalk/client';
 import { type ReactNode, useEffect, useMemo, useState } from 'react';
-import { nameOf } from './ChatList.js';
+import { explain, nameOf, when } from './ChatList.js';
 import { Composer } from './Composer.js';
 import { useClient } from './context.js';
 import { type Conversation, useChat, usePresence } from './hooks.js';
 import { Identicon } from './Identicon.js';
-import { Message, Thinking } from './Message.js';
+import { Message, nameIn, Thinking } from './Message.js';
 import { MessageList } from './MessageList.js';
+import { Chosen, useImages } from './useImages.js';
 
 export interface ChatPanelProps {
   /** Of a chat, or of a post. */
@@ -15,16 +16,21 @@ export interface ChatPanelProps {
   /** Shown before the title: a way back on a phone. */
   leading?: ReactNode;
   placeholder?: string;
+  /** Draws what was said in another way, as Markdown for example; `undefined` leaves it as it is. */
+  renderContent?(message: ShownMessage): ReactNode;
 }
 
 /** One chat, with all that is done in it. */
-export function ChatPanel({ id, title, leading, placeholder }: ChatPanelProps) {
+export function ChatPanel({ id, title, leading, placeholder, renderContent }: ChatPanelProps) {
   const { userId } = useClient();
   const conversation = useChat(id);
   const { chat, messages, isAnswering, isLoading, isGone } = conversation;
   const [text, setText] = useState('');
-  const [editing, setEditing] = useState<string | null>(null);
+  // Beside what is being written, which stays.
+  const [editing, setEditing] = useState<{ id: string; text: string } | null>(null);
+  const [replying, setReplying] = useState<ShownMessage | null>(null);
   const [error, setError] = useState<string | null>(null);
+  const images = useImages();
   useReading(conversation);
 
   const acts = useMemo(() => {
@@ -41,9 +47,13 @@ export function ChatPanel({ id, title, leading, placeholder }: ChatPanelProps) {
       save: (messageId: string, content: string) => say(conversation.edit(messageId, content)),
       suggest: (content: string) => void conversation.send(content),
       stop: () => say(conversation.stop()),
+      reply: (message: ShownMessage) => {
+        setEditing(null);
+        setReplying(message);
+      },
       edit: (message: ShownMessage) => {
-        setEditing(message.id);
-        setText(message.content);
+        setReplying(null);
+        setEditing({ id: message.id, text: message.content });
       },
     };
   }, [
@@ -60,23 +70,35 @@ export function ChatPanel({ id, title, leading, placeholder }: ChatPanelProps) {
   const question = chat?.kind === 'task' ? openQuestion(messages) : undefined;
   const cancel = () => {
     setEditing(null);
-    setText('');
+    setReplying(null);
   };
   const send = (content: string) => {
-    if (editing) acts.save(editing, content);
-    else conversation.send({ content, replyTo: question?.id });
+    if (editing) acts.save(editing.id, content);
+    else {
+      const attachments = images.take();
+      // A message says something, be it what its image is called.
+      const [first] = attachments;
+      const replyTo = replying?.id ?? question?.id;
+      conversation.send({ content: content || first?.fileName || 'Image', attachments, replyTo });
+      setText('');
+    }
     cancel();
   };
   const readSeq = useMemo(() => readByOthers(chat, userId), [chat, userId]);
   const newestAnswer = messages.findLast((message) => message.role === 'assistant' && message.seq !== null)?.id;
+  const mine = (message: ShownMessage) => message.senderId === userId && message.seq !== null && !message.deletedAt;
+  const newestOfMine = messages.findLast(mine)?.id;
+  const newestRead = messages.findLast((message) => mine(message) && (message.seq ?? 0) <= readSeq)?.id;
   const isAnswered = chat?.kind === 'assistant' || chat?.kind === 'post';
 
   if (isGone) return <div className="bt-panel bt-empty">This chat is not here any more.</div>;
   return (
     <section className="bt-panel" aria-label={title ?? (chat ? nameOf(chat) : 'Chat')} aria-busy={isLoading}>
-      <Header chat={chat} title={title} leading={leading} />
+      <Header chat={chat} title={title} leading={leading} isConnected={conversation.isConnected} />
       {messages.length === 0 ? (
-        <div className="bt-empty">{isLoading ? 'Loading…' : 'Nothing was said yet.'}</div>
+        <div className="bt-empty" role="status">
+          {!isLoading ? 'Nothing was said yet.' : conversation.error ? explain(conversation.error) : 'Loading…'}
+        </div>
       ) : (
         <MessageList
           messages={messages}
@@ -84,16 +106,27 @@ export function ChatPanel({ id, title, leading, placeholder }: ChatPanelProps) {
           isLoadingOlder={conversation.isLoadingOlder}
           loadOlder={() => void conversation.loadOlder()}
         >
-          {(message, before) => (
-            <Message
-              message={message}
-              chat={chat}
-              me={userId}
-              isContinued={isContinued(message, before)}
-              isNewestAnswer={isAnswered && !isAnswering && message.id === newestAnswer}
-              readSeq={readSeq}
-              acts={acts}
-            />
+          {(message, before, place) => (
+            <>
+              {isAnotherDay(message, before) && (
+                <p className="bt-day" role="presentation">
+                  {day(message.createdAt)}
+                </p>
+              )}
+              <Message
+                message={message}
+                chat={chat}
+                me={userId}
+                isContinued={isContinued(message, before)}
+                isNewestAnswer={isAnswered && !isAnswering && message.id === newestAnswer}
+                isNewest={message.id === newestOfMine || message.id === newestRead}
+                readSeq={readSeq}
+                place={conversation.hasOlder ? undefined : place}
+                total={conversation.hasOlder ? undefined : messages.length}
+                renderContent={renderContent}
+                acts={acts}
+              />
+            </>
           )}
         </MessageList>
       )}
@@ -104,15 +137,28 @@ export function ChatPanel({ id, title, leading, placeholder }: ChatPanelProps) {
           {error}
         </p>
       )}
+      {replying && (
+        <p className="bt-replying">
+          <span>
+            Reply to {nameIn(chat, replying, userId)}: {replying.content}
+          </span>
+          <button type="button" aria-label="Do not reply" onClick={cancel}>
+            ×
+          </button>
+        </p>
+      )}
+      <Chosen images={images} />
       {(chat?.kind !== 'task' || question) && (
         <Composer
-          value={text}
-          onChange={setText}
+          images={editing ? undefined : images}
+          value={editing?.text ?? text}
+          onChange={(value) => (editing ? setEditing({ ...editing, text: value }) : setText(value))}
           onSend={send}
           onTyping={isAnswered ? () => {} : conversation.typing}
           onStop={isAnswering ? acts.stop : undefined}
-          onCancel={editing ? cancel : undefined}
+          onCancel={editing || replying ? cancel : undefined}
           isEditing={editing !== null}
+          about={editing?.id ?? replying?.id ?? null}
           placeholder={placeholder ?? (question ? 'Answer the question' : undefined)}
         />
       )}
@@ -120,16 +166,16 @@ export function ChatPanel({ id, title, leading, placeholder }: ChatPanelProps) {
   );
 }
 
-function Header({ chat, title, leading }: { chat: Chat | null; title?: string; leading?: ReactNode }) {
+interface HeaderProps {
+  chat: Chat | null;
+  title?: string;
+  leading?: ReactNode;
+  isConnected: boolean;
+}
+
+function Header({ chat, title, leading, isConnected }: HeaderProps) {
   const presence = usePresence(chat?.user?.id);
-  const about =
-    chat?.kind === 'direct'
-      ? presence?.online
-        ? 'Online'
-        : ''
-      : chat?.kind === 'channel'
-        ? `${chat.members.length} members`
-        : '';
+  const about = isConnected ? aboutChat(chat, presence) : 'Connecting…';
   return (
     <header className="bt-header">
       {leading}
@@ -140,6 +186,13 @@ function Header({ chat, title, leading }: { chat: Chat | null; title?: string; l
       </div>
     </header>
   );
+}
+
+function aboutChat(chat: Chat | null, presence: PersonPresence | null): string {
+  if (chat?.kind === 'channel') return chat.members.length === 1 ? 'Only you' : `${chat.members.length} members`;
+  if (chat?.kind !== 'direct') return '';
+  if (presence?.online) return 'Online';
+  return presence?.lastSeenAt ? `Last seen ${when(presence.lastSeenAt)}` : '';
 }
 
 function Typing({ conversation }: { conversation: Conversation }) {
@@ -207,4 +260,17 @@ const isContinued = (message: ShownMessage, before: ShownMessage | undefined): b
   before.senderId === message.senderId &&
   before.role === message.role &&
   message.type === 'TEXT' &&
+  !isAnotherDay(message, before) &&
   Date.parse(message.createdAt) - Date.parse(before.createdAt) < CONTINUED_WITHIN_MS;
+
+const isAnotherDay = (message: ShownMessage, before: ShownMessage | undefined): boolean =>
+  new Date(message.createdAt).toDateString() !== (before && new Date(before.createdAt).toDateString());
+
+function day(at: string): string {
+  const date = new Date(at);
+  const daysAgo = Math.round((new Date().setHours(0, 0, 0, 0) - new Date(at).setHours(0, 0, 0, 0)) / 86_400_000);
+  if (daysAgo < 0 || daysAgo > 6) return date.toLocaleDateString([], { dateStyle: 'long' });
+  if (daysAgo > 1) return date.toLocaleDateString([], { weekday: 'long' });
+  const text = new Intl.RelativeTimeFormat([], { numeric: 'auto' }).format(-daysAgo, 'day');
+  return text.charAt(0).toLocaleUpperCase() + text.slice(1);
+}

@@ -1,24 +1,47 @@
-import { type KeyboardEvent, useEffect, useId, useRef } from 'react';
+import { type ClipboardEvent, type KeyboardEvent, useEffect, useId, useRef } from 'react';
+import type { Attaching } from './useImages.js';
 
 export interface ComposerProps {
   value: string;
   onChange(text: string): void;
   onSend(text: string): void;
   onTyping(): void;
-  /** Offered in place of sending while an answer is being written. */
+  /** What goes with it; without it, nothing can be attached. */
+  images?: Attaching;
+  /** Offered in place of sending while an answer is being written and nothing else is. */
   onStop?(): void;
   onCancel?(): void;
   isEditing: boolean;
+  /** Which message it is about: a new one has the focus come here. */
+  about: string | null;
   placeholder?: string;
 }
 
 export function Composer(props: ComposerProps) {
-  const { value, onChange, onSend, onTyping, onStop, onCancel, isEditing, placeholder = 'Write a message' } = props;
+  const {
+    value,
+    onChange,
+    onSend,
+    onTyping,
+    onStop,
+    onCancel,
+    isEditing,
+    about,
+    images,
+    placeholder = 'Write a message',
+  } = props;
+  const canSend = (value.trim() !== '' || images?.chosen.some(({ attachment }) => attachment)) && !images?.isUploading;
+  const pick = useRef<HTMLInputElement>(null);
+  const pasted = (event: ClipboardEvent) => {
+    if (!images || event.clipboardData.files.length === 0) return;
+    event.preventDefault();
+    images.add(event.clipboardData.files);
+  };
   const area = useRef<HTMLTextAreaElement>(null);
   const id = useId();
   useEffect(() => {
-    if (isEditing) area.current?.focus();
-  }, [isEditing]);
+    if (about) area.current?.focus();
+  }, [about]);
   // As high as its text.
   useEffect(() => {
     const element = area.current;
@@ -27,8 +50,7 @@ export function Composer(props: ComposerProps) {
     element.style.height = `${Math.min(element.scrollHeight, 160)}px`;
   }, [value]);
   const send = () => {
-    const text = value.trim();
-    if (text) onSend(text);
+    if (canSend) onSend(value.trim());
     area.current?.focus();
   };
   const keyed = (event: KeyboardEvent) => {
@@ -49,6 +71,26 @@ export function Composer(props: ComposerProps) {
       <label className="bt-hidden" htmlFor={id}>
         {isEditing ? 'Edit the message' : placeholder}
       </label>
+      {images && (
+        <>
+          <input
+            ref={pick}
+            type="file"
+            accept="image/png,image/jpeg,image/gif,image/webp"
+            multiple
+            hidden
+            aria-label="Images"
+            onChange={(event) => {
+              images.add(event.target.files ?? []);
+              event.target.value = '';
+            }}
+          />
+          <button type="button" className="bt-button bt-attach" onClick={() => pick.current?.click()}>
+            <span aria-hidden="true">+</span>
+            <span className="bt-hidden">Attach images</span>
+          </button>
+        </>
+      )}
       <textarea
         id={id}
         ref={area}
@@ -56,6 +98,7 @@ export function Composer(props: ComposerProps) {
         value={value}
         placeholder={placeholder}
         onKeyDown={keyed}
+        onPaste={pasted}
         onChange={(event) => {
           onChange(event.target.value);
           onTyping();
@@ -71,9 +114,11 @@ export function Composer(props: ComposerProps) {
           Cancel
         </button>
       )}
-      <button type="submit" className="bt-button is-primary" disabled={value.trim() === ''}>
-        {isEditing ? 'Save' : 'Send'}
-      </button>
+      {(!onStop || canSend) && (
+        <button type="submit" className="bt-button is-primary" disabled={!canSend}>
+          {isEditing ? 'Save' : 'Send'}
+        </button>
+      )}
     </form>
   );
 }

@@ -1,13 +1,15 @@
 import type { Chat, ShownMessage } from '@backtalk/client';
-import { memo } from 'react';
+import { Fragment, memo, type ReactNode } from 'react';
 import { when } from './ChatList.js';
 import { Identicon } from './Identicon.js';
+import { Images } from './Images.js';
 
 export interface MessageActs {
   retry(clientId: string): void;
   discard(clientId: string): void;
   regenerate(messageId: string): void;
   edit(message: ShownMessage): void;
+  reply(message: ShownMessage): void;
   remove(messageId: string): void;
   react(messageId: string, emoji: string): void;
   suggest(text: string): void;
@@ -21,8 +23,14 @@ interface MessageProps {
   isContinued: boolean;
   /** The newest answer, which can be written again. */
   isNewestAnswer: boolean;
+  /** The newest of mine, or of mine that all have read: there it is said. */
+  isNewest: boolean;
   /** Up to where everybody else has read. */
   readSeq: number;
+  /** Its place of all, where all are known: a screen reader counts those that are drawn. */
+  place?: number;
+  total?: number;
+  renderContent?(message: ShownMessage): ReactNode;
   acts: MessageActs;
 }
 
@@ -33,19 +41,31 @@ const words = (action: string) => {
   return text.charAt(0).toUpperCase() + text.slice(1);
 };
 
+/** Who says it, for whoever reads it. */
+export function nameIn(chat: Chat | null, message: ShownMessage, me: string): string {
+  if (message.senderId === me) return 'You';
+  const sender = chat?.members.find((member) => member.userId === message.senderId);
+  return (sender?.name ?? (message.role === 'user' ? message.senderId : 'Assistant')) || 'Assistant';
+}
+
 export const Message = memo(function Message(props: MessageProps) {
-  const { message, chat, me, isContinued, isNewestAnswer, readSeq, acts } = props;
+  const { message, chat, me, isContinued, isNewestAnswer, isNewest, readSeq, place, total, renderContent, acts } =
+    props;
   const isMine = message.senderId === me;
   const isNotice = message.type !== 'TEXT';
   const sender = chat?.members.find((member) => member.userId === message.senderId);
-  const name = isMine
-    ? 'You'
-    : (sender?.name ?? (message.role === 'user' ? message.senderId : 'Assistant')) || 'Assistant';
+  const name = nameIn(chat, message, me);
   const isThere = message.seq !== null && !message.deletedAt && message.status === 'sent';
   const actions = Array.isArray(message.metadata.actions) ? message.metadata.actions : [];
   const kind = `${isMine ? 'mine' : 'theirs'}${isNotice ? ' is-notice' : ''}${isContinued ? ' is-continued' : ''}`;
   return (
-    <div className={`bt-message is-${kind} is-${message.status}`} role="listitem" data-seq={message.seq ?? ''}>
+    <div
+      className={`bt-message is-${kind} is-${message.status}`}
+      role="listitem"
+      aria-posinset={place}
+      aria-setsize={total}
+      data-seq={message.seq ?? ''}
+    >
       {!isMine && !isContinued && (
         <span className="bt-message-avatar">
           <Identicon id={message.senderId ?? 'assistant'} image={sender?.image} size={28} />
@@ -60,10 +80,11 @@ export const Message = memo(function Message(props: MessageProps) {
         )}
         <div className="bt-bubble">
           {isNotice && <span className="bt-notice-type">{words(message.type.toLowerCase())}</span>}
-          {message.deletedAt ? <em>Message deleted</em> : message.content}
+          {message.deletedAt ? <em>Message deleted</em> : (renderContent?.(message) ?? <Text>{message.content}</Text>)}
           {message.status === 'streaming' && message.content === '' && <Thinking />}
           {message.status === 'streaming' && message.content !== '' && <span className="bt-caret" aria-hidden="true" />}
         </div>
+        {message.attachments.length > 0 && !message.deletedAt && <Images message={message} />}
         {message.reactions.length > 0 && (
           <p className="bt-reactions">
             {message.reactions.map(({ emoji, userIds }) => (
@@ -104,7 +125,9 @@ export const Message = memo(function Message(props: MessageProps) {
             </button>
           </p>
         )}
-        {isMine && message.status !== 'failed' && <State message={message} readSeq={readSeq} isAlone={isAlone(chat)} />}
+        {isMine && message.status !== 'failed' && (
+          <State message={message} readSeq={readSeq} isSaid={isNewest && !isAlone(chat)} />
+        )}
         {isThere && isNewestAnswer && (
           <button type="button" className="bt-again" onClick={() => acts.regenerate(message.id)}>
             Write again
@@ -115,6 +138,11 @@ export const Message = memo(function Message(props: MessageProps) {
             <button type="button" aria-label="React with thumbs up" onClick={() => acts.react(message.id, THUMB)}>
               {THUMB}
             </button>
+            {!isNotice && (
+              <button type="button" onClick={() => acts.reply(message)}>
+                Reply
+              </button>
+            )}
             {isMine && (
               <>
                 <button type="button" onClick={() => acts.edit(message)}>
@@ -134,12 +162,29 @@ export const Message = memo(function Message(props: MessageProps) {
 
 const isAlone = (chat: Chat | null) => (chat?.members.length ?? 0) < 2;
 
-function State({ message, readSeq, isAlone }: { message: ShownMessage; readSeq: number; isAlone: boolean }) {
+function State({ message, readSeq, isSaid }: { message: ShownMessage; readSeq: number; isSaid: boolean }) {
   const edited = message.editedAt && !message.deletedAt ? 'Edited' : '';
   const isRead = message.seq !== null && message.seq <= readSeq;
-  const state = message.status === 'sending' ? 'Sending…' : isAlone ? '' : isRead ? 'Read' : 'Sent';
+  const state = message.status === 'sending' ? 'Sending…' : !isSaid ? '' : isRead ? 'Read' : 'Sent';
   const text = [edited, state].filter(Boolean).join(' · ');
   return text ? <p className="bt-state">{text}</p> : null;
+}
+
+/** Not what ends a sentence around it. */
+const ADDRESS = /(https?:\/\/[^\s<>"]*[^\s<>".,:;!?)\]}'])/;
+
+/** What was said, its addresses as links. */
+function Text({ children }: { children: string }) {
+  if (!children.includes('://')) return children;
+  return children.split(ADDRESS).map((part, place) =>
+    place % 2 === 0 ? (
+      <Fragment key={place}>{part}</Fragment>
+    ) : (
+      <a key={place} href={part} target="_blank" rel="noopener noreferrer nofollow">
+        {part}
+      </a>
+    ),
+  );
 }
 
 export function Thinking() {

@@ -1,8 +1,8 @@
 import { useId } from 'react';
-import { ChatPanel } from './ChatPanel.js';
+import { ChatPanel, type ChatPanelProps } from './ChatPanel.js';
 import { useFollowUp } from './hooks.js';
 
-export interface PostEditorProps {
+export interface PostEditorProps extends Pick<ChatPanelProps, 'renderContent'> {
   postId: string;
   value: string;
   onChange(content: string): void;
@@ -10,7 +10,7 @@ export interface PostEditorProps {
 }
 
 /** A post's text beside its AI chat, which has something to say once the text has rested. */
-export function PostEditor({ postId, value, onChange, label = 'Post' }: PostEditorProps) {
+export function PostEditor({ postId, value, onChange, label = 'Post', renderContent }: PostEditorProps) {
   const id = useId();
   const { followUp, error } = useFollowUp(postId);
   return (
@@ -32,7 +32,7 @@ export function PostEditor({ postId, value, onChange, label = 'Post' }: PostEdit
           </p>
         )}
       </div>
-      <ChatPanel id={postId} title="Assistant" placeholder="Ask about your post" />
+      <ChatPanel id={postId} title="Assistant" placeholder="Ask about your post" renderContent={renderContent} />
     </div>
   );
 }

@@ -1,12 +1,16 @@
+'use client';
+
 export { ChatButton, type ChatButtonProps } from './ChatButton.js';
 export { ChatInterface, type ChatInterfaceProps, ConnectionNote } from './ChatInterface.js';
 export { ChatList, type ChatListProps } from './ChatList.js';
 export { ChatPanel, type ChatPanelProps } from './ChatPanel.js';
-export { ChatProvider, type ChatProviderProps, useClient } from './context.js';
 export {
+  ChatProvider,
+  type ChatProviderProps,
   type Conversation,
   useChat,
   useChats,
+  useClient,
   useConnection,
   useFollowUp,
   useNotices,
@@ -14,6 +18,6 @@ export {
   useStartChat,
   useUnread,
   useValue,
-} from './hooks.js';
+} from './headless.js';
 export { Identicon, type IdenticonProps } from './Identicon.js';
 export { PostEditor, type PostEditorProps } from './PostEditor.js';
