@@ -1,6 +1,5 @@
 //! `POST /api/attachments`: announces an upload. The bytes go from the device to S3, by the signed address in the answer.
 
-use crate::openapi::Operation;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -13,6 +12,8 @@ use shared::domain::rate::RateClass;
 use shared::domain::text::{FileName, MimeType};
 use shared::error::Error;
 use shared::http::{Fields, Request, Response, Result, created, parsed};
+
+use crate::openapi::Operation;
 
 #[derive(JsonSchema, Serialize)]
 #[schemars(rename = "AnnouncedUpload")]

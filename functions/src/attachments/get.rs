@@ -1,6 +1,5 @@
 //! `GET /api/chat/{chatId}/messages/{messageId}/attachments/{index}`: where a member of the chat sees an image.
 
-use crate::openapi::{Number, Operation};
 use lambda_http::http::Method;
 use shared::app::App;
 use shared::attachments::View;
@@ -8,6 +7,8 @@ use shared::domain::rate::RateClass;
 use shared::domain::text::AttachmentUrl;
 use shared::error::Error;
 use shared::http::{Request, Response, Result, found, ok};
+
+use crate::openapi::{Number, Operation};
 
 /// What the contract says of it.
 #[must_use]

@@ -1,11 +1,9 @@
 //! `POST /api/chat`
 
-use crate::openapi::Operation;
-use lambda_http::http::Method;
-use schemars::JsonSchema;
-use shared::domain::limits::Limits;
 use std::collections::HashSet;
 
+use lambda_http::http::Method;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use shared::app::App;
@@ -13,6 +11,7 @@ use shared::config::UnknownPeople;
 use shared::domain::chat::{Chat, Kind};
 use shared::domain::event::{Event, Outgoing};
 use shared::domain::ids::{ChatId, UserId};
+use shared::domain::limits::Limits;
 use shared::domain::person::Caller;
 use shared::domain::rate::RateClass;
 use shared::domain::text::Title;
@@ -22,6 +21,7 @@ use shared::store::channels::Channel;
 use shared::store::chats::DirectChat;
 
 use crate::members::unknown_among;
+use crate::openapi::Operation;
 
 #[derive(JsonSchema, Serialize)]
 struct ChatOpened {
@@ -47,17 +47,20 @@ pub struct ChatToOpen {
 #[must_use]
 pub fn operation() -> Operation {
     Operation::new(Method::POST, "/api/chat", "createChat", "Opens a chat")
-        .describe("A `direct` chat is there once for two people: it is found or opened. A person may have so many active `assistant` chats.")
+        .describe(
+            "A `direct` chat is there once for two people: it is found or opened. A person may have so \
+            many active `assistant` chats.",
+        )
         .for_people(RateClass::Write)
-.reads::<ChatToOpen>()
-.answers::<ChatOpened>(201, "It is open.")
-.answers::<ChatOpened>(200, "A direct chat with this person that was open before.")
-.refuses([
-    Error::NotFound(""),
-    Error::Blocked,
-    Error::TooManyChats { limit: 0 },
-    Error::TooManyMembers { limit: 0 },
-])
+        .reads::<ChatToOpen>()
+        .answers::<ChatOpened>(201, "It is open.")
+        .answers::<ChatOpened>(200, "A direct chat with this person that was open before.")
+        .refuses([
+            Error::NotFound(""),
+            Error::Blocked,
+            Error::TooManyChats { limit: 0 },
+            Error::TooManyMembers { limit: 0 },
+        ])
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {

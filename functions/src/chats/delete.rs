@@ -1,6 +1,5 @@
 //! `DELETE /api/chat/{chatId}`: the owner deletes it with all that hangs on it; a member of a channel leaves.
 
-use crate::openapi::Operation;
 use lambda_http::http::Method;
 use shared::app::App;
 use shared::domain::event::{Event, Outgoing};
@@ -10,6 +9,7 @@ use shared::http::{Request, Response, Result, no_content};
 use shared::store::chats::Deleted;
 
 use crate::members::tell;
+use crate::openapi::Operation;
 
 /// What the contract says of it.
 #[must_use]

@@ -1,6 +1,5 @@
 //! `GET /api/chat/{chatId}`
 
-use crate::openapi::Operation;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -11,6 +10,8 @@ use shared::domain::message::Message;
 use shared::domain::rate::RateClass;
 use shared::error::Error;
 use shared::http::{Request, Response, Result, ok};
+
+use crate::openapi::Operation;
 
 #[derive(JsonSchema, Serialize)]
 struct OpenedChat {

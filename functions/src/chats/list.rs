@@ -1,6 +1,5 @@
 //! `GET /api/chat`
 
-use crate::openapi::Operation;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use chrono::DateTime;
@@ -14,6 +13,8 @@ use shared::domain::rate::RateClass;
 use shared::error::{Error, FieldError};
 use shared::http::{Request, Response, Result, not_modified, ok, tagged};
 use shared::store::chats::{ListCursor, ListFilter};
+
+use crate::openapi::Operation;
 
 #[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]

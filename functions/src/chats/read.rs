@@ -1,6 +1,5 @@
 //! `POST /api/chat/{chatId}/read`: to the end, up to a seq, or back to unread from one; and what has been delivered.
 
-use crate::openapi::Operation;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -11,6 +10,8 @@ use shared::domain::rate::RateClass;
 use shared::domain::unread::{ReadMark, Receipt};
 use shared::error::{Error, FieldError};
 use shared::http::{Request, Response, Result, ok};
+
+use crate::openapi::Operation;
 
 #[derive(JsonSchema, Serialize)]
 #[schemars(rename = "ReadPosition")]

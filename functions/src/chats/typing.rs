@@ -1,6 +1,5 @@
 //! `POST /api/chat/{chatId}/typing`: relayed to the other members, never stored.
 
-use crate::openapi::Operation;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use shared::app::App;
@@ -9,6 +8,8 @@ use shared::domain::rate::RateClass;
 use shared::error::Error;
 use shared::http::{Request, Response, Result, no_content};
 use shared::store::blocks::TypingAudience;
+
+use crate::openapi::Operation;
 
 #[derive(Debug, JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]

@@ -1,6 +1,5 @@
 //! `PATCH /api/chat/{chatId}`: its title, and how one keeps it.
 
-use crate::openapi::Operation;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -11,6 +10,8 @@ use shared::domain::text::Title;
 use shared::error::{Error, FieldError};
 use shared::http::{Request, Response, Result, ok};
 use shared::store::chats::{ChatChange, Updated};
+
+use crate::openapi::Operation;
 
 #[derive(JsonSchema, Serialize)]
 struct ChatUpdated {

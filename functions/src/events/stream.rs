@@ -4,13 +4,11 @@
 //! connection is held between two reads, and nothing is remembered between two streams: a reader that comes again names
 //! the last version it has, and goes on exactly there.
 
-use crate::openapi::StreamPlace;
-use crate::openapi::{Operation, StreamedEvent};
-use lambda_http::http::Method;
 use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
+use lambda_http::http::Method;
 use serde_json::json;
 use shared::app::App;
 use shared::domain::event::Event;
@@ -23,6 +21,7 @@ use shared::http::{Dialect, EventSink, Request, Response, Result, event_stream};
 use shared::store;
 use tokio::time::{Instant, sleep};
 
+use crate::openapi::{Operation, StreamPlace, StreamedEvent};
 use crate::replies::follow::Seen;
 
 const LOOK_EVERY: Duration = Duration::from_millis(150);
@@ -39,14 +38,29 @@ const FAILED_LOOKS: u32 = 20;
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    Operation::new(Method::GET, "/api/chat/stream", "streamEvents", "My events as they happen")
-        .describe("By bearer token, or by a ticket for an `EventSource`, which sends no headers.")
-        .for_ticket_holders(RateClass::Stream)
-.query::<ChatId>("chatId", "Only those of this chat.")
-.query::<StreamPlace>("after", "The last `id` that you have; 0 for all that are kept. Without it, from now on.")
-.header::<StreamPlace>("Last-Event-ID", "The same, as browsers say it by themselves; it comes before `after`.")
-.streams::<StreamedEvent>("Server-sent events: `event:` is the type, `data:` an Event in one line, `id:` the place in the stream. A planned end is `event: reconnect`; after `event: resync` read your chats anew.")
-.refuses([Error::NotFound("")])
+    Operation::new(
+        Method::GET,
+        "/api/chat/stream",
+        "streamEvents",
+        "My events as they happen",
+    )
+    .describe("By bearer token, or by a ticket for an `EventSource`, which sends no headers.")
+    .for_ticket_holders(RateClass::Stream)
+    .query::<ChatId>("chatId", "Only those of this chat.")
+    .query::<StreamPlace>(
+        "after",
+        "The last `id` that you have; 0 for all that are kept. Without it, from now on.",
+    )
+    .header::<StreamPlace>(
+        "Last-Event-ID",
+        "The same, as browsers say it by themselves; it comes before `after`.",
+    )
+    .streams::<StreamedEvent>(
+        "Server-sent events: `event:` is the type, `data:` an Event in one line, `id:` the place \
+            in the stream. A planned end is `event: reconnect`; after `event: resync` read your chats \
+            anew.",
+    )
+    .refuses([Error::NotFound("")])
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {

@@ -1,15 +1,16 @@
 //! `POST /api/chat/stream-ticket`
 
-use crate::openapi::Operation;
-use lambda_http::http::Method;
-use schemars::JsonSchema;
 use std::time::Duration;
 
+use lambda_http::http::Method;
+use schemars::JsonSchema;
 use serde::Serialize;
 use shared::app::App;
 use shared::domain::rate::RateClass;
 use shared::domain::ticket::Ticket;
 use shared::http::{Request, Response, Result, created};
+
+use crate::openapi::Operation;
 
 /// Long enough to open a connection with, too short to be worth stealing from a log of URLs.
 const GOOD_FOR: Duration = Duration::from_secs(60);

@@ -1,7 +1,5 @@
 //! `POST /api/chat/{chatId}/members`
 
-use super::MembersChanged;
-use crate::openapi::Operation;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde_json::Value;
@@ -15,7 +13,8 @@ use shared::error::Error;
 use shared::http::{Request, Response, Result};
 use shared::store::channels::Membership;
 
-use super::{answer, tell, unknown_among};
+use super::{MembersChanged, answer, tell, unknown_among};
+use crate::openapi::Operation;
 
 /// What one can be from the first.
 const FIRST_ROLES: [MemberRole; 2] = [MemberRole::Admin, MemberRole::Member];

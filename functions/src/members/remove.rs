@@ -1,6 +1,5 @@
 //! `DELETE /api/chat/{chatId}/members/{userId}`: the owner and admins remove others, everyone but the owner may leave.
 
-use crate::openapi::Operation;
 use lambda_http::http::Method;
 use shared::app::App;
 use shared::domain::ids::UserId;
@@ -9,6 +8,7 @@ use shared::error::Error;
 use shared::http::{Request, Response, Result, no_content};
 
 use super::tell;
+use crate::openapi::Operation;
 
 /// What the contract says of it.
 #[must_use]

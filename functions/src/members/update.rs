@@ -1,7 +1,5 @@
 //! `PATCH /api/chat/{chatId}/members/{userId}`: the owner says what others may do, and may make one of them the owner.
 
-use super::MembersChanged;
-use crate::openapi::Operation;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use shared::app::App;
@@ -11,7 +9,8 @@ use shared::domain::rate::RateClass;
 use shared::error::Error;
 use shared::http::{Request, Response, Result, parsed};
 
-use super::{answer, tell};
+use super::{MembersChanged, answer, tell};
+use crate::openapi::Operation;
 
 #[derive(Debug, JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]

@@ -1,14 +1,13 @@
 //! `DELETE /api/chat/{chatId}/messages/{messageId}`: the message keeps its place and loses its content.
 
-use super::change::MessageChanged;
-use crate::openapi::Operation;
 use lambda_http::http::Method;
 use shared::app::App;
 use shared::domain::rate::RateClass;
 use shared::error::Error;
 use shared::http::{Request, Response, Result};
 
-use super::change::answer;
+use super::change::{MessageChanged, answer};
+use crate::openapi::Operation;
 
 /// What the contract says of it.
 #[must_use]

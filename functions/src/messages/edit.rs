@@ -1,8 +1,5 @@
 //! `PATCH /api/chat/{chatId}/messages/{messageId}`
 
-use super::change::MessageChanged;
-use crate::openapi::Operation;
-use crate::openapi::message_refused;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use shared::app::App;
@@ -14,9 +11,10 @@ use shared::domain::text::Content;
 use shared::error::Error;
 use shared::http::{Request, Response, Result, parsed};
 
-use super::change::answer;
+use super::change::{MessageChanged, answer};
 use super::mentions::named;
 use super::moderated::{Saying, moderated};
+use crate::openapi::{Operation, message_refused};
 
 #[derive(Debug, JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]

@@ -1,6 +1,5 @@
 //! `GET /api/chat/{chatId}/messages`
 
-use crate::openapi::Operation;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -12,6 +11,8 @@ use shared::domain::rate::RateClass;
 use shared::error::{Error, FieldError};
 use shared::http::{Request, Response, Result, ok};
 use shared::store::messages::Range;
+
+use crate::openapi::Operation;
 
 #[derive(JsonSchema, Serialize)]
 #[schemars(rename = "MessagePage")]

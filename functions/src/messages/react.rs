@@ -1,6 +1,5 @@
 //! `PUT` and `DELETE /api/chat/{chatId}/messages/{messageId}/reactions/{emoji}`: said twice, they are one reaction or none.
 
-use crate::openapi::Operation;
 use lambda_http::http::Method;
 use shared::app::App;
 use shared::domain::event::{Event, Outgoing};
@@ -12,6 +11,7 @@ use shared::http::{Request, Response, Result, ok};
 use shared::store::reactions::Reacted;
 
 use super::change::MessageChanged;
+use crate::openapi::Operation;
 
 /// What the contract says of it.
 #[must_use]

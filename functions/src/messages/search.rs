@@ -1,6 +1,5 @@
 //! `GET /api/chat/search`: my messages that match, newest first.
 
-use crate::openapi::Operation;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -14,6 +13,7 @@ use shared::http::{Request, Response, Result, ok};
 use shared::store::search::SearchCursor;
 
 use crate::cursor;
+use crate::openapi::Operation;
 
 #[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]

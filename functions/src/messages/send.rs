@@ -1,30 +1,27 @@
 //! `POST /api/chat/{chatId}/messages`
 
-use crate::openapi::Operation;
-use crate::openapi::{StreamedReply, message_refused, quota_exceeded};
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use shared::app::App;
 use shared::domain::event::{Event, Outgoing};
-use shared::domain::ids::MessageId;
-use shared::domain::ids::UserId;
+use shared::domain::ids::{MessageId, UserId};
 use shared::domain::limits::Limits;
 use shared::domain::message::{Attachment, AttachmentType, Draft, Message};
 use shared::domain::rate::RateClass;
 use shared::domain::reply::{ReplyHandle, ReplyState};
 use shared::domain::text::{AttachmentUrl, ClientId, Content, FileName, Metadata, MimeType};
 use shared::error::{Error, FieldError};
-use shared::faults;
 use shared::http::{Dialect, Fields, Request, Response, Result, created, event_stream, ok, parsed};
-use shared::observed;
 use shared::store::messages::{SendOutcome, Sent};
+use shared::{faults, observed};
 
 use super::attachments::with_own_uploads;
 use super::mentions::{named, not_members};
 use super::moderated::{Saying, moderated};
 use super::ui_message::{self, Asked, Places};
+use crate::openapi::{Operation, StreamedReply, message_refused, quota_exceeded};
 use crate::replies::regenerate::Regenerate;
 use crate::replies::stream::{Streamed, stream};
 use crate::replies::terms::terms;
@@ -90,22 +87,25 @@ pub fn operation_of_the_singular() -> Operation {
 
 fn at(path: &'static str, id: &'static str, summary: &'static str) -> Operation {
     Operation::new(Method::POST, path, id, summary)
-.for_people(RateClass::Send)
-.in_chat()
-.in_dialect()
-.reads::<ToSend>()
-.answers::<MessageSent<'_>>(201, "It is stored. In AI chats the answer comes as events.")
-.answers::<MessageSent<'_>>(200, "It was sent before by this `clientId`; the same message again.")
-.streams::<StreamedReply>("With `Accept: text/event-stream` in an AI chat, the answer as it is written: `data:` is an Event in one line, and `reply.ended` always the last.")
-.refuses([
-    Error::NotFound(""),
-    Error::Conflict(""),
-    Error::Blocked,
-    Error::ReplyRunning,
-    Error::ModerationUnavailable,
-    message_refused(),
-    quota_exceeded(),
-])
+        .for_people(RateClass::Send)
+        .in_chat()
+        .in_dialect()
+        .reads::<ToSend>()
+        .answers::<MessageSent<'_>>(201, "It is stored. In AI chats the answer comes as events.")
+        .answers::<MessageSent<'_>>(200, "It was sent before by this `clientId`; the same message again.")
+        .streams::<StreamedReply>(
+            "With `Accept: text/event-stream` in an AI chat, the answer as it is written: `data:` is \
+            an Event in one line, and `reply.ended` always the last.",
+        )
+        .refuses([
+            Error::NotFound(""),
+            Error::Conflict(""),
+            Error::Blocked,
+            Error::ReplyRunning,
+            Error::ModerationUnavailable,
+            message_refused(),
+            quota_exceeded(),
+        ])
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {

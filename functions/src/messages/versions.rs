@@ -1,6 +1,5 @@
 //! `GET /api/chat/{chatId}/messages/{messageId}/versions`: what the message said before, newest first.
 
-use crate::openapi::{Number, Operation};
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -9,6 +8,8 @@ use shared::domain::message::MessageVersion;
 use shared::domain::rate::RateClass;
 use shared::error::{Error, FieldError};
 use shared::http::{Request, Response, Result, ok};
+
+use crate::openapi::{Number, Operation};
 
 #[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]

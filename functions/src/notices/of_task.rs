@@ -1,6 +1,5 @@
 //! `GET /api/chat-messages/{taskId}`
 
-use crate::openapi::Operation;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -11,6 +10,8 @@ use shared::domain::notice::TaskMessage;
 use shared::domain::rate::RateClass;
 use shared::domain::text::TaskId;
 use shared::http::{Request, Response, Result, ok};
+
+use crate::openapi::Operation;
 
 #[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -1,26 +1,22 @@
 //! `POST /api/chat-messages`
 
-use super::draft::types;
-use crate::openapi::Operation;
-use lambda_http::http::HeaderName;
-use lambda_http::http::Method;
+use lambda_http::http::{HeaderName, Method};
 use schemars::JsonSchema;
 use serde::Serialize;
 use shared::app::App;
-use shared::domain::ids::MessageId;
-use shared::domain::ids::UserId;
+use shared::domain::ids::{MessageId, UserId};
 use shared::domain::message::MessageType;
-use shared::domain::notice::NoticeDraft;
-use shared::domain::notice::Priority;
+use shared::domain::notice::{NoticeDraft, Priority};
 use shared::domain::person::{Caller, CallerRole};
 use shared::domain::rate::RateClass;
-use shared::domain::text::{ClientId, OrganisationId};
-use shared::domain::text::{Content, Metadata, TaskId};
+use shared::domain::text::{ClientId, Content, Metadata, OrganisationId, TaskId};
 use shared::error::{Error, FieldError};
 use shared::http::{Request, Response, Result, created, ok};
 use shared::store::notices::NoticeOutcome;
 
+use super::draft::types;
 use super::{draft, tell};
+use crate::openapi::Operation;
 
 /// The field `key` as a header.
 const KEY: &str = "idempotency-key";

@@ -1,12 +1,13 @@
 //! `PUT` and `DELETE /api/people/{userId}/block`: said twice, it is one block or none.
 
-use crate::openapi::Operation;
 use lambda_http::http::Method;
 use shared::app::App;
 use shared::domain::ids::UserId;
 use shared::domain::rate::RateClass;
 use shared::error::{Error, FieldError};
 use shared::http::{Request, Response, Result, no_content};
+
+use crate::openapi::Operation;
 
 /// What the contract says of it.
 #[must_use]

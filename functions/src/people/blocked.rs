@@ -1,6 +1,5 @@
 //! `GET /api/people/blocked`: whom I have blocked, newest first.
 
-use crate::openapi::Operation;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -12,6 +11,7 @@ use shared::http::{Request, Response, Result, ok};
 use shared::store::blocks::BlockedCursor;
 
 use crate::cursor;
+use crate::openapi::Operation;
 
 #[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -1,6 +1,5 @@
 //! `GET /api/me`
 
-use crate::openapi::Operation;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -9,6 +8,8 @@ use shared::domain::person::Person;
 use shared::domain::rate::RateClass;
 use shared::error::Error;
 use shared::http::{Request, Response, Result, ok};
+
+use crate::openapi::Operation;
 
 #[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]

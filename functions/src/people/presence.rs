@@ -1,6 +1,5 @@
 //! `POST /api/me/presence`: the heartbeat of people without Pusher, whose connections tell it otherwise.
 
-use crate::openapi::Operation;
 use chrono::{DateTime, Utc};
 use lambda_http::http::Method;
 use schemars::JsonSchema;
@@ -10,6 +9,8 @@ use shared::domain::ids::UserId;
 use shared::domain::rate::RateClass;
 use shared::http::{Request, Response, Result, no_content};
 use shared::store::people::Presence;
+
+use crate::openapi::Operation;
 
 #[derive(Debug, JsonSchema)]
 #[schemars(deny_unknown_fields)]

@@ -1,6 +1,5 @@
 //! `POST /api/posts`: a draft, with its AI chat and the welcome that is to be written there.
 
-use crate::openapi::Operation;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -10,11 +9,11 @@ use shared::domain::ids::ChatId;
 use shared::domain::limits::Limits;
 use shared::domain::post::{Post, PostDraft};
 use shared::domain::rate::RateClass;
-use shared::domain::text::ClientId;
-use shared::domain::text::{AuthProviderId, PostText, ProviderName};
+use shared::domain::text::{AuthProviderId, ClientId, PostText, ProviderName};
 use shared::http::{Request, Response, Result, created, ok};
 
 use super::fields::{auth_provider_ids, content, providers};
+use crate::openapi::Operation;
 use crate::replies::terms;
 
 #[derive(JsonSchema, Serialize)]

@@ -1,12 +1,13 @@
 //! `DELETE /api/posts/{postId}`: with its chat, and whatever is being written there.
 
-use crate::openapi::Operation;
 use lambda_http::http::Method;
 use shared::app::App;
 use shared::domain::event::{Event, Outgoing};
 use shared::domain::rate::RateClass;
 use shared::error::Error;
 use shared::http::{Request, Response, Result, no_content};
+
+use crate::openapi::Operation;
 
 /// What the contract says of it.
 #[must_use]

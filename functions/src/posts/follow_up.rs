@@ -1,6 +1,5 @@
 //! `POST /api/posts/{postId}/follow-up`: the assistant is to speak of a text that is not saved.
 
-use crate::openapi::Operation;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -11,6 +10,8 @@ use shared::domain::text::{PostText, Trigger};
 use shared::error::Error;
 use shared::http::{Request, Response, Result, accepted, parsed};
 use shared::store::posts::FollowUp;
+
+use crate::openapi::Operation;
 
 #[derive(JsonSchema, Serialize)]
 struct FollowUpAccepted {

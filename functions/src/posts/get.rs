@@ -1,6 +1,5 @@
 //! `GET /api/posts/{postId}`
 
-use crate::openapi::Operation;
 use lambda_http::http::Method;
 use shared::app::App;
 use shared::domain::rate::RateClass;
@@ -8,6 +7,7 @@ use shared::error::Error;
 use shared::http::{Request, Response, Result, ok};
 
 use super::fields::OnePost;
+use crate::openapi::Operation;
 
 /// What the contract says of it.
 #[must_use]

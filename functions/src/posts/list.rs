@@ -1,6 +1,5 @@
 //! `GET /api/posts`: my posts, newest first.
 
-use crate::openapi::Operation;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -13,6 +12,7 @@ use shared::http::{Request, Response, Result, ok};
 use shared::store::posts::PostCursor;
 
 use crate::cursor;
+use crate::openapi::Operation;
 
 #[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -1,7 +1,6 @@
 //! `PATCH /api/posts/{postId}`: what it says, where it goes and how far it has come. A new text is followed up by the
 //! assistant once it is left alone.
 
-use crate::openapi::Operation;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use shared::app::App;
@@ -15,6 +14,7 @@ use shared::store::posts::PostUpdated;
 
 use super::fields::{OnePost, auth_provider_ids, content, providers};
 use super::list::one_of_all;
+use crate::openapi::Operation;
 
 #[derive(Debug, JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]

@@ -1,6 +1,5 @@
 //! `POST /api/pusher/auth`, form-encoded as pusher-js sends it: `socket_id=…&channel_name=…`
 
-use crate::openapi::Operation;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -10,6 +9,8 @@ use shared::delivery::pusher::{ChannelName, SocketId, user_channel};
 use shared::domain::rate::RateClass;
 use shared::error::{Error, FieldError};
 use shared::http::{Request, Response, Result, ok};
+
+use crate::openapi::Operation;
 
 #[derive(JsonSchema, Serialize)]
 #[schemars(rename = "PusherAuthorization")]
@@ -30,12 +31,20 @@ pub struct PusherSubscription {
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    Operation::new(Method::POST, "/api/pusher/auth", "authorizePusher", "Lets me listen to a channel of mine")
-        .describe("Form-encoded, as pusher-js sends it. Mine are `private-user-{userId}`, and `presence-chat-{chatId}` of my chats.")
-        .for_people(RateClass::Read)
-.reads_form::<PusherSubscription>()
-.answers::<Authorization>(200, "For pusher-js, as it is.")
-.refuses([Error::NotFound(""), Error::Forbidden("")])
+    Operation::new(
+        Method::POST,
+        "/api/pusher/auth",
+        "authorizePusher",
+        "Lets me listen to a channel of mine",
+    )
+    .describe(
+        "Form-encoded, as pusher-js sends it. Mine are `private-user-{userId}`, and \
+            `presence-chat-{chatId}` of my chats.",
+    )
+    .for_people(RateClass::Read)
+    .reads_form::<PusherSubscription>()
+    .answers::<Authorization>(200, "For pusher-js, as it is.")
+    .refuses([Error::NotFound(""), Error::Forbidden("")])
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {

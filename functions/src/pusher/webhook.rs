@@ -1,10 +1,8 @@
 //! `POST /api/pusher/webhook`: who came to a presence channel and who left, signed by Pusher. Who is in one
 //! is online.
 
-use crate::openapi::Operation;
 use chrono::{TimeDelta, Utc};
-use lambda_http::http::HeaderName;
-use lambda_http::http::Method;
+use lambda_http::http::{HeaderName, Method};
 use serde_json::{Map, Value};
 use shared::app::App;
 use shared::delivery::pusher::{WebhookError, WebhookEvent};
@@ -12,6 +10,7 @@ use shared::error::{Error, FieldError};
 use shared::http::{Request, Response, Result, no_content};
 use tracing::info;
 
+use crate::openapi::Operation;
 use crate::people::presence::tell;
 
 const KEY: HeaderName = HeaderName::from_static("x-pusher-key");

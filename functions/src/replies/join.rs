@@ -1,6 +1,5 @@
 //! `GET /api/chat/{chatId}/messages/{messageId}/stream`
 
-use crate::openapi::{Number, Operation, StreamedReply};
 use lambda_http::http::Method;
 use shared::app::App;
 use shared::domain::ids::MessageId;
@@ -9,6 +8,7 @@ use shared::error::{Error, FieldError};
 use shared::http::{Request, Response, Result, event_stream, no_content};
 
 use super::follow::{Seen, follow};
+use crate::openapi::{Number, Operation, StreamedReply};
 
 /// What the contract says of it.
 #[must_use]

@@ -1,6 +1,5 @@
 //! `POST /api/chat/{chatId}/regenerate`
 
-use crate::openapi::{Operation, StreamedReply, quota_exceeded};
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -17,6 +16,7 @@ use shared::store::replies::Regeneration;
 
 use super::stream::{Streamed, stream};
 use super::terms::terms;
+use crate::openapi::{Operation, StreamedReply, quota_exceeded};
 
 #[derive(JsonSchema, Serialize)]
 struct ReplyRegenerated {

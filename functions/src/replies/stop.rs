@@ -1,10 +1,9 @@
 //! `POST /api/chat/{chatId}/stop`
 
-use crate::openapi::Operation;
-use lambda_http::http::Method;
-use schemars::JsonSchema;
 use std::time::Duration;
 
+use lambda_http::http::Method;
+use schemars::JsonSchema;
 use serde::Serialize;
 use shared::app::App;
 use shared::domain::event::{Event, Outgoing};
@@ -16,6 +15,7 @@ use shared::http::{Request, Response, Result, ok};
 use tokio::time::{Instant, sleep};
 
 use super::write::{Attempt, stop_seized};
+use crate::openapi::Operation;
 
 /// A writer looks for our wish three times a second. One that has not obeyed by then is gone, or hangs: the reply is taken
 /// from it, and ends with what is stored.

@@ -1,6 +1,5 @@
 //! `GET /api/chat-messages`
 
-use crate::openapi::Operation;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -8,6 +7,8 @@ use shared::app::App;
 use shared::domain::rate::RateClass;
 use shared::domain::unread::UnreadMessages;
 use shared::http::{Request, Response, Result, not_modified, ok, tagged};
+
+use crate::openapi::Operation;
 
 /// How soon a client without Pusher should ask again.
 const POLL_AFTER_MS: u32 = 5000;

@@ -1,6 +1,5 @@
 //! `POST /api/chat-messages/mark-read`
 
-use crate::openapi::Operation;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -11,6 +10,8 @@ use shared::domain::ids::MessageId;
 use shared::domain::limits::Limits;
 use shared::domain::rate::RateClass;
 use shared::http::{Request, Response, Result, ok};
+
+use crate::openapi::Operation;
 
 #[derive(JsonSchema, Serialize)]
 #[schemars(rename = "MessagesMarked")]

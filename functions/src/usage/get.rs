@@ -1,6 +1,5 @@
 //! `GET /api/usage`
 
-use crate::openapi::Operation;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -8,6 +7,8 @@ use shared::app::App;
 use shared::domain::budget::Balance;
 use shared::domain::rate::RateClass;
 use shared::http::{Request, Response, Result, ok};
+
+use crate::openapi::Operation;
 
 #[derive(JsonSchema, Serialize)]
 struct Usage {
