@@ -4,6 +4,7 @@
 //! connection is held between two reads, and nothing is remembered between two streams: a reader that comes again names
 //! the last version it has, and goes on exactly there.
 
+use crate::openapi::LastStreamPlace;
 use crate::openapi::StreamPlace;
 use crate::openapi::{Operation, StreamedEvent};
 use lambda_http::http::Method;
@@ -44,7 +45,7 @@ pub fn operation() -> Operation {
         .for_ticket_holders(RateClass::Stream)
 .query::<ChatId>("chatId", "Only those of this chat.")
 .query::<StreamPlace>("after", "The last `id` that you have; 0 for all that are kept. Without it, from now on.")
-.header::<StreamPlace>("Last-Event-ID", "The same, as browsers say it by themselves; it comes before `after`.")
+.header::<LastStreamPlace>("Last-Event-ID", "The same, as browsers say it by themselves; it comes before `after`.")
 .streams::<StreamedEvent>("Server-sent events: `event:` is the type, `data:` an Event in one line, `id:` the place in the stream. A planned end is `event: reconnect`; after `event: resync` read your chats anew.")
 .refuses([Error::NotFound("")])
 }

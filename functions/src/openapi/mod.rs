@@ -10,5 +10,5 @@ mod streams;
 
 pub use operation::Operation;
 pub(crate) use operation::{message_refused, quota_exceeded};
-pub(crate) use parameters::{Number, StreamPlace};
+pub(crate) use parameters::{LastStreamPlace, Number, StreamPlace};
 pub(crate) use streams::{StreamedEvent, StreamedReply};
