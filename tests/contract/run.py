@@ -16,7 +16,9 @@ from openapi_spec_validator import validate
 HERE = Path(__file__).resolve().parent
 DOCUMENT = HERE.parents[1] / "docs/openapi.json"
 SEED = "7"
-CASES = os.environ.get("CONTRACT_CASES", "20")
+CASES = os.environ.get("CONTRACT_CASES", "10")
+# Of a hundred calls, the local gateway may lose so many.
+LOST = 1
 
 CHECKS = [
     "not_a_server_error",
@@ -44,7 +46,7 @@ def test(directory, figures):
     # It is we who share the machine with a build.
     command += ["--suppress-health-check", "too_slow"]
     command += ["--phases", "examples,coverage,fuzzing", "--workers", "1", "--generation-database", "none"]
-    command += ["--generation-with-security-parameters", "false", "--continue-on-failure"]
+    command += ["--generation-with-security-parameters", "false", "--continue-on-failure", "--warnings", "off"]
     environment = {
         **os.environ,
         "PYTHONPATH": str(HERE),
@@ -99,6 +101,8 @@ def main():
     for what, times in figures["gateway"].items():
         print(f"the local gateway {what}: {times} ×, which is not ours")
     print(f"{total} calls of {len(list(operations(document)))} operations; none without a token")
+    if figures["gateway"].get("loses an answer", 0) > total * LOST / 100:
+        problems.append("the local gateway has lost too many answers to be believed")
     for problem in problems:
         print(problem)
     return 1 if problems else 0

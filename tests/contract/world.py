@@ -36,6 +36,10 @@ def signed_by_pusher(body):
     return {"X-Pusher-Key": os.environ["PUSHER_KEY"], "X-Pusher-Signature": signature}
 
 
+class Spent(Exception):
+    """There is no budget for another answer."""
+
+
 class Person:
     def __init__(self, name, **claims):
         self.id = f"{name}-{uuid.uuid4().hex}"
@@ -48,6 +52,8 @@ class Person:
             answer = session.request(method, API + path, json=body, headers=headers, timeout=PATIENCE)
             if answer.status_code != 500:
                 break
+        if answer.status_code == 429:
+            raise Spent
         if not answer.ok:
             raise AssertionError(f"{method} {path}: {answer.status_code} {answer.text}")
         return answer.json() if answer.content else None
@@ -97,7 +103,7 @@ class World:
 
     def running_answer(self):
         """An answer that takes its time: its chat and its id."""
-        script = "/script " + json.dumps({"words": 400, "delayMs": 20})
+        script = "/script " + json.dumps({"words": 30, "delayMs": 30})
         body = {"clientId": uuid.uuid4().hex, "content": script}
         return self.anna.call("POST", f"/api/chat/{self.assistant}/messages", body)["reply"]["id"]
 

@@ -21,7 +21,7 @@ use shared::http::{Dialect, EventSink, Request, Response, Result, event_stream};
 use shared::store;
 use tokio::time::{Instant, sleep};
 
-use crate::openapi::{Operation, StreamPlace, StreamedEvent};
+use crate::openapi::{LastStreamPlace, Operation, StreamPlace, StreamedEvent};
 use crate::replies::follow::Seen;
 
 const LOOK_EVERY: Duration = Duration::from_millis(150);
@@ -51,7 +51,7 @@ pub fn operation() -> Operation {
         "after",
         "The last `id` that you have; 0 for all that are kept. Without it, from now on.",
     )
-    .header::<StreamPlace>(
+    .header::<LastStreamPlace>(
         "Last-Event-ID",
         "The same, as browsers say it by themselves; it comes before `after`.",
     )

@@ -13,5 +13,5 @@ pub(crate) mod written;
 pub(crate) use components::Components;
 pub use operation::Operation;
 pub(crate) use operation::{message_refused, quota_exceeded};
-pub(crate) use parameters::{Number, StreamPlace};
+pub(crate) use parameters::{LastStreamPlace, Number, StreamPlace};
 pub(crate) use streams::{StreamedEvent, StreamedReply};

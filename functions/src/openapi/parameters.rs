@@ -72,6 +72,10 @@ parameter!(
 );
 parameter!(Format { "type": "string", "enum": ["ui-message-stream"] });
 parameter!(
+    /// The same as a header, which may as well be empty.
+    LastStreamPlace { "type": "string", "pattern": r"^([0-9]{1,18}(\.[0-9]{1,9})?)?$" }
+);
+parameter!(
     /// As `events::stream` writes it: a version, and how many events of the next one.
     StreamPlace { "type": "string", "pattern": r"^[0-9]{1,18}(\.[0-9]{1,9})?$" }
 );

@@ -299,6 +299,22 @@ mod tests {
     }
 
     #[test]
+    fn who_sends_an_unknown_field_is_told_which_there_are() {
+        let mut fields = Fields::of_body(br#"{"title": "x", "more": 1}"#).expect("it is JSON");
+        assert!(!fields.has("members"));
+        fields.optional("title", |text: String| Ok(text));
+        let Err(Error::Invalid(errors)) = fields.finish() else {
+            panic!("one is unknown")
+        };
+        assert_eq!(errors[0].detail, "is not a known field; there are members, title");
+        let none = Fields::of_body(br#"{"more": 1}"#).expect("it is JSON");
+        assert!(
+            none.finish()
+                .is_err_and(|error| format!("{error:?}").contains("there are none"))
+        );
+    }
+
+    #[test]
     fn a_bad_field_of_an_object_in_a_list_is_pointed_at() {
         let body = json!({"items": [{"a": "x"}, {"a": 1}, {"a": "y", "b": 2}]}).to_string();
         let mut fields = Fields::of_body(body.as_bytes()).expect("it is JSON");
