@@ -37,8 +37,8 @@ export async function ask<T>(person: Person, method: string, path: string, body?
   return answer.status === 204 ? (undefined as T) : ((await answer.json()) as T);
 }
 
-/** Kills the stack's own Pusher server, which the stack starts again. */
-export function killPusher(): void {
+/** Sends a signal to the stack's own Pusher server; where that ends it, the stack starts it again. */
+export function signalPusher(signal: 'SIGKILL' | 'SIGSTOP'): void {
   const isIts = (pid: string): boolean => {
     try {
       const [program = '', , config = ''] = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
@@ -50,7 +50,7 @@ export function killPusher(): void {
   };
   const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name) && isIts(name));
   expect(pids).toHaveLength(1);
-  process.kill(Number(pids[0]), 'SIGKILL');
+  process.kill(Number(pids[0]), signal);
 }
 
 /** The demo page in a browser window of its own, signed in as one of these people. */
