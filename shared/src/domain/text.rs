@@ -84,7 +84,7 @@ described! {
         "description": format!("At most {} bytes of UTF-8 unless configured otherwise.", Limits::DEFAULT.post_bytes),
     }
     Metadata {
-        "type": "object",
+        "type": "object", "additionalProperties": true,
         "description": format!(
             "An object of your own, kept as it is. At most {} bytes of JSON unless configured otherwise; no U+0000 in it.",
             Limits::DEFAULT.metadata_bytes

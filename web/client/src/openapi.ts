@@ -1031,7 +1031,9 @@ export interface components {
             /** @description Who is named; members of a channel or direct chat. */
             mentions?: string[] | null;
             /** @description An object of your own, kept as it is. At most 16384 bytes of JSON unless configured otherwise; no U+0000 in it. */
-            metadata?: Record<string, never> | null;
+            metadata?: {
+                [key: string]: unknown;
+            } | null;
             /**
              * Format: uuid
              * @description A message of this chat.
@@ -1120,7 +1122,9 @@ export interface components {
             /** @description Not blank, and at most 32768 bytes of UTF-8 unless configured otherwise. */
             content: string;
             /** @description An object of your own, kept as it is. At most 16384 bytes of JSON unless configured otherwise; no U+0000 in it. */
-            data?: Record<string, never> | null;
+            data?: {
+                [key: string]: unknown;
+            } | null;
             /** @description Your own name for it: a retry with the same one is the same notice of this task. */
             key?: string | null;
             /** @description Whose task it is; that of the agent's token unless it is said. */
@@ -1619,7 +1623,9 @@ export interface components {
             /** @description Becomes the `clientId`. */
             id: string;
             /** @description An object of your own, kept as it is. At most 16384 bytes of JSON unless configured otherwise; no U+0000 in it. */
-            metadata?: Record<string, never> | null;
+            metadata?: {
+                [key: string]: unknown;
+            } | null;
             parts: components["schemas"]["UiPart"][];
             role: components["schemas"]["MessageRole"];
         };

@@ -51,14 +51,11 @@ export type TaskMessage = Schemas['TaskMessage'];
 export type MessagePage = Schemas['MessagePage'];
 export type OpenedChat = Schemas['OpenedChat'];
 
-/** Of `metadata` and `data` the document says that they are objects, which its generator takes for objects without keys. */
-type WithKeys<T, Key extends keyof T> = Omit<T, Key> & { [Each in Key]?: Metadata };
-
 /** What one says. */
-export type Draft = WithKeys<Given<Omit<Schemas['MessageToSend'], 'clientId' | 'attachments'>>, 'metadata'> & {
+export type Draft = Given<Omit<Schemas['MessageToSend'], 'clientId' | 'attachments'>> & {
   attachments?: Attachment[];
 };
-export type NewNotice = WithKeys<Given<Schemas['NoticeToSend']>, 'data'>;
+export type NewNotice = Given<Schemas['NoticeToSend']>;
 
 /** RFC 9457 `application/problem+json`: of the server, or, as `about:blank`, of a gateway before it. */
 export type Problem = Partial<Omit<Schemas['Problem'], 'type' | 'title' | 'status'>> & {
