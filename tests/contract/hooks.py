@@ -182,7 +182,9 @@ def filter_failure(context, failure, case, response):
     if not is_of_the_gateway(response):
         return True
     request = response.request
-    if not is_utf8(request.body):
+    # Headers go out as Latin-1.
+    headers = [value if isinstance(value, bytes) else value.encode("latin-1", "replace") for value in request.headers.values()]
+    if not all(map(is_utf8, [request.body, *headers])):
         gateway["takes no bytes that are no UTF-8"] += 1
         return False
     # A lost answer comes when it is asked for again; what a function of ours cannot answer never does.
