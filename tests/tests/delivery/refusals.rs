@@ -120,6 +120,12 @@ async fn odd_parameters_are_named() {
         .header("last-event-id", "x");
     let problem = refused(odd, 422, "invalid-request").await;
     assert_eq!(problem["errors"][0]["parameter"], "Last-Event-ID");
+    // What comes second is looked at, too.
+    let odd = anna
+        .request(Method::GET, "/api/chat/stream?after=x")
+        .header("last-event-id", "0");
+    let problem = refused(odd, 422, "invalid-request").await;
+    assert_eq!(problem["errors"][0]["parameter"], "after");
     // A browser that heard nothing yet sends an empty one, or none.
     let (_stream, place) = stream::listen(&anna, "").await;
     assert_eq!(place, "0");
