@@ -2,7 +2,7 @@
 
 import { BacktalkClient, type BacktalkOptions, memoryOutbox } from '@backtalk/client';
 import { expect, test } from '@playwright/test';
-import { API_URL, fresh, type Person } from './stack.js';
+import { API_URL, fresh, type Person, texts } from './stack.js';
 
 const connect = async (person: Person, options: Partial<BacktalkOptions> = {}) => {
   const client = new BacktalkClient({
@@ -15,12 +15,6 @@ const connect = async (person: Person, options: Partial<BacktalkOptions> = {}) =
   await expect.poll(() => client.connection.get().isConnected).toBe(true);
   return client;
 };
-
-const texts = (client: BacktalkClient, chatId: string) =>
-  client
-    .chat(chatId)
-    .state.get()
-    .messages.map((message) => `${message.content} (${message.status})`);
 
 test('in Node, by the event stream', async () => {
   const [anna, ben] = await Promise.all([fresh('Anna'), fresh('Ben')]);

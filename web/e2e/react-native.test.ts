@@ -1,7 +1,7 @@
 import type { BacktalkClient, BacktalkOptions, KeyValueStorage } from '@backtalk/client';
 import { expect, test } from '@playwright/test';
 import { ReactNative } from './react-native.js';
-import { API_URL, ask, fresh, type Person } from './stack.js';
+import { API_URL, ask, fresh, type Person, texts } from './stack.js';
 import { Way } from './way.js';
 
 let app: ReactNative;
@@ -21,12 +21,6 @@ const connect = async (person: Person, options: Partial<BacktalkOptions> = {}) =
   await expect.poll(() => client.connection.get().isConnected).toBe(true);
   return client;
 };
-
-const texts = (client: BacktalkClient, chatId: string) =>
-  client
-    .chat(chatId)
-    .state.get()
-    .messages.map((message) => `${message.content} (${message.status})`);
 
 const say = (person: Person, chatId: string, content: string) =>
   ask(person, 'POST', `/api/chat/${chatId}/messages`, { clientId: content, content });

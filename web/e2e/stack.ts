@@ -1,5 +1,6 @@
 import { createHmac, randomUUID } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
+import type { BacktalkClient } from '@backtalk/client';
 import { type Browser, type BrowserContext, expect, type Locator, type Page } from '@playwright/test';
 
 const setting = (name: string): string => {
@@ -119,3 +120,10 @@ export class Desk {
     return this.page.locator('.bt-bubble').allInnerTexts();
   }
 }
+
+/** What a client has of a chat, with the state of each message. */
+export const texts = (client: BacktalkClient, chatId: string) =>
+  client
+    .chat(chatId)
+    .state.get()
+    .messages.map((message) => `${message.content} (${message.status})`);
