@@ -1,9 +1,10 @@
-//! The handlers of Backtalk, one file a route beside its kin; `src/bin` has one binary for each.
+//! The handlers of Backtalk, one file a route beside its kin; `src/bin` has one binary for each, and `mains` what it runs.
 
 pub mod attachments;
 pub mod chats;
 mod cursor;
 pub mod events;
+pub mod mains;
 pub mod members;
 pub mod messages;
 pub mod migrate;

@@ -10,6 +10,7 @@ use shared::store;
 use tracing::info;
 
 /// As a function, migrates at every invocation; with `MIGRATE_ONCE=1` in its environment, once and at once.
+#[tokio::main]
 pub async fn serve() -> Result<(), LambdaError> {
     log_to_stdout();
     if std::env::var("MIGRATE_ONCE").is_ok_and(|once| once == "1") {

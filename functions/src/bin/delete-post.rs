@@ -1,4 +1,3 @@
-#[tokio::main]
-async fn main() -> Result<(), lambda_http::Error> {
-    shared::http::serve(functions::posts::delete::handle).await
+fn main() -> Result<(), lambda_http::Error> {
+    functions::mains::delete_post()
 }

@@ -1,4 +1,3 @@
-#[tokio::main]
-async fn main() -> Result<(), lambda_http::Error> {
-    shared::http::serve(functions::usage::get::handle).await
+fn main() -> Result<(), lambda_http::Error> {
+    functions::mains::get_usage()
 }

@@ -1,4 +1,3 @@
-#[tokio::main]
-async fn main() -> Result<(), lambda_http::Error> {
-    shared::http::serve_streaming(functions::replies::join::handle).await
+fn main() -> Result<(), lambda_http::Error> {
+    functions::mains::join_reply()
 }

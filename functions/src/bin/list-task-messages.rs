@@ -1,4 +1,3 @@
-#[tokio::main]
-async fn main() -> Result<(), lambda_http::Error> {
-    shared::http::serve(functions::notices::of_task::handle).await
+fn main() -> Result<(), lambda_http::Error> {
+    functions::mains::list_task_messages()
 }

@@ -1,4 +1,3 @@
-#[tokio::main]
-async fn main() -> Result<(), lambda_http::Error> {
-    shared::http::serve(functions::unread::list::handle).await
+fn main() -> Result<(), lambda_http::Error> {
+    functions::mains::list_unread()
 }

@@ -1,4 +1,3 @@
-#[tokio::main]
-async fn main() -> Result<(), lambda_http::Error> {
-    functions::migrate::serve().await
+fn main() -> Result<(), lambda_http::Error> {
+    functions::migrate::serve()
 }

@@ -1,4 +1,3 @@
-#[tokio::main]
-async fn main() -> Result<(), lambda_http::Error> {
-    shared::http::serve(functions::pusher::webhook::handle).await
+fn main() -> Result<(), lambda_http::Error> {
+    functions::mains::pusher_webhook()
 }

@@ -1,4 +1,3 @@
-#[tokio::main]
-async fn main() -> Result<(), lambda_http::Error> {
-    shared::http::serve_streaming(functions::events::stream::handle).await
+fn main() -> Result<(), lambda_http::Error> {
+    functions::mains::stream_events()
 }

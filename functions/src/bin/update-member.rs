@@ -1,4 +1,3 @@
-#[tokio::main]
-async fn main() -> Result<(), lambda_http::Error> {
-    shared::http::serve(functions::members::update::handle).await
+fn main() -> Result<(), lambda_http::Error> {
+    functions::mains::update_member()
 }

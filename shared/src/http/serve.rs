@@ -1,13 +1,13 @@
 //! The loop around a handler.
 
 use std::fmt::Display;
-use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::Utc;
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use lambda_http::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ORIGIN, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
 use lambda_http::http::{HeaderName, HeaderValue, Method, StatusCode};
 use lambda_http::{Error as LambdaError, service_fn};
@@ -35,31 +35,29 @@ const ALLOWED_HEADERS: &str =
 const ALLOWED_METHODS: &str = "GET, POST, PUT, PATCH, DELETE, OPTIONS";
 const EXPOSED_HEADERS: &str = "etag, retry-after, ratelimit, ratelimit-policy";
 
+/// What answers a route's requests.
+pub type Handler = fn(App, Request) -> BoxFuture<'static, Result<Response>>;
+
 /// Serves one route whose answers are whole.
-pub async fn serve<F, Fut>(handler: F) -> std::result::Result<(), LambdaError>
-where
-    F: Fn(App, Request) -> Fut + Copy + Send + Sync,
-    Fut: Future<Output = Result<Response>> + Send,
-{
+#[tokio::main]
+pub async fn serve(handler: Handler) -> std::result::Result<(), LambdaError> {
     let app = start(Acting::ForAPerson).await?;
     lambda_http::run(service_fn(|request| answer(app.clone(), handler, request))).await
 }
 
 /// Serves one route whose answers may be streams.
-pub async fn serve_streaming<F, Fut>(handler: F) -> std::result::Result<(), LambdaError>
-where
-    F: Fn(App, Request) -> Fut + Copy + Send + Sync,
-    Fut: Future<Output = Result<Response>> + Send,
-{
+#[tokio::main]
+pub async fn serve_streaming(handler: Handler) -> std::result::Result<(), LambdaError> {
     let app = start(Acting::ForAPerson).await?;
     lambda_http::run_with_streaming_response(service_fn(|request| answer(app.clone(), handler, request))).await
 }
 
 /// Serves events that no person sent: queue batches and the schedule.
-pub async fn serve_batches<F, Fut, E, R>(handler: F) -> std::result::Result<(), LambdaError>
+#[tokio::main]
+pub async fn serve_batches<E, R>(
+    handler: fn(App, E) -> BoxFuture<'static, Result<R>>,
+) -> std::result::Result<(), LambdaError>
 where
-    F: Fn(App, E) -> Fut + Copy + Send + Sync,
-    Fut: Future<Output = Result<R>> + Send,
     E: DeserializeOwned,
     R: Serialize,
 {
@@ -98,15 +96,11 @@ pub fn log_to_stdout() {
     }
 }
 
-async fn answer<F, Fut>(
+async fn answer(
     app: App,
-    handler: F,
+    handler: Handler,
     request: lambda_http::Request,
-) -> std::result::Result<Response, LambdaError>
-where
-    F: Fn(App, Request) -> Fut + Send + Sync,
-    Fut: Future<Output = Result<Response>> + Send,
-{
+) -> std::result::Result<Response, LambdaError> {
     let started = Instant::now();
     let origin = allowed_origin(&app, request.headers().get(ORIGIN));
     let is_preflight = request.method() == Method::OPTIONS;
@@ -122,8 +116,7 @@ where
         no_content()
     } else {
         // A panic in a handler is a bug of ours, but one request's bug: the process goes on.
-        // Boxed, for a handler's future nests deeper than the compiler likes to look.
-        let answering = AssertUnwindSafe(handler(app, request).boxed()).catch_unwind();
+        let answering = AssertUnwindSafe(handler(app, request)).catch_unwind();
         let (outcome, observed) = observed::gathering(request_trace, answering).await;
         gathered = observed;
         let outcome = outcome.unwrap_or_else(|_| Err(Error::Internal(anyhow::anyhow!("the handler panicked"))));
