@@ -105,9 +105,17 @@ def unsafe(output):
 
 
 def binaries():
-    """Each binary, and whether it streams."""
+    """Each binary, and whose main it runs."""
     files = (REPOSITORY / "functions/src/bin").glob("*.rs")
-    return {file.stem: "serve_streaming(" in file.read_text() for file in files}
+    mains = {file.stem: re.search(r"functions::(?:mains::)?(\w+)", file.read_text())[1] for file in files}
+    return {name: main.replace("_", "-") for name, main in mains.items()}
+
+
+def streaming():
+    """The functions that are made to stream."""
+    mains = (REPOSITORY / "functions/src/mains.rs").read_text()
+    names = re.findall(r"(\w+) =>", mains.partition("serve_streaming:")[2].partition("}")[0])
+    return {name.replace("_", "-") for name in names}
 
 
 def manifest():
@@ -157,6 +165,7 @@ def misrouted(output, names, contract):
     used = set(names.values())
     problems += [f"the binary {name} is no function of the template" for name in sorted(set(binaries()) - used)]
     problems += [f"the function {name} has no binary" for name in sorted(used - set(binaries()))]
+    problems += [f"the binary {name} runs {main}" for name, main in sorted(binaries().items()) if name != main]
     routed = {function for _, _, function in template_routes}
     problems += [f"the function {name} has no route" for name in sorted(used - routed - WITHOUT_ROUTE)]
     return problems
@@ -164,12 +173,12 @@ def misrouted(output, names, contract):
 
 def buffered_where_it_should_stream(output, names):
     problems = []
-    streams = binaries()
+    streams = streaming()
     for (method, path), (function, integration) in sorted(integrations(output).items()):
         is_streamed = integration.get("responseTransferMode") == "STREAM" and bool(
             re.search(r"/2021-11-15/functions/.*/response-streaming-invocations", json.dumps(integration["uri"]))
         )
-        if is_streamed != streams.get(names[function], False):
+        if is_streamed != (names[function] in streams):
             problems.append(f"{method} {path} {'streams' if is_streamed else 'is buffered'}, and {names[function]} is not made so")
         timeout = integration.get("timeoutInMillis", 29_000)
         function_timeout = output["Resources"][function]["Properties"]["Timeout"] * 1000
