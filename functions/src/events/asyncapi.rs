@@ -1,6 +1,7 @@
 //! The events and the ways they take as AsyncAPI 3, made of the same types as the contract of the routes. `docs/asyncapi.json`
 //! is this, committed.
 
+use schemars::Schema;
 use serde_json::{Map, Value, json};
 use shared::delivery::pusher_name;
 use shared::domain::event::{Event, EventType};
@@ -29,6 +30,7 @@ const WRITING: [EventType; 3] = [EventType::ReplyStarted, EventType::ReplyDelta,
 pub fn document() -> Value {
     let mut components = Components::new();
     components.also::<Event>();
+    let events = components.events();
     components.also::<Problem>();
     components.also::<Unread>();
     components.also::<ChatList>();
@@ -76,10 +78,10 @@ pub fn document() -> Value {
                 "description": "A server of an organisation's own.",
             },
         },
-        "channels": channels(&schemas),
+        "channels": channels(),
         "operations": operations(),
         "components": {
-            "messages": messages(&schemas),
+            "messages": messages(&events, &schemas),
             "schemas": schemas,
             "securitySchemes": {
                 "pusherAuthorization": {
@@ -93,28 +95,21 @@ pub fn document() -> Value {
     })
 }
 
-/// The types of events with their schemas' names.
-fn types(schemas: &Value) -> impl Iterator<Item = (EventType, &str)> {
-    EventType::ALL.iter().filter_map(|event_type| {
-        let all = schemas.as_object()?;
-        let is_it = |(_, schema): &(&String, &Value)| schema["properties"]["type"]["const"] == event_type.word();
-        Some((*event_type, all.iter().find(is_it)?.0.as_str()))
-    })
-}
-
-fn messages(schemas: &Value) -> Value {
+/// `events`: each type, and where its envelope's schema is among `schemas`.
+fn messages(events: &[(EventType, Schema)], schemas: &Value) -> Value {
     let mut messages = Map::new();
-    for (event_type, schema) in types(schemas) {
-        let reference = format!("#/components/schemas/{schema}");
+    for (event_type, schema) in events {
+        let reference = schema.get("$ref").and_then(Value::as_str).unwrap_or_default();
+        let name = reference.rsplit('/').next().unwrap_or_default();
         let mut message = json!({
             "name": event_type.word(),
-            "summary": schemas[schema]["description"],
-            "payload": { "$ref": reference },
+            "summary": schemas[name]["description"],
+            "payload": schema,
         });
         messages.insert(event_type.word().to_owned(), message.clone());
-        if pusher_name(event_type) != event_type.word() {
-            message["name"] = pusher_name(event_type).into();
-            messages.insert(pusher_name(event_type).to_owned(), message);
+        if pusher_name(*event_type) != event_type.word() {
+            message["name"] = pusher_name(*event_type).into();
+            messages.insert(pusher_name(*event_type).to_owned(), message);
         }
     }
     let others = [
@@ -249,8 +244,8 @@ fn references<'a>(names: impl IntoIterator<Item = &'a str>) -> Value {
     names.into_iter().map(reference).collect::<Map<_, _>>().into()
 }
 
-fn channels(schemas: &Value) -> Value {
-    let all: Vec<_> = types(schemas).map(|(event_type, _)| event_type).collect();
+fn channels() -> Value {
+    let all = EventType::ALL;
     let streamed = all.iter().filter(|one| !PASSING.contains(one)).map(|one| one.word());
     let of_a_reply = WRITING.into_iter().map(EventType::word);
     let chat_id = json!({ "chatId": { "description": "A UUID." } });
@@ -372,8 +367,10 @@ mod tests {
     #[test]
     fn every_event_is_told_and_every_reference_leads_somewhere() {
         let document = document();
-        let schemas = &document["components"]["schemas"];
-        assert_eq!(types(schemas).count(), EventType::ALL.len());
+        for event_type in EventType::ALL {
+            let message = &document["components"]["messages"][event_type.word()];
+            assert!(message["payload"]["$ref"].is_string(), "{event_type}: {message}");
+        }
         let mut seen = 0;
         let mut look = vec![&document];
         while let Some(value) = look.pop() {

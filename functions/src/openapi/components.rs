@@ -6,6 +6,7 @@ use lambda_http::http::StatusCode;
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use schemars::{JsonSchema, Schema};
 use serde_json::{Value, json};
+use shared::domain::event::{Event, EventType};
 use shared::error::{Problem, ProblemType};
 
 /// Schemas of what is received and of what is sent, and problems.
@@ -38,6 +39,11 @@ impl Components {
     /// The same of what is received.
     pub(crate) fn also_received<T: JsonSchema>(&mut self) {
         self.received.subschema_for::<T>();
+    }
+
+    /// Every type of event, and the schema of its envelope.
+    pub(crate) fn events(&mut self) -> Vec<(EventType, Schema)> {
+        Event::described(&mut self.sent)
     }
 
     /// The response for all problems of a status that a route may answer with.
