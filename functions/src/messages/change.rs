@@ -5,7 +5,6 @@ use serde::Serialize;
 use shared::app::App;
 use shared::domain::event::{Event, Outgoing};
 use shared::domain::message::Message;
-use shared::domain::reply::ReplyState;
 use shared::error::Error;
 use shared::http::{Response, Result, ok};
 use shared::store::messages::Change;
@@ -28,7 +27,7 @@ pub(super) async fn answer(app: &App, change: Change) -> Result<Response> {
             unanswered,
             wake,
         } => {
-            let ended = unanswered.map(|reply| Event::reply_ended(message.chat_id, reply, ReplyState::Stopped, None));
+            let ended = unanswered.map(|ended| Event::reply_ended(message.chat_id, &ended));
             let news: Vec<_> = [Event::message_changed(&message)]
                 .into_iter()
                 .chain(ended)

@@ -10,7 +10,7 @@ use shared::domain::ids::{MessageId, UserId};
 use shared::domain::limits::Limits;
 use shared::domain::message::{Attachment, AttachmentType, Draft, Message};
 use shared::domain::rate::RateClass;
-use shared::domain::reply::{ReplyHandle, ReplyState};
+use shared::domain::reply::ReplyHandle;
 use shared::domain::text::{AttachmentUrl, ClientId, Content, FileName, Metadata, MimeType};
 use shared::error::{Error, FieldError};
 use shared::http::{Dialect, Fields, Request, Response, Result, created, event_stream, ok, parsed};
@@ -182,10 +182,9 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
 /// Wakes the worker and tells the chat's people, side by side. Whether Pusher took it.
 async fn tell(app: &App, sent: &Sent) -> Option<bool> {
     let chat = sent.message.chat_id;
-    let ended = |reply: &MessageId| Event::reply_ended(chat, *reply, ReplyState::Stopped, None);
     let news: Vec<_> = [Event::message_created(&sent.message)]
         .into_iter()
-        .chain(sent.replaced.iter().map(ended))
+        .chain(sent.replaced.iter().map(|ended| Event::reply_ended(chat, ended)))
         .map(|event| Outgoing {
             event,
             audience: sent.audience.clone(),

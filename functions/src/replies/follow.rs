@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use shared::app::App;
-use shared::domain::event::Event;
+use shared::domain::event::{Event, ReplyDelta, ReplyEnded};
 use shared::domain::ids::{ChatId, MessageId, UserId};
 use shared::domain::reply::ReplyState;
 use shared::error::Error;
@@ -40,7 +40,13 @@ impl Seen {
         }
         let has_text = !progress.text.is_empty();
         if has_text {
-            reader.send(&Event::reply_delta(chat, reply, progress.offset, &progress.text));
+            let delta = ReplyDelta {
+                message_id: reply,
+                attempt: progress.attempt,
+                offset: progress.offset,
+                text: progress.text.clone(),
+            };
+            reader.send(&Event::reply_delta(chat, &delta));
             self.offset = progress.offset + progress.text.len();
         }
         has_begun || has_text
@@ -80,7 +86,13 @@ pub async fn follow(
                     reader.send(&Event::of_answer(message));
                 }
                 let failure = progress.failure.filter(|_| progress.state == ReplyState::Failed);
-                reader.send(&Event::reply_ended(chat, reply, progress.state, failure));
+                let ended = ReplyEnded {
+                    message_id: reply,
+                    attempt: progress.attempt,
+                    state: progress.state,
+                    reason: failure,
+                };
+                reader.send(&Event::reply_ended(chat, &ended));
                 return;
             }
             Ok(Some(progress)) => {

@@ -64,12 +64,12 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     let news: Vec<_> = stopping
         .stopped
         .iter()
-        .map(|reply| Outgoing {
-            event: Event::reply_ended(chat_id, *reply, ReplyState::Stopped, None),
+        .map(|ended| Outgoing {
+            event: Event::reply_ended(chat_id, ended),
             audience: stopping.audience.clone(),
         })
         .collect();
-    let mut stopped = stopping.stopped;
+    let mut stopped: Vec<_> = stopping.stopped.iter().map(|ended| ended.message_id).collect();
     let (_woken, _pushed, running) = tokio::join!(
         app.queue.wake(stopping.wake.as_slice()),
         app.delivery.publish(&news),

@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use shared::app::App;
 use shared::domain::chat::Kind;
-use shared::domain::event::{Event, Outgoing};
+use shared::domain::event::{Event, Outgoing, ReplyDelta, ReplyEnded};
 use shared::domain::ids::UserId;
 use shared::domain::message::Usage;
 use shared::domain::reply::{Claim, Failure, Purpose, ReplyState, Wake};
@@ -162,8 +162,7 @@ impl<'a> Audience<'a> {
         if text.len() == self.pushed || self.pushed_at.elapsed() < PUSH_EVERY {
             return;
         }
-        let piece = &text[self.pushed..];
-        let delta = Event::reply_delta(self.claim.chat_id, self.claim.reply_id, self.pushed, piece);
+        let delta = said(self.claim, self.pushed, &text[self.pushed..]);
         self.pushed = text.len();
         self.pushed_at = Instant::now();
         self.push(vec![delta], vec![self.claim.asked_by.clone()]);
@@ -206,6 +205,17 @@ impl<'a> Audience<'a> {
     async fn all_told(&mut self) {
         while self.pushes.join_next().await.is_some() {}
     }
+}
+
+/// More of an attempt's text, after `offset` bytes of it.
+fn said(claim: &Claim, offset: usize, text: &str) -> Event {
+    let delta = ReplyDelta {
+        message_id: claim.reply_id,
+        attempt: claim.attempt,
+        offset,
+        text: text.to_owned(),
+    };
+    Event::reply_delta(claim.chat_id, &delta)
 }
 
 /// What happens next while a model speaks.
@@ -360,8 +370,7 @@ impl<'a> Writer<'a> {
                 Step::Chunk(Some(Ok(Chunk::Done { finish, usage }))) => return End::Said { finish, usage },
                 Step::Chunk(Some(Ok(Chunk::Counted(usage)))) => self.counted = Some(usage),
                 Step::Chunk(Some(Ok(Chunk::Text(text)))) => {
-                    let delta = Event::reply_delta(self.claim.chat_id, self.claim.reply_id, self.text.len(), &text);
-                    audience.stream(&delta);
+                    audience.stream(&said(self.claim, self.text.len(), &text));
                     if self.first_word.is_none() {
                         let waited = self.began_at.elapsed();
                         self.first_word = Some(waited);
@@ -618,7 +627,13 @@ async fn end(app: &App, claim: &Claim, ending: &Ending, audience: &mut Audience<
     } = ended;
     app.queue.wake(&webhooks).await;
     let mut events: Vec<_> = message.iter().map(Event::of_answer).collect();
-    events.push(Event::reply_ended(claim.chat_id, claim.reply_id, state, failure));
+    let ended = ReplyEnded {
+        message_id: claim.reply_id,
+        attempt: claim.attempt,
+        state,
+        reason: failure,
+    };
+    events.push(Event::reply_ended(claim.chat_id, &ended));
     audience.tell_all(events, people);
     Attempt::Over { state, failure, wake }
 }

@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 
 use super::ids::{ChatId, MessageId, Seq, UserId};
 use super::message::{Message, Reacting, words};
-use super::reply::{Failure, ReplyState};
 use super::unread::Receipt;
 
 pub use data::{PresenceChanged, ReactionChanged, ReplyDelta, ReplyEnded, ReplyStarted, Typing};
@@ -102,28 +101,15 @@ impl Event {
         )
     }
 
-    /// More of the text; `offset` counts UTF-8 bytes from the attempt's start.
+    /// More of a reply's text.
     #[must_use]
-    pub fn reply_delta(chat_id: ChatId, message_id: MessageId, offset: usize, text: &str) -> Self {
-        Self::passing(
-            EventType::ReplyDelta,
-            chat_id,
-            json!(ReplyDelta {
-                message_id,
-                offset,
-                text: text.into(),
-            }),
-        )
+    pub fn reply_delta(chat_id: ChatId, delta: &ReplyDelta) -> Self {
+        Self::passing(EventType::ReplyDelta, chat_id, json!(delta))
     }
 
     /// Always the last of a reply; without it the answer is not complete.
     #[must_use]
-    pub fn reply_ended(chat_id: ChatId, message_id: MessageId, state: ReplyState, failure: Option<Failure>) -> Self {
-        let ended = ReplyEnded {
-            message_id,
-            state,
-            reason: failure,
-        };
+    pub fn reply_ended(chat_id: ChatId, ended: &ReplyEnded) -> Self {
         Self::passing(EventType::ReplyEnded, chat_id, json!(ended))
     }
 

@@ -265,6 +265,7 @@ pub fn event_stream(dialect: Dialect) -> (EventSink, Response) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::event::ReplyDelta;
     use crate::domain::ids::{ChatId, MessageId};
 
     async fn read(response: Response) -> String {
@@ -280,7 +281,13 @@ mod tests {
         let other = sink.clone();
         sink.send(&Event::reply_started(chat, reply, 1));
         drop(sink);
-        other.send(&Event::reply_delta(chat, reply, 0, "Hel"));
+        let delta = ReplyDelta {
+            message_id: reply,
+            attempt: 1,
+            offset: 0,
+            text: "Hel".into(),
+        };
+        other.send(&Event::reply_delta(chat, &delta));
         drop(other);
         let text = read(response).await;
         let kinds: Vec<_> = text

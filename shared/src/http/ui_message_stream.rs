@@ -175,6 +175,7 @@ mod tests {
     use chrono::DateTime;
 
     use super::*;
+    use crate::domain::event::{ReplyDelta, ReplyEnded};
     use crate::domain::ids::{ChatId, MessageId, Seq};
 
     const CHAT: &str = "0192aaaa-0000-7000-8000-000000000001";
@@ -193,7 +194,13 @@ mod tests {
     }
 
     fn delta(offset: usize, text: &str) -> Event {
-        Event::reply_delta(chat(), reply(), offset, text)
+        let delta = ReplyDelta {
+            message_id: reply(),
+            attempt: 1,
+            offset,
+            text: text.into(),
+        };
+        Event::reply_delta(chat(), &delta)
     }
 
     fn message(role: &str, content: &str) -> Event {
@@ -207,7 +214,13 @@ mod tests {
     }
 
     fn ended(state: ReplyState) -> Event {
-        Event::reply_ended(chat(), reply(), state, None)
+        let ended = ReplyEnded {
+            message_id: reply(),
+            attempt: 1,
+            state,
+            reason: None,
+        };
+        Event::reply_ended(chat(), &ended)
     }
 
     /// What a reader gets of these events, each chunk by its type and what it says.

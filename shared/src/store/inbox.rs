@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::rows::{MessageRow, seq, user_id, word};
+use super::rows::{EndRow, MessageRow, seq, user_id, word};
 use super::{Doing, Result, Store};
 use crate::domain::event::{Event, EventType};
 use crate::domain::ids::{ChatId, MessageId, UserId};
 use crate::domain::message::Reacting;
-use crate::domain::reply::{Failure, ReplyState, RunningReply};
+use crate::domain::reply::{ReplyState, RunningReply};
 use crate::domain::unread::Receipt;
 
 /// What a person's inbox holds after a cursor.
@@ -41,8 +41,7 @@ struct NewsRow {
     data: Option<Value>,
     created_at: DateTime<Utc>,
     message: Option<MessageRow>,
-    reply_state: Option<String>,
-    reply_failure: Option<String>,
+    end: Option<EndRow>,
 }
 
 /// The `data` of a `read`, as the statements that move read positions write it.
@@ -115,7 +114,7 @@ impl Store {
                             where m.id = page.message_id and m.chat_id = page.chat_id and m.seq > mine.visible_after
                         ),
                         -- As the end itself said: the reply may have been opened again since.
-                        'reply_state', page.data ->> 'state', 'reply_failure', page.data ->> 'reason'
+                        'end', case when page.data ? 'state' then page.data end
                     ) order by page.version), '[]')
                     from page
                     left join members mine on mine.chat_id = page.chat_id and mine.user_id = $1
@@ -212,6 +211,13 @@ fn told(row: NewsRow) -> Result<Vec<Event>> {
                 };
                 vec![Event::read(chat_id, &receipt, row.created_at)]
             }
+            (EventType::ReplyEnded, _) => {
+                let ended = row.end.map(TryInto::try_into).transpose()?;
+                ended
+                    .map(|ended| Event::reply_ended(chat_id, &ended))
+                    .into_iter()
+                    .collect()
+            }
             (_, data) => vec![Event {
                 event_type,
                 chat_id,
@@ -247,11 +253,8 @@ fn told(row: NewsRow) -> Result<Vec<Event>> {
         at: Some(row.created_at),
         ..Event::message_created(&message)
     }];
-    if let Some(state) = row.reply_state {
-        let state = word("reply state", &state, ReplyState::parse)?;
-        let failure = row.reply_failure.as_deref().and_then(Failure::parse);
-        let failure = failure.filter(|_| state == ReplyState::Failed);
-        events.push(Event::reply_ended(chat_id, message.id, state, failure));
+    if let Some(end) = row.end {
+        events.push(Event::reply_ended(chat_id, &end.try_into()?));
     }
     Ok(events)
 }

@@ -7,11 +7,12 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::budgets::{Refusal, Refused};
-use super::rows::{self, MessageRow, seq, user_id, word};
+use super::rows::{self, EndRow, MessageRow, seq, user_id, word};
 use super::webhooks::announced;
 use super::{Doing, Result, Store, lost_a_race};
 use crate::domain::budget::Exhausted;
 use crate::domain::chat::Kind;
+use crate::domain::event::ReplyEnded;
 use crate::domain::ids::{ChatId, Fence, JobId, MessageId, Seq, UserId};
 use crate::domain::limits::PageSize;
 use crate::domain::message::{Draft, Edit, EditHistory, Message, MessageType, ReplyPreview, Role, Status};
@@ -55,7 +56,7 @@ pub struct Sent {
     pub claim: Option<Claim>,
     pub wake: Option<Wake>,
     /// Replies that waited and were stopped in favour of this one. One that runs is stopped by its writer.
-    pub replaced: Vec<MessageId>,
+    pub replaced: Vec<ReplyEnded>,
     /// What the organisation's webhooks are to be told.
     pub webhooks: Vec<Wake>,
 }
@@ -68,7 +69,7 @@ pub enum Change {
         message: Box<Message>,
         audience: Vec<UserId>,
         /// The reply that waited to answer it and does not any more.
-        unanswered: Option<MessageId>,
+        unanswered: Option<ReplyEnded>,
         /// The chat's next reply, which waited for that one.
         wake: Option<Wake>,
     },
@@ -221,14 +222,17 @@ impl Store {
                 where $14 = 'replace' and r.chat_id = taken.id and r.state in ('queued', 'streaming')
                     and r.purpose <> 'welcome'
                     and (select acting_as($1))
-                returning r.id, r.state
+                returning r.id, r.state, r.attempt
             ),
             dropped as (
                 delete from jobs using halted
                 where jobs.reply_id = halted.id and halted.state = 'stopped' and (select acting_as($1))
             ),
             released as materialized (
-                select halted.id, settle_reply(halted.id, 0) from halted where halted.state = 'stopped'
+                select
+                    jsonb_build_object('messageId', id, 'attempt', attempt, 'state', state) as ending, settle_reply(id, 0)
+                from halted
+                where state = 'stopped'
             ),
             read as (
                 update members m
@@ -282,7 +286,7 @@ impl Store {
                 where (select count(*) from answered) >= 0
             ),
             told_of_the_end as materialized (
-                select tell($2, null, 'reply.ended', null, jsonb_build_object('messageId', id, 'state', 'stopped'))
+                select tell($2, null, 'reply.ended', null, ending)
                 from released
                 where (select count(*) from told) > 0
             )
@@ -300,7 +304,9 @@ impl Store {
                     select message_json(m) from messages m where m.chat_id = $2 and m.seq = (select seq from known)
                 ) as "known?: Json<MessageRow>",
                 array(select user_id from told) as "audience!: Vec<String>",
-                array(select id from released where (select count(*) from told_of_the_end) >= 0) as "replaced!: Vec<Uuid>",
+                array(
+                    select ending from released where (select count(*) from told_of_the_end) >= 0
+                ) as "replaced!: Vec<Json<EndRow>>",
                 (
                     select string_to_array(current_setting('backtalk.announced', true), ',')::uuid[]
                     where (select count(*) from told) + (select count(*) from told_of_the_end) >= 0
@@ -435,7 +441,11 @@ impl Store {
                 reply,
                 claim,
                 wake,
-                replaced: row.replaced.into_iter().map(Into::into).collect(),
+                replaced: row
+                    .replaced
+                    .into_iter()
+                    .map(|Json(ending)| ending.try_into())
+                    .collect::<Result<_>>()?,
                 webhooks: announced(row.announced, chat),
             }))))
         })())
@@ -544,7 +554,8 @@ impl Store {
                 from changed
                 where $4::text is null and r.chat_id = changed.chat_id and r.prompt_seq = changed.seq
                     and r.purpose = 'answer' and r.state in ('queued', 'streaming') and (select acting_as($1))
-                returning r.id, r.state
+                returning
+                    r.id, r.state, jsonb_build_object('messageId', r.id, 'attempt', r.attempt, 'state', r.state) as ending
             ),
             stripped as materialized (
                 select strip_message(chat_id, seq, id) from changed where $4::text is null
@@ -586,17 +597,15 @@ impl Store {
                     and (select count(*) from stripped) >= 0 and (select count(*) from named_anew) >= 0
             ),
             told_of_the_end as materialized (
-                select tell(taken.id, null, 'reply.ended', null, jsonb_build_object(
-                    'messageId', halted.id, 'state', halted.state
-                ))
+                select tell(taken.id, null, 'reply.ended', null, halted.ending)
                 from taken
                 join halted on halted.state = 'stopped'
                 where (select count(*) from told) > 0
             )
             select
                 (
-                    select id from halted where state = 'stopped' and (select count(*) from told_of_the_end) > 0
-                ) as "unanswered?",
+                    select ending from halted where state = 'stopped' and (select count(*) from told_of_the_end) > 0
+                ) as "unanswered?: Json<EndRow>",
                 (
                     -- What waited behind it; woken too early it goes on waiting.
                     select j.id
@@ -635,7 +644,7 @@ impl Store {
             Some(row) => Change::Made {
                 message: Box::new(row.message.0.try_into()?),
                 audience: row.audience.iter().map(|id| user_id(id)).collect::<Result<_>>()?,
-                unanswered: row.unanswered.map(Into::into),
+                unanswered: row.unanswered.map(|Json(ending)| ending.try_into()).transpose()?,
                 wake: row.next_job.map(|job| Wake {
                     job_id: job.into(),
                     chat_id: Some(chat),

@@ -7,11 +7,12 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::budgets::{Refusal, Refused};
-use super::rows::{MessageRow, seq, user_id, word};
+use super::rows::{EndRow, MessageRow, seq, user_id, word};
 use super::webhooks::announced;
 use super::{Doing, Result, Store, lost_a_race};
 use crate::domain::budget::Exhausted;
 use crate::domain::chat::Kind;
+use crate::domain::event::ReplyEnded;
 use crate::domain::ids::{ChatId, Fence, JobId, MessageId, UserId};
 use crate::domain::message::{Message, MessageType, Role, Usage};
 use crate::domain::person::Caller;
@@ -120,7 +121,7 @@ pub struct Seized {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Stopping {
     /// Those that waited: they are over now.
-    pub stopped: Vec<MessageId>,
+    pub stopped: Vec<ReplyEnded>,
     /// The one that is being written: its writer will end it.
     pub asked: Option<MessageId>,
     pub audience: Vec<UserId>,
@@ -423,21 +424,25 @@ impl Store {
                 where r.chat_id = place.id and r.state in ('queued', 'streaming') and ($3::uuid is null or r.id = $3)
                     and r.purpose <> 'welcome'
                     and (select acting_as($1))
-                returning r.id, r.state, r.prompt_seq
+                returning r.id, r.state, r.attempt, r.prompt_seq
             ),
             dropped as (
                 delete from jobs using halted
                 where jobs.reply_id = halted.id and halted.state = 'stopped' and (select acting_as($1))
             ),
             released as materialized (
-                select id, prompt_seq, settle_reply(id, 0) from halted where state = 'stopped'
+                select
+                    prompt_seq, jsonb_build_object('messageId', id, 'attempt', attempt, 'state', state) as ending,
+                    settle_reply(id, 0)
+                from halted
+                where state = 'stopped'
             ),
             told as materialized (
-                select tell($2, null, 'reply.ended', null, jsonb_build_object('messageId', id, 'state', 'stopped')) as user_id
+                select tell($2, null, 'reply.ended', null, ending) as user_id
                 from released
             )
             select
-                array(select id from released order by prompt_seq) as "stopped!: Vec<Uuid>",
+                array(select ending from released order by prompt_seq) as "stopped!: Vec<Json<EndRow>>",
                 (select id from halted where state = 'streaming') as "asked?: Uuid",
                 array(select distinct user_id from told) as "audience!: Vec<String>",
                 (
@@ -463,7 +468,11 @@ impl Store {
         .doing("stopping replies")?;
         row.map(|row| {
             Ok(Stopping {
-                stopped: row.stopped.into_iter().map(Into::into).collect(),
+                stopped: row
+                    .stopped
+                    .into_iter()
+                    .map(|Json(ending)| ending.try_into())
+                    .collect::<Result<_>>()?,
                 asked: row.asked.map(Into::into),
                 audience: row.audience.iter().map(|id| user_id(id)).collect::<Result<_>>()?,
                 wake: row.next_job.map(|job| Wake {
@@ -882,11 +891,11 @@ impl Store {
                 from place
                 where r.chat_id = place.id and r.id = $2 and r.fence = $3 and r.state = 'streaming'
                     and (select acting_as($1))
-                returning r.id, r.chat_id, r.version
+                returning r.id, r.chat_id, r.version, r.attempt
             ),
             settled as materialized (
                 -- Before the inboxes, as when it was admitted.
-                select id, chat_id, version, settle_reply(id, $7 + $8) from ended
+                select id, chat_id, version, attempt, settle_reply(id, $7 + $8) from ended
             ),
             earlier as materialized (
                 -- What an answer that is written again replaces. Where it fails, what was said stays.
@@ -949,7 +958,9 @@ impl Store {
                         else 'message.updated'
                     end,
                     taken.reply_id,
-                    jsonb_strip_nulls(jsonb_build_object('messageId', settled.id, 'state', $4::text, 'reason', $5::text))
+                    jsonb_strip_nulls(jsonb_build_object(
+                        'messageId', settled.id, 'attempt', settled.attempt, 'state', $4::text, 'reason', $5::text
+                    ))
                 ) as user_id
                 from settled
                 left join taken on true

@@ -8,10 +8,12 @@ use uuid::Uuid;
 
 use super::{Error, Result};
 use crate::domain::chat::{Chat, Kind, Member, MemberRole};
+use crate::domain::event::ReplyEnded;
 use crate::domain::ids::{Seq, UserId};
 use crate::domain::message::{Message, MessageType, Reaction, ReplyPreview, Role, Status, Usage};
 use crate::domain::notice::Priority;
 use crate::domain::person::Person;
+use crate::domain::reply::{Failure, ReplyState};
 use crate::domain::unread::UnreadMessage;
 
 /// A word of ours that came back from the database.
@@ -38,6 +40,33 @@ pub(super) fn priority(rank: i16) -> Result<Priority> {
         what: "priority",
         value: rank.to_string(),
     })
+}
+
+/// The end of a reply, as statements write it into inboxes.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct EndRow {
+    message_id: Uuid,
+    /// Absent from what older versions wrote.
+    attempt: Option<i32>,
+    state: String,
+    reason: Option<String>,
+}
+
+impl TryFrom<EndRow> for ReplyEnded {
+    type Error = Error;
+
+    fn try_from(row: EndRow) -> Result<Self> {
+        Ok(Self {
+            message_id: row.message_id.into(),
+            attempt: row.attempt.unwrap_or(0),
+            state: word("reply state", &row.state, ReplyState::parse)?,
+            reason: row
+                .reason
+                .map(|reason| word("failure", &reason, Failure::parse))
+                .transpose()?,
+        })
+    }
 }
 
 /// What `message_json` gives.

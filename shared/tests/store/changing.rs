@@ -8,7 +8,7 @@ use shared::store::messages::{Change, Range};
 use shared::store::replies::{Hold, Reach};
 use sqlx::PgPool;
 
-use crate::world::{World, at_once, draft, edit, metadata, page, seq};
+use crate::world::{World, at_once, draft, edit, metadata, page, seq, stopped};
 
 fn made(change: Change) -> (Message, usize) {
     match change {
@@ -250,7 +250,7 @@ async fn a_deleted_question_that_waits_is_not_answered_and_the_next_is(pool: PgP
     let Change::Made { unanswered, wake, .. } = change else {
         panic!("not deleted: {change:?}")
     };
-    assert_eq!(unanswered, Some(first.reply.unwrap().id));
+    assert_eq!(unanswered, Some(stopped(first.reply.unwrap().id, 0)));
     assert_eq!(wake.unwrap().job_id, second);
     assert_eq!(world.reach(first.wake.unwrap().job_id).await, Reach::Over);
     let claim = world.claim(second).await;

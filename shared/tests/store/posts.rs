@@ -15,7 +15,7 @@ use shared::store::posts::{Created, FollowUp, FollowUpReach, PostCursor, PostUpd
 use shared::store::replies::{Ending, Hold, Reach, Regeneration};
 use sqlx::PgPool;
 
-use crate::world::{ALLOWANCE, FREE, World, at_once, completed, draft, failed, page, usage};
+use crate::world::{ALLOWANCE, FREE, World, at_once, completed, draft, failed, page, stopped, usage};
 
 const AT_ONCE: Duration = Duration::ZERO;
 const LATER: Duration = Duration::from_secs(60);
@@ -236,7 +236,7 @@ async fn a_question_waits_for_the_welcome_on_all_terms_and_neither_it_nor_a_stop
             "{when_busy}"
         );
         let stopping = world.people.stop_replies(&anna.id, chat, None).await.unwrap().unwrap();
-        assert_eq!(stopping.stopped, [sent.reply.unwrap().id], "{when_busy}");
+        assert_eq!(stopping.stopped, [stopped(sent.reply.unwrap().id, 0)], "{when_busy}");
         let again = world.send(&anna, chat, "and now?").await;
 
         let claim = world.claim(job).await;

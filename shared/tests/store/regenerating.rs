@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+use shared::domain::event::EventType;
 use shared::domain::ids::{ChatId, MessageId};
 use shared::domain::message::{MessageType, Role};
 use shared::domain::person::Caller;
@@ -105,6 +107,15 @@ async fn an_answer_is_replaced_in_its_place_and_kept_as_a_version(pool: PgPool) 
         &told[told.len() - 4..],
         ["message.updated", "reply.ended", "message.updated", "reply.ended"]
     );
+    // Which attempt each end is of, so that whoever hears it late does not take it for that of the one after.
+    let ends: Vec<_> = news
+        .events
+        .iter()
+        .flat_map(|(_, events)| events)
+        .filter(|event| event.event_type == EventType::ReplyEnded && event.data["messageId"] == json!(answer))
+        .map(|event| event.data["attempt"].clone())
+        .collect();
+    assert_eq!(ends, [1, 2, 3]);
 }
 
 #[sqlx::test(migrations = "../migrations")]
@@ -131,6 +142,7 @@ async fn a_new_answer_that_fails_leaves_the_old_one(pool: PgPool) {
     let last = &news.events.last().unwrap().1[0];
     assert_eq!(last.event_type.word(), "reply.ended");
     assert_eq!(last.data["reason"], "blocked-by-the-model");
+    assert_eq!(last.data["attempt"], 2);
 
     // Stopped before its first word: the same.
     let opened = reopened(&world, &anna, chat, None).await;

@@ -1,5 +1,7 @@
 //! Stopping replies, and what becomes of a message that comes while another is answered.
 
+use serde_json::json;
+use shared::domain::event::EventType;
 use shared::domain::message::Role;
 use shared::domain::reply::{Failure, ReplyState, Terms, WhenBusy};
 use shared::store::messages::SendOutcome;
@@ -7,7 +9,7 @@ use shared::store::replies::{Ending, Hold, Reach, Stopping};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::world::{FREE, LEASE, World, at_once, draft, usage};
+use crate::world::{FREE, LEASE, World, at_once, draft, stopped, usage};
 
 #[sqlx::test(migrations = "../migrations")]
 async fn a_reply_that_waits_is_over_at_once_and_one_that_is_written_is_asked(pool: PgPool) {
@@ -25,13 +27,26 @@ async fn a_reply_that_waits_is_over_at_once_and_one_that_is_written_is_asked(poo
         .await
         .unwrap()
         .unwrap();
-    assert_eq!((one.stopped.as_slice(), one.asked), ([waiting].as_slice(), None));
+    assert_eq!(one.stopped, [stopped(waiting, 0)]);
+    assert_eq!(one.asked, None);
     assert_eq!(one.audience, std::slice::from_ref(&anna.id));
     assert_eq!(world.people.hold_on_reply(&claim).await.unwrap(), Hold::Held);
     assert_eq!(world.reach(second.wake.unwrap().job_id).await, Reach::Over);
+    // Whoever listens by inbox is told the same.
+    let told = world.people.news(&anna.id, 0, Some(chat), 100).await.unwrap().events;
+    let end = &told.last().unwrap().1[0];
+    assert_eq!(
+        (end.event_type, &end.data),
+        (EventType::ReplyEnded, &json!(stopped(waiting, 0)))
+    );
+    // Functions of before and after an update serve side by side for a while: an end without its attempt still ends.
+    let older = sqlx::query("update inbox set data = data - 'attempt'");
+    older.execute(&world.rows).await.unwrap();
+    let told = world.people.news(&anna.id, 0, Some(chat), 100).await.unwrap().events;
+    assert_eq!(told.last().unwrap().1[0].data, json!(stopped(waiting, 0)));
 
     let all = world.people.stop_replies(&anna.id, chat, None).await.unwrap().unwrap();
-    assert_eq!(all.stopped, [third.reply.unwrap().id]);
+    assert_eq!(all.stopped, [stopped(third.reply.unwrap().id, 0)]);
     assert_eq!(all.asked, Some(claim.reply_id));
     for store in [&world.people, &world.system] {
         assert_eq!(store.hold_on_reply(&claim).await.unwrap(), Hold::StopAsked);
@@ -79,7 +94,11 @@ async fn what_waited_behind_a_stopped_reply_is_woken_and_nothing_is_left_of_what
     };
     let stopping = stop(claim.reply_id).await;
 
-    assert_eq!(stopping.stopped, [claim.reply_id]);
+    assert_eq!(
+        stopping.stopped,
+        [stopped(claim.reply_id, 1)],
+        "its first attempt rested"
+    );
     assert_eq!(stopping.wake.unwrap().job_id, second.wake.unwrap().job_id);
     assert_eq!(world.number("select count(*) from reply_parts").await, 0);
     let second = world.claim(second.wake.unwrap().job_id).await;
@@ -223,7 +242,7 @@ async fn a_message_that_replaces_stops_what_came_before_it(pool: PgPool) {
     let running = first.claim.unwrap();
     assert_eq!(world.people.hold_on_reply(&running).await.unwrap(), Hold::StopAsked);
     let third = send("three", Some(LEASE)).await;
-    assert_eq!(third.replaced, [second.reply.unwrap().id]);
+    assert_eq!(third.replaced, [stopped(second.reply.unwrap().id, 0)]);
     assert_eq!(world.reach(second.wake.unwrap().job_id).await, Reach::Over);
     assert_eq!(third.reply.unwrap().state, ReplyState::Queued);
     let job = third.wake.unwrap().job_id;

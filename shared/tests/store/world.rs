@@ -9,11 +9,12 @@ use futures_util::future::join_all;
 use serde_json::{Map, Value};
 use shared::domain::budget::{BudgetPolicy, Period};
 use shared::domain::chat::Kind;
+use shared::domain::event::ReplyEnded;
 use shared::domain::ids::{ChatId, JobId, MessageId, Seq, UserId};
 use shared::domain::limits::PageSize;
 use shared::domain::message::{Draft, Edit, Usage};
 use shared::domain::person::{Caller, CallerRole};
-use shared::domain::reply::{Allowance, Claim, Failure, Terms, WhenBusy};
+use shared::domain::reply::{Allowance, Claim, Failure, ReplyState, Terms, WhenBusy};
 use shared::domain::text::{ClientId, Content, Metadata};
 use shared::store::Store;
 use shared::store::messages::{SendOutcome, Sent};
@@ -297,6 +298,16 @@ pub(crate) fn usage() -> Usage {
         output_tokens: 7,
         cached_tokens: 3,
         model: "test".into(),
+    }
+}
+
+/// The end of a reply that waited.
+pub(crate) fn stopped(reply: MessageId, attempt: i32) -> ReplyEnded {
+    ReplyEnded {
+        message_id: reply,
+        attempt,
+        state: ReplyState::Stopped,
+        reason: None,
     }
 }
 

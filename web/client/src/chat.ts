@@ -6,7 +6,7 @@ import { ApiError, mayPass } from './problem.js';
 import { ReplyText } from './running-reply.js';
 import { readEvents } from './sse.js';
 import { Timeline } from './timeline.js';
-import type { Chat, ChatEvent, Draft, Member, Message, RunningReply } from './types.js';
+import type { Chat, ChatEvent, Draft, Member, Message, ReplyDelta, ReplyState, RunningReply } from './types.js';
 
 /** A message as a page shows it: also those that are not numbered yet. */
 export interface ShownMessage extends Omit<Message, 'status' | 'seq'> {
@@ -79,6 +79,9 @@ const TYPING_EXPIRES_AFTER_S = 6;
 
 /** An answer of which nothing is heard for so long is asked for: what ended it may have been lost. */
 const REPLY_SILENCE_MS = 10_000;
+
+/** After its message the end of an answer is told at once; else the answer may have been written again since. */
+const END_FOLLOWS_WITHIN_MS = 500;
 
 const isOver = (state: string) => state === 'completed' || state === 'failed' || state === 'stopped';
 
@@ -294,16 +297,30 @@ export class ChatSession {
     const { reply: running, ...rest } = chat;
     this.#chat = rest;
     this.#chatSeq = chat.lastSeq;
-    if (running && !isOver(running.state)) {
-      if ((this.#ended.get(running.messageId) ?? 0) >= Math.max(1, running.attempt)) return;
-      if (this.#reply?.messageId === running.messageId && this.#reply.attempt === running.attempt) {
-        this.#reply.become(running.text);
-      } else {
-        this.#reply = ReplyText.of(running);
-      }
+    if (running && this.#takeRunning(running)) {
       this.#awaitReply();
       void this.follow();
     }
+  }
+
+  /** An answer as it was when it was read, which may be a while ago. Whether it is still written, as far as we know. */
+  #takeRunning(running: RunningReply): boolean {
+    if (isOver(running.state)) return false;
+    if (this.#hasEnded(running)) return false;
+    const known = this.#reply?.messageId === running.messageId ? this.#reply : null;
+    if (known && running.attempt < known.attempt) return true;
+    // One that waits has no text: what its last attempt said is void.
+    if (!known || running.attempt > known.attempt || running.state === 'queued') this.#reply = ReplyText.of(running);
+    else known.become(running.text);
+    return true;
+  }
+
+  #hasEnded({ messageId, attempt, state }: { messageId: string; attempt: number; state?: ReplyState }): boolean {
+    // Opened again, it waits with the attempt that it ended with.
+    if (state === 'queued') return false;
+    // No message comes before the first attempt is over.
+    const ended = this.#ended.get(messageId) ?? (this.#timeline.byId(messageId) ? 1 : -1);
+    return ended >= attempt;
   }
 
   /** What takes no seq; it can be read from the chat as well. */
@@ -337,7 +354,7 @@ export class ChatSession {
         break;
       case 'reply.started': {
         const { messageId, attempt } = event.data;
-        if ((this.#ended.get(messageId) ?? 0) >= attempt) break;
+        if (this.#hasEnded(event.data)) break;
         if (this.#reply?.messageId !== messageId) this.#reply = new ReplyText(messageId, attempt);
         this.#reply.begin(attempt);
         // Written again on another device, or a straggler of what is over: asking tells.
@@ -345,13 +362,13 @@ export class ChatSession {
         break;
       }
       case 'reply.delta':
-        this.#heardOfReply(event.data.messageId, event.data.offset, event.data.text);
+        this.#heardOfReply(event.data);
         break;
       case 'reply.ended': {
-        const { messageId, state } = event.data;
-        const attempt = this.#reply?.messageId === messageId ? this.#reply.attempt : 1;
+        const { messageId, attempt, state } = event.data;
         this.#ended.set(messageId, Math.max(attempt, this.#ended.get(messageId) ?? 0));
-        if (this.#reply?.messageId !== messageId) break;
+        // Of an earlier attempt it comes late: the answer is being written again.
+        if (this.#reply?.messageId !== messageId || this.#reply.attempt > attempt) break;
         this.#reply.state = state;
         // Its message is told before, or it said nothing; where events were lost, this finds it.
         if (this.#isOpen) void this.sync();
@@ -361,21 +378,20 @@ export class ChatSession {
     }
   }
 
-  #awaitReply(): void {
+  #awaitReply(silenceMs: number = REPLY_SILENCE_MS): void {
     clearTimeout(this.#replyTimer);
     if (!this.#reply) return;
     this.#replyTimer = setTimeout(() => {
       void this.follow();
       this.#awaitReply();
-    }, REPLY_SILENCE_MS);
+    }, silenceMs);
   }
 
-  #heardOfReply(messageId: string, offset: number, text: string): void {
-    if (this.#reply?.messageId !== messageId) {
-      if (this.#ended.has(messageId)) return;
-      this.#reply = new ReplyText(messageId, 0);
-    }
-    this.#reply.state = 'streaming';
+  #heardOfReply({ messageId, attempt, offset, text }: ReplyDelta): void {
+    if (this.#hasEnded({ messageId, attempt })) return;
+    if (this.#reply?.messageId !== messageId) this.#reply = new ReplyText(messageId, attempt);
+    if (attempt < this.#reply.attempt) return;
+    this.#reply.begin(attempt);
     // What came before is missing: it is read from its beginning, or from where we are.
     if (this.#reply.join(offset, text) === 'gap') void this.follow();
   }
@@ -391,7 +407,7 @@ export class ChatSession {
           this.host.arrived(message);
           if (message.senderId) this.#heardTyping(message.senderId, false);
         }
-        if (this.#reply?.messageId === message.id) this.#endReply();
+        if (this.#reply?.messageId === message.id) this.#replyWasSaid(this.#reply);
         break;
       }
       default:
@@ -445,15 +461,19 @@ export class ChatSession {
   }
 
   #endReplyIfOver(): void {
-    if (!this.#reply) return;
-    const message = this.#timeline.byId(this.#reply.messageId);
-    if (isOver(this.#reply.state) || (message && this.#ended.has(message.id))) this.#endReply();
+    if (this.#reply && (isOver(this.#reply.state) || this.#hasEnded(this.#reply))) this.#endReply();
+  }
+
+  /** An answer's message comes when it is whole: of this attempt, or of one before, if it is written again. */
+  #replyWasSaid(reply: ReplyText): void {
+    if (reply.attempt <= 1 || this.#hasEnded(reply)) this.#endReply();
+    else this.#awaitReply(END_FOLLOWS_WITHIN_MS);
   }
 
   #endReply(): void {
     const reply = this.#reply;
     if (!reply) return;
-    this.#ended.set(reply.messageId, Math.max(1, reply.attempt, this.#ended.get(reply.messageId) ?? 0));
+    this.#ended.set(reply.messageId, Math.max(reply.attempt, this.#ended.get(reply.messageId) ?? 0));
     this.#reply = null;
   }
 
@@ -475,9 +495,12 @@ export class ChatSession {
     const leave = new AbortController();
     this.#following = leave;
     const rest = new Backoff(500, 10_000);
+    /** What was under way when the last answer of the server was asked for. */
+    let asked: number | null = null;
     try {
       while (!leave.signal.aborted) {
         try {
+          asked = this.#reply?.messageId === messageId ? this.#reply.attempt : null;
           const known = this.#reply?.bytes;
           const isOn = this.host.canStream ? await this.#join(messageId, leave.signal) : await this.#look();
           if (!isOn) break;
@@ -492,9 +515,9 @@ export class ChatSession {
       this.#following = null;
     }
     if (leave.signal.aborted) return;
-    // Whatever ran is over; its message is there.
+    // Whatever ran is over; its message is there. It may have been begun again meanwhile.
     await this.sync();
-    if (this.#reply && this.#reply.messageId === messageId && !this.#error) this.#endReply();
+    if (this.#reply?.messageId === messageId && this.#reply.attempt === asked && !this.#error) this.#endReply();
     this.show();
   }
 
@@ -510,13 +533,9 @@ export class ChatSession {
   /** Where a `fetch` cannot stream: the text so far, again and again. */
   async #look(): Promise<boolean> {
     const { chat } = await this.host.api.openChat(this.id);
-    const running = chat.reply;
-    if (!running || isOver(running.state)) return false;
-    if (this.#reply?.messageId !== running.messageId) this.#reply = ReplyText.of(running);
-    this.#reply.begin(running.attempt);
-    this.#reply.become(running.text);
+    const isOn = chat.reply !== undefined && chat.reply !== null && this.#takeRunning(chat.reply);
     this.show();
-    return true;
+    return isOn;
   }
 
   /** Takes the events of a streamed answer. Whether it came to its end. */

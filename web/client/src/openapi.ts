@@ -1338,6 +1338,11 @@ export interface components {
         };
         /** @description More of a reply's text. */
         ReplyDelta: {
+            /**
+             * Format: int32
+             * @description Whose text it is: what an earlier attempt said may be heard after a later one has begun.
+             */
+            attempt: number;
             /** Format: uuid */
             messageId: string;
             /**
@@ -1359,6 +1364,11 @@ export interface components {
         };
         /** @description The last of a reply. */
         ReplyEnded: {
+            /**
+             * Format: int32
+             * @description The last that had begun, 0 if none had: a reply that is written again goes on counting.
+             */
+            attempt: number;
             /** Format: uuid */
             messageId: string;
             /** @description Of one that failed. */

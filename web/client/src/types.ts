@@ -39,6 +39,7 @@ export type ReplyPreview = Schemas['ReplyPreview'];
 export type TokenUsage = Schemas['TokenUsage'];
 /** An answer that is being written, with its text so far. */
 export type RunningReply = Schemas['RunningReply'];
+export type ReplyDelta = Schemas['ReplyDelta'];
 export type Chat = Schemas['Chat'];
 export type Receipt = Schemas['Receipt'];
 export type Post = Schemas['Post'];

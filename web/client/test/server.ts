@@ -66,6 +66,8 @@ export class SimulatedServer {
   /** Events as they were made, for whoever delivers them. */
   readonly made: ChatEvent[] = [];
   #replies = 0;
+  /** The last attempt of each reply that is over. */
+  readonly #attempts = new Map<string, number>();
 
   send(text: string, change: Partial<Message> = {}): Message {
     this.seq += 1;
@@ -115,32 +117,51 @@ export class SimulatedServer {
     this.made.push({ type: 'chat.updated', chatId: 'chat', seq: this.seq, data: { title: this.title, by: 'ben' } });
   }
 
-  startReply(): void {
+  /** A reply that waits to be written. */
+  askReply(): void {
     if (this.running) return;
     this.#replies += 1;
-    this.running = { messageId: `r${this.#replies}`, state: 'streaming', attempt: 1, text: '' };
-    this.#tell('reply.started', { messageId: this.running.messageId, attempt: 1 });
+    this.running = { messageId: `r${this.#replies}`, state: 'queued', attempt: 0, text: '' };
   }
 
-  retryReply(): void {
+  /** Has an answer written again. */
+  reopenReply(random: Random): void {
+    const answers = this.messages.filter((one) => one.role === 'assistant' && !one.deletedAt);
+    if (this.running || answers.length === 0) return;
+    const messageId = random.pick(answers).id;
+    this.running = { messageId, state: 'queued', attempt: this.#attempts.get(messageId) ?? 0, text: '' };
+  }
+
+  /** The first attempt, or another. */
+  beginReply(): void {
     if (!this.running) return;
-    this.running = { ...this.running, attempt: this.running.attempt + 1, text: '' };
+    this.running = { ...this.running, state: 'streaming', attempt: this.running.attempt + 1, text: '' };
     this.#tell('reply.started', { messageId: this.running.messageId, attempt: this.running.attempt });
   }
 
   growReply(text: string): void {
-    if (!this.running) return;
+    if (this.running?.state !== 'streaming') return;
     const offset = bytes(this.running.text);
     this.running = { ...this.running, text: this.running.text + text };
-    this.#tell('reply.delta', { messageId: this.running.messageId, offset, text });
+    this.#tell('reply.delta', { messageId: this.running.messageId, attempt: this.running.attempt, offset, text });
   }
 
   endReply(): void {
     if (!this.running) return;
-    const { messageId, text } = this.running;
+    const { messageId, attempt, text } = this.running;
     this.running = null;
-    if (text) this.send(text, { id: messageId, role: 'assistant', senderId: null, clientId: null });
-    this.#tell('reply.ended', { messageId, state: text ? 'completed' : 'stopped' });
+    this.#attempts.set(messageId, attempt);
+    const place = this.messages.findIndex((one) => one.id === messageId);
+    if (text && place < 0) {
+      this.send(text, { id: messageId, role: 'assistant', senderId: null, clientId: null });
+    } else if (text) {
+      this.seq += 1;
+      const { version, ...old } = this.messages[place] as Message;
+      const now = { ...old, content: text, changedSeq: this.seq, version: version + 1 };
+      this.messages[place] = now;
+      this.made.push({ type: 'message.updated', chatId: 'chat', seq: this.seq, data: now });
+    }
+    this.#tell('reply.ended', { messageId, attempt, state: text ? 'completed' : 'stopped' });
   }
 
   #tell(type: 'reply.started' | 'reply.delta' | 'reply.ended', data: unknown): void {
@@ -173,12 +194,12 @@ export class SimulatedServer {
     const running = this.running;
     if (!running || (messageId !== 'chat' && messageId !== running.messageId))
       return new Response(null, { status: 204 });
-    const isSame = attempt === running.attempt;
+    const isSame = attempt === running.attempt || running.state === 'queued';
     const text = isSame
       ? new TextDecoder().decode(new TextEncoder().encode(running.text).subarray(offset))
       : running.text;
     const begun = { messageId: running.messageId, attempt: running.attempt };
-    const more = { messageId: running.messageId, offset: isSame ? offset : 0, text };
+    const more = { ...begun, offset: isSame ? offset : 0, text };
     const lines: [string, object][] = isSame ? [] : [['reply.started', begun]];
     if (text) lines.push(['reply.delta', more]);
     // Then the connection ends, as planned ends do.

@@ -42,12 +42,12 @@ function happen(server: SimulatedServer, random: Random): void {
     case 3:
       return server.rename();
     case 4:
-      return server.startReply();
+      return random.chance(0.7) ? server.askReply() : server.reopenReply(random);
     case 5:
     case 6:
       return server.growReply(random.pick(['Hel', 'lo ', 'wörld ', '👍🏽', 'ß']));
     case 7:
-      return random.chance(0.3) ? server.retryReply() : server.endReply();
+      return random.chance(0.6) ? server.beginReply() : server.endReply();
     case 8: {
       const original = server.messages[place];
       return original ? server.replyTo(original) : undefined;
@@ -110,7 +110,7 @@ async function run(seed: number): Promise<void> {
     for (let rest = random.below(5); rest > 0; rest -= 1) await null;
     if (random.chance(0.05)) await vi.advanceTimersByTimeAsync(1000);
   }
-  server.endReply();
+  if (random.chance(0.5)) server.endReply();
   wire.carryAll();
   // The network is whole again, and the next look at the list of chats shows the chat's end.
   await vi.advanceTimersByTimeAsync(120_000);
@@ -118,12 +118,14 @@ async function run(seed: number): Promise<void> {
   await vi.advanceTimersByTimeAsync(120_000);
 
   const state = session.state.get();
+  // What is being written again is shown as it comes.
+  const isStored = ({ id }: { id: string }) => id !== server.running?.messageId;
   const window = server.messages.filter((one) => one.seq >= (state.messages[0]?.seq ?? 1));
   const shown = state.messages.map(({ key: _key, error: _error, ...rest }) => rest);
-  expect(shown, `seed ${seed}`).toEqual(window);
+  expect(shown.filter(isStored), `seed ${seed}`).toEqual(window.filter(isStored));
   expect(state.seq, `seed ${seed}`).toBe(server.seq);
   expect(state.chat?.title, `seed ${seed}`).toBe(server.title);
-  expect(state.reply, `seed ${seed}`).toBeNull();
+  expect(state.reply, `seed ${seed}`).toEqual(server.running);
   expect(state.hasOlder || window.length === server.messages.length, `seed ${seed}`).toBe(true);
   session.close();
 }
@@ -193,25 +195,83 @@ describe('a chat', () => {
   });
 
   test('hears an answer from two sources once, and not its stragglers', async () => {
-    const { session } = await opened(1);
+    const { session, changes } = await opened(1);
+    changes.mockResolvedValue({ messages: [], seq: 2, hasMore: false });
     const tell = (type: string, data: object) => session.take({ type, chatId: 'chat', data } as unknown as ChatEvent);
     tell('reply.started', { messageId: 'r', attempt: 1 });
-    tell('reply.delta', { messageId: 'r', offset: 0, text: 'Grü' });
-    tell('reply.delta', { messageId: 'r', offset: 0, text: 'Grüß' });
-    tell('reply.delta', { messageId: 'r', offset: 4, text: 'ß dich' });
+    const said = (attempt: number, offset: number, text: string) =>
+      tell('reply.delta', { messageId: 'r', attempt, offset, text });
+    said(1, 0, 'Grü');
+    said(1, 0, 'Grüß');
+    said(1, 4, 'ß dich');
     tell('reply.started', { messageId: 'r', attempt: 1 });
-    tell('reply.delta', { messageId: 'r', offset: 0, text: 'Grü' });
-    tell('reply.delta', { messageId: 'r', offset: 4, text: 'ß dich' });
+    said(1, 0, 'Grü');
+    said(1, 4, 'ß dich');
     expect(session.state.get().reply?.text).toBe('Grüß dich');
     expect(session.state.get().messages.at(-1)).toMatchObject({ status: 'streaming', content: 'Grüß dich', seq: null });
     tell('reply.started', { messageId: 'r', attempt: 2 });
     expect(session.state.get().reply?.text).toBe('');
+    said(1, 0, 'late');
+    expect(session.state.get().reply?.text).toBe('');
     session.take({ ...created(2), data: message(2, { id: 'r', role: 'assistant', content: 'Hallo' }) } as ChatEvent);
-    tell('reply.ended', { messageId: 'r', state: 'completed' });
-    tell('reply.delta', { messageId: 'r', offset: 0, text: 'late' });
+    tell('reply.ended', { messageId: 'r', attempt: 2, state: 'completed' });
+    said(2, 0, 'late');
     tell('reply.started', { messageId: 'r', attempt: 2 });
+    await vi.advanceTimersByTimeAsync(0);
     expect(session.state.get().reply).toBeNull();
     expect(session.state.get().messages).toHaveLength(2);
+  });
+
+  test('takes what is told late of one attempt for nothing of the next', async () => {
+    const { session, changes } = await opened(1);
+    changes.mockResolvedValue({ messages: [], seq: 2, hasMore: false });
+    const tell = (type: string, data: object) => session.take({ type, chatId: 'chat', data } as unknown as ChatEvent);
+    const isWritten = () => session.state.get().reply?.state === 'streaming';
+    tell('reply.delta', { messageId: 'm1', attempt: 1, offset: 0, text: 'It has its message.' });
+    expect(isWritten()).toBe(false);
+    tell('reply.started', { messageId: 'r', attempt: 1 });
+    tell('reply.started', { messageId: 'r', attempt: 2 });
+    tell('reply.delta', { messageId: 'r', attempt: 2, offset: 0, text: 'Good' });
+    session.take({ ...created(2), data: message(2, { id: 'r', role: 'assistant', content: 'Hel' }) } as ChatEvent);
+    tell('reply.delta', { messageId: 'r', attempt: 1, offset: 3, text: 'lo there' });
+    tell('reply.ended', { messageId: 'r', attempt: 1, state: 'stopped' });
+    session.compare(chatOf(2, { reply: { messageId: 'r', attempt: 1, state: 'queued', text: '' } }));
+    await session.sync();
+    expect(session.state.get().reply).toEqual({ messageId: 'r', attempt: 2, state: 'streaming', text: 'Good' });
+    tell('reply.ended', { messageId: 'r', attempt: 2, state: 'stopped' });
+    expect(isWritten()).toBe(false);
+    await vi.advanceTimersByTimeAsync(0);
+    expect(session.state.get().reply).toBeNull();
+
+    // Stopped before it began, and asked for again.
+    tell('reply.ended', { messageId: 'later', attempt: 0, state: 'stopped' });
+    tell('reply.started', { messageId: 'later', attempt: 1 });
+    expect(isWritten()).toBe(true);
+  });
+
+  test('leaves an answer alone that is written again while it still reads how the one before ended', async () => {
+    const messages = [message(1), message(2, { id: 'r', role: 'assistant', content: 'Hel' })];
+    let answer = (_nothing: unknown) => {};
+    const changes = vi.fn(() => new Promise((resolve) => (answer = resolve)));
+    const reply = { messageId: 'r', attempt: 1, state: 'streaming', text: '' };
+    const api = {
+      ...overNetwork(new SimulatedServer(), new Random(1), 0),
+      openChat: async () => ({ chat: chatOf(1, { reply } as object), messages: messages.slice(0, 1) }),
+      joinReply: vi
+        .fn()
+        .mockResolvedValueOnce(new Response(null, { status: 204 }))
+        .mockReturnValue(new Promise(() => {})),
+      changes,
+    };
+    const session = new ChatSession('chat', hostOf(api as unknown as ChatHost['api']));
+    await session.open();
+    await vi.waitFor(() => expect(changes).toHaveBeenCalled());
+    session.take({ ...created(2), data: messages[1] } as ChatEvent);
+    session.take({ type: 'reply.started', chatId: 'chat', data: { messageId: 'r', attempt: 2 } });
+    answer({ messages: [], seq: 2, hasMore: false });
+    await vi.advanceTimersByTimeAsync(0);
+    expect(session.state.get().reply).toMatchObject({ messageId: 'r', attempt: 2 });
+    session.close();
   });
 
   test('forgets who types, when they say something or no more', async () => {

@@ -28,16 +28,20 @@ pub struct ReplyStarted {
 #[serde(rename_all = "camelCase")]
 pub struct ReplyDelta {
     pub message_id: MessageId,
+    /// Whose text it is: what an earlier attempt said may be heard after a later one has begun.
+    pub attempt: i32,
     /// UTF-8 bytes of the attempt's text before this.
     pub offset: usize,
     pub text: String,
 }
 
 /// The last of a reply.
-#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReplyEnded {
     pub message_id: MessageId,
+    /// The last that had begun, 0 if none had: a reply that is written again goes on counting.
+    pub attempt: i32,
     pub state: ReplyState,
     /// Of one that failed.
     #[serde(skip_serializing_if = "Option::is_none")]
