@@ -126,6 +126,41 @@ test('an answer is streamed, survives a reload in its middle, and can be stopped
   await expect(desk.messages).toHaveCount(2);
 });
 
+test('an answer that is written again while it is still read how the one before ended goes on being shown', async ({
+  browser,
+}) => {
+  const { anna, people } = await two();
+  const desk = await Desk.open(browser, people, anna);
+  await desk.start('AI chat');
+  await desk.say('/script {"words": 300, "delayMs": 100}');
+  const answer = desk.page.locator('.bt-message.is-streaming .bt-bubble');
+  await expect(answer).not.toHaveText('');
+  // After a reload it is joined, and by whoever joined it read again when it is over.
+  await desk.page.reload();
+  await desk.page.getByRole('button', { name: /Ask anything/ }).click();
+  await expect(answer).not.toHaveText('');
+  const held: (() => void)[] = [];
+  await desk.page.route(/changedAfter=/, async (route) => {
+    await new Promise<void>((go) => held.push(go));
+    await route.continue();
+  });
+  const stop = desk.page.getByRole('button', { name: 'Stop', exact: true });
+  await stop.click();
+  await expect(answer).toHaveCount(0);
+  await expect.poll(() => held.length).toBeGreaterThan(0);
+  await desk.page.getByRole('button', { name: 'Write again' }).click();
+  await expect(answer).not.toHaveText('');
+  await desk.page.unroute(/changedAfter=/);
+  const read = desk.page.waitForResponse(/changedAfter=/);
+  for (const go of held) go();
+  await read;
+  const sofar = await answer.innerText();
+  await expect.poll(async () => (await answer.innerText()).length).toBeGreaterThan(sofar.length);
+  await stop.click();
+  await expect(answer).toHaveCount(0);
+  await expect(desk.messages).toHaveCount(2);
+});
+
 test('Pusher dies and comes back while messages flow: both windows end equal, nothing twice', async ({ browser }) => {
   const { anna, ben, people } = await two();
   // So high that all of the chat is drawn.
