@@ -99,7 +99,7 @@ async fn a_reply_reaches_the_second_device_piece_by_piece() {
     let ended = device.hears_event("reply.ended").await;
     assert_eq!(
         ended["data"],
-        json!({ "messageId": answer["id"], "state": "completed" })
+        json!({ "messageId": answer["id"], "attempt": 1, "state": "completed" })
     );
     let started = device.hears_event("reply.started").await;
     assert_eq!(started["data"], json!({ "messageId": answer["id"], "attempt": 1 }));

@@ -61,7 +61,10 @@ async fn an_answer_streams_is_kept_and_is_unread_until_marked() {
     for frame in frames.iter().filter(|frame| frame.event.starts_with("reply.")) {
         assert_eq!(frame.data["data"]["messageId"], id);
     }
-    assert_eq!(ending(&frames), &json!({ "messageId": id, "state": "completed" }));
+    assert_eq!(
+        ending(&frames),
+        &json!({ "messageId": id, "attempt": 1, "state": "completed" })
+    );
 
     // The history holds what the events said, word for word.
     let history = anna.history(&chat).await;

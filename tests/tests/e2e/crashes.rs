@@ -96,7 +96,10 @@ async fn an_answer_whose_function_was_killed_is_written_whole_by_the_worker() {
         "its last piece may come with the whole message"
     );
     assert_eq!(watched[watched.len() - 2].data["data"], history[1]);
-    assert_eq!(ending(&watched), &json!({ "messageId": reply, "state": "completed" }));
+    assert_eq!(
+        ending(&watched),
+        &json!({ "messageId": reply, "attempt": 2, "state": "completed" })
+    );
 
     // And asking again is no new question.
     let again = anna.ask(&chat, "c-1", &question).await.all().await;

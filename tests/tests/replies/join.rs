@@ -142,7 +142,7 @@ async fn cut_again_and_again(stack: &Stack, number: usize) -> usize {
             joined += usize::from(whole.len() > had.text.len());
             assert_eq!(
                 ending(&frames),
-                &json!({ "messageId": stored["id"], "state": "completed" })
+                &json!({ "messageId": stored["id"], "attempt": 1, "state": "completed" })
             );
             assert_eq!(answer_in(&frames).unwrap(), stored);
         }
@@ -199,7 +199,10 @@ async fn other_devices_join_from_the_beginning_by_either_stream_and_by_the_chat_
     assert_eq!(again[0].data["data"]["offset"], had.len(), "nothing of what it had");
     for frames in [&by_id, &by_chat, &again] {
         assert_eq!(answer_in(frames).unwrap(), &stored);
-        assert_eq!(ending(frames), &json!({ "messageId": reply, "state": "completed" }));
+        assert_eq!(
+            ending(frames),
+            &json!({ "messageId": reply, "attempt": 1, "state": "completed" })
+        );
     }
 
     // The stream of all events tells the same, as it happened.

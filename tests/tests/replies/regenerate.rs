@@ -101,7 +101,10 @@ async fn a_new_answer_replaces_the_old_one_which_is_kept_and_other_devices_learn
         (&updated.data["data"], &updated.data["seq"]),
         (&new, &new["changedSeq"])
     );
-    assert_eq!(ending(&told), &json!({ "messageId": answer, "state": "completed" }));
+    assert_eq!(
+        ending(&told),
+        &json!({ "messageId": answer, "attempt": 2, "state": "completed" })
+    );
     assert!(told.iter().all(|frame| frame.event != "message.created"), "{told:?}");
 
     // The same request again opens nothing.
@@ -166,7 +169,10 @@ async fn a_new_answer_streams_and_is_joined_and_the_same_request_at_once_writes_
         assert_eq!(frames[0].data["data"], json!({ "messageId": answer, "attempt": 2 }));
         assert!(said.starts_with(&text_of(frames)));
         assert_eq!(answer_in(frames), Some(&new));
-        assert_eq!(ending(frames), &json!({ "messageId": answer, "state": "completed" }));
+        assert_eq!(
+            ending(frames),
+            &json!({ "messageId": answer, "attempt": 2, "state": "completed" })
+        );
     }
     assert!(
         frames
@@ -216,7 +222,7 @@ async fn what_failed_or_was_stopped_is_written_again_and_what_fails_again_leaves
         .await
         .all()
         .await;
-    let end = json!({ "messageId": failed, "state": "failed", "reason": "blocked-by-the-model" });
+    let end = json!({ "messageId": failed, "attempt": 3, "state": "failed", "reason": "blocked-by-the-model" });
     assert_eq!(ending(&frames), &end);
     assert_eq!(message(&anna, &chat, &failed).await.unwrap(), new);
 
@@ -241,7 +247,10 @@ async fn what_failed_or_was_stopped_is_written_again_and_what_fails_again_leaves
             .await
             .all()
             .await;
-        assert_eq!(ending(&frames), &json!({ "messageId": stopped, "state": "completed" }));
+        assert_eq!(
+            ending(&frames),
+            &json!({ "messageId": stopped, "attempt": 2, "state": "completed" })
+        );
         let new = message(&anna, &chat, &stopped).await.unwrap();
         assert_eq!(new["content"], "You said: again");
         assert_eq!(
@@ -282,7 +291,10 @@ async fn while_another_answer_is_written_it_waits() {
 
     assert_eq!(ending(&seen)["state"], "completed");
     assert_eq!(text_of(&seen).split_whitespace().count(), 40);
-    assert_eq!(ending(&streamed), &json!({ "messageId": first, "state": "completed" }));
+    assert_eq!(
+        ending(&streamed),
+        &json!({ "messageId": first, "attempt": 2, "state": "completed" })
+    );
     let (new, other) = (message(&anna, &chat, &first).await.unwrap(), answer_in(&seen).unwrap());
     assert_eq!((&new["content"], &new["version"]), (&json!("You said: two"), &json!(2)));
     assert!(

@@ -216,7 +216,7 @@ async fn stop_once(
         let frames = reading.await;
         assert_eq!(
             ending(&frames),
-            &json!({ "messageId": reply, "state": state }),
+            &json!({ "messageId": reply, "attempt": 1, "state": state }),
             "{scene:?}"
         );
         assert_eq!(answer_in(&frames), kept, "{scene:?}");
@@ -369,7 +369,10 @@ async fn a_writer_that_hangs_does_not_prevent_a_stop_and_changes_nothing_when_it
     while let Some(frame) = stream.next().await {
         seen.push(frame);
     }
-    assert_eq!(ending(&seen), &json!({ "messageId": reply, "state": "stopped" }));
+    assert_eq!(
+        ending(&seen),
+        &json!({ "messageId": reply, "attempt": 1, "state": "stopped" })
+    );
     assert_eq!(
         answer_in(&seen),
         Some(&kept),
