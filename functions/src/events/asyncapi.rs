@@ -9,6 +9,7 @@ use shared::domain::webhook::WebhookEvent;
 use shared::error::Problem;
 
 use crate::chats::list::ChatList;
+use crate::events::stream::Mark;
 use crate::messages::list::Messages;
 use crate::notices::send::NoticeToSend;
 use crate::openapi::Components;
@@ -34,6 +35,7 @@ pub fn document() -> Value {
     components.also::<Problem>();
     components.also::<Unread>();
     components.also::<ChatList>();
+    components.also::<Mark>();
     components.also::<Messages>();
     components.also_received::<NoticeToSend>();
     let schemas = components.written()["schemas"].take();
@@ -136,12 +138,12 @@ fn messages(events: &[(EventType, Schema)], schemas: &Value) -> Value {
         (
             "ready",
             "The stream has begun; what happens from `version` on is told.",
-            mark(),
+            json!({ "$ref": "#/components/schemas/StreamMark" }),
         ),
         (
             "resync",
             "The reader's place is older than what is kept: it reads its chats anew, and goes on from `version`.",
-            mark(),
+            json!({ "$ref": "#/components/schemas/StreamMark" }),
         ),
         (
             "reconnect",
@@ -190,16 +192,6 @@ fn messages(events: &[(EventType, Schema)], schemas: &Value) -> Value {
         );
     }
     messages.into()
-}
-
-/// Of a stream, where it stands.
-fn mark() -> Value {
-    json!({
-        "type": "object",
-        "properties": { "version": { "type": "integer", "minimum": 0 } },
-        "required": ["version"],
-        "additionalProperties": false,
-    })
 }
 
 fn webhook() -> Value {

@@ -9,7 +9,8 @@ use std::fmt;
 use std::time::Duration;
 
 use lambda_http::http::Method;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 use shared::app::App;
 use shared::domain::event::Event;
 use shared::domain::ids::{ChatId, MessageId, UserId};
@@ -132,9 +133,22 @@ struct Place {
     told: usize,
 }
 
+/// Where a stream stands.
+#[derive(JsonSchema, Serialize)]
+#[serde(rename = "StreamMark")]
+pub(crate) struct Mark {
+    /// The reader has everything up to here.
+    #[schemars(range(min = 0))]
+    version: i64,
+}
+
 impl Place {
     fn after(version: i64) -> Self {
         Self { version, told: 0 }
+    }
+
+    fn mark(self) -> Mark {
+        Mark { version: self.version }
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -175,7 +189,7 @@ impl Listening {
         let mut failed = 0;
         reader.send_retry(COME_AGAIN_AFTER);
         // At once, so that a reader that is cut off before anything happened knows where it stood.
-        reader.send_mark(self.after, "ready", &json!({"version": self.after.version}));
+        reader.send_mark(self.after, "ready", &self.after.mark());
         while reader.is_open() {
             if Instant::now() >= until {
                 reader.send_reconnect();
@@ -215,7 +229,7 @@ impl Listening {
         if news.is_lost {
             self.after = Place::after(news.version);
             self.replies.clear();
-            reader.send_mark(self.after, "resync", &json!({"version": news.version}));
+            reader.send_mark(self.after, "resync", &self.after.mark());
             if let Some(chat) = self.chat {
                 self.is_over = self.app.store.audience(&self.listener, chat).await?.is_none();
             }

@@ -8,6 +8,8 @@ use serde_json::json;
 use shared::domain::event::Event;
 use shared::error::Problem;
 
+use crate::events::stream::Mark;
+
 /// One of our own events, or what is said of the stream itself.
 pub(crate) struct StreamedEvent;
 
@@ -17,12 +19,7 @@ impl JsonSchema for StreamedEvent {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let mark = json_schema!({
-            "type": "object",
-            "description": "Where the stream stands; after `resync` read your chats anew.",
-            "properties": { "version": { "type": "integer", "format": "int64", "minimum": 0 } },
-            "required": ["version"],
-        });
+        let mark = generator.subschema_for::<Mark>();
         let mut forms: Vec<_> = Event::described(generator)
             .into_iter()
             .map(|(event_type, envelope)| form(event_type.word(), &envelope))

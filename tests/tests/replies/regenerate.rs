@@ -295,6 +295,10 @@ async fn while_another_answer_is_written_it_waits() {
         ending(&streamed),
         &json!({ "messageId": first, "attempt": 2, "state": "completed" })
     );
+    // While it waited, nothing was told of the attempt that it had ended with.
+    for begun in streamed.iter().filter(|frame| frame.event == "reply.started") {
+        assert_eq!(begun.data["data"]["attempt"], 2);
+    }
     let (new, other) = (message(&anna, &chat, &first).await.unwrap(), answer_in(&seen).unwrap());
     assert_eq!((&new["content"], &new["version"]), (&json!("You said: two"), &json!(2)));
     assert!(

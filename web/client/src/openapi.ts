@@ -1475,6 +1475,14 @@ export interface components {
             isMatch: boolean;
             text: string;
         };
+        /** @description Where a stream stands. */
+        StreamMark: {
+            /**
+             * Format: int64
+             * @description The reader has everything up to here.
+             */
+            version: number;
+        };
         /** @description An event of a stream: its type, its data in one line of JSON, and its place in the stream where it has one. */
         StreamedEvent: {
             data: string;
