@@ -49,9 +49,11 @@ pub async fn handle(app: App, _tick: Value) -> Result<Swept> {
     let config = &app.config.replies;
     let mut replies_ended = 0;
     while replies_ended < REPLIES_A_RUN {
-        let Some(seized) = app.store.seize_abandoned_reply(config.attempts, config.lease).await? else {
-            break;
-        };
+        let seized = app
+            .store
+            .seize_abandoned_reply(None, config.attempts, config.lease)
+            .await?;
+        let Some(seized) = seized else { break };
         if let Attempt::Over { wake, .. } = abandon(&app, seized).await {
             app.queue.wake(wake.as_slice()).await;
         }

@@ -14,7 +14,12 @@ pub(super) async fn run(app: &App, job_id: JobId) -> store::Result<Vec<Wake>> {
     Ok(
         match app.store.reach_for_reply(job_id, config.lease, config.attempts).await? {
             Reach::Claimed(claim) => next(write(app, &claim, None).await)?,
-            Reach::Exhausted => match app.store.seize_abandoned_reply(config.attempts, config.lease).await? {
+            // Its own: another that is abandoned has a job that ends it.
+            Reach::Exhausted { reply_id } => match app
+                .store
+                .seize_abandoned_reply(Some(reply_id), config.attempts, config.lease)
+                .await?
+            {
                 Some(seized) => next(abandon(app, seized).await)?,
                 None => Vec::new(),
             },

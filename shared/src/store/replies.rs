@@ -37,8 +37,10 @@ pub enum Reach {
     Later {
         after_seconds: i32,
     },
-    /// Its last attempt lost its lease: [`Store::seize_abandoned_reply`] finds it.
-    Exhausted,
+    /// Its last attempt lost its lease: [`Store::seize_abandoned_reply`] takes it.
+    Exhausted {
+        reply_id: MessageId,
+    },
     /// It was asked to stop, and its writer is gone: [`Store::seize_stopped_reply`] takes it.
     StopAsked {
         chat_id: ChatId,
@@ -310,7 +312,9 @@ impl Store {
                 asked_by: user_id(&row.asked_by)?,
             }
         } else if row.is_exhausted {
-            Reach::Exhausted
+            Reach::Exhausted {
+                reply_id: row.id.into(),
+            }
         } else if row.is_behind {
             Reach::Behind
         } else {
@@ -321,8 +325,14 @@ impl Store {
         })
     }
 
-    /// Takes over a reply whose attempts are used up and whose last writer is gone, so that it can be ended.
-    pub async fn seize_abandoned_reply(&self, max_attempts: i32, lease: Duration) -> Result<Option<Seized>> {
+    /// Takes over a reply whose attempts are used up and whose last writer is gone, so that it can be ended: the one named,
+    /// or any.
+    pub async fn seize_abandoned_reply(
+        &self,
+        reply: Option<MessageId>,
+        max_attempts: i32,
+        lease: Duration,
+    ) -> Result<Option<Seized>> {
         let fence = Fence::fresh();
         let row = sqlx::query_as!(
             SeizedRow,
@@ -330,6 +340,7 @@ impl Store {
             with found as (
                 select id from replies
                 where state = 'streaming' and lease_until <= now() and attempt - earlier_attempts >= $3
+                    and ($4::uuid is null or id = $4)
                 limit 1
                 for update skip locked
             ),
@@ -351,6 +362,7 @@ impl Store {
             fence.uuid(),
             lease.as_secs_f64(),
             max_attempts,
+            reply.map(MessageId::uuid),
         )
         .fetch_optional(&self.pool)
         .await

@@ -449,7 +449,7 @@ async fn every_way_a_reply_can_end_settles_it(pool: PgPool) {
     }
     let seized = world
         .system
-        .seize_abandoned_reply(ATTEMPTS, LEASE)
+        .seize_abandoned_reply(None, ATTEMPTS, LEASE)
         .await
         .unwrap()
         .unwrap();

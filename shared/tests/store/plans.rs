@@ -349,7 +349,7 @@ async fn what_workers_ask_is_answered_by_indexes(pool: PgPool) {
         .watch(async |store| {
             for _ in 0..RUNS {
                 store.overdue_jobs(Duration::from_secs(15), 500).await.unwrap();
-                store.seize_abandoned_reply(ATTEMPTS, LEASE).await.unwrap();
+                store.seize_abandoned_reply(None, ATTEMPTS, LEASE).await.unwrap();
                 store
                     .trim_inboxes(Duration::from_secs(7 * 24 * 60 * 60), 1000)
                     .await

@@ -229,7 +229,7 @@ async fn of_many_workers_one_claims_a_reply(pool: PgPool) {
 
     let seized = at_once(16, |_| {
         let store = world.system.clone();
-        async move { store.seize_abandoned_reply(3, LEASE).await.unwrap() }
+        async move { store.seize_abandoned_reply(None, 3, LEASE).await.unwrap() }
     })
     .await;
     assert_eq!(seized.iter().flatten().count(), 1);

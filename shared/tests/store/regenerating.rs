@@ -188,10 +188,13 @@ async fn a_failed_answer_can_be_asked_for_again_with_all_its_attempts(pool: PgPo
             world.let_the_lease_run_out(claim.reply_id).await;
         }
     }
-    assert_eq!(world.reach(opened.wake.job_id).await, Reach::Exhausted);
+    assert_eq!(
+        world.reach(opened.wake.job_id).await,
+        Reach::Exhausted { reply_id: error.id }
+    );
     let seized = world
         .system
-        .seize_abandoned_reply(ATTEMPTS, LEASE)
+        .seize_abandoned_reply(None, ATTEMPTS, LEASE)
         .await
         .unwrap()
         .unwrap();

@@ -206,7 +206,7 @@ async fn a_reply_whose_attempts_are_used_up_is_taken_over_and_ended_once(pool: P
         assert!(
             world
                 .system
-                .seize_abandoned_reply(ATTEMPTS, LEASE)
+                .seize_abandoned_reply(None, ATTEMPTS, LEASE)
                 .await
                 .unwrap()
                 .is_none(),
@@ -215,10 +215,10 @@ async fn a_reply_whose_attempts_are_used_up_is_taken_over_and_ended_once(pool: P
         world.let_the_lease_run_out(reply).await;
     }
 
-    assert_eq!(world.reach(job).await, Reach::Exhausted);
+    assert_eq!(world.reach(job).await, Reach::Exhausted { reply_id: reply });
     let seized = world
         .system
-        .seize_abandoned_reply(ATTEMPTS, LEASE)
+        .seize_abandoned_reply(None, ATTEMPTS, LEASE)
         .await
         .unwrap()
         .unwrap();
@@ -227,7 +227,7 @@ async fn a_reply_whose_attempts_are_used_up_is_taken_over_and_ended_once(pool: P
     assert!(
         world
             .system
-            .seize_abandoned_reply(ATTEMPTS, LEASE)
+            .seize_abandoned_reply(None, ATTEMPTS, LEASE)
             .await
             .unwrap()
             .is_none()
@@ -263,6 +263,32 @@ async fn a_reply_whose_attempts_are_used_up_is_taken_over_and_ended_once(pool: P
         .complete(&world.claim(next.wake.unwrap().job_id).await, "fine")
         .await;
     world.assert_seqs_are_contiguous(chat, 4).await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn of_two_abandoned_replies_each_is_taken_by_its_own_job(pool: PgPool) {
+    let world = World::on(pool).await;
+    let anna = world.person("anna").await;
+    let mut jobs = Vec::new();
+    for _ in 0..2 {
+        let chat = world.assistant_chat(&anna).await;
+        let sent = world.send(&anna, chat, "hi").await;
+        jobs.push((sent.wake.unwrap().job_id, sent.reply.unwrap().id));
+    }
+    for (job, reply) in &jobs {
+        for _ in 0..ATTEMPTS {
+            world.claim(*job).await;
+            world.let_the_lease_run_out(*reply).await;
+        }
+    }
+    // Each once, and whichever comes first.
+    for (job, reply) in jobs.iter().rev() {
+        assert_eq!(world.reach(*job).await, Reach::Exhausted { reply_id: *reply });
+        let seized = world.system.seize_abandoned_reply(Some(*reply), ATTEMPTS, LEASE).await;
+        assert_eq!(seized.unwrap().unwrap().claim.reply_id, *reply);
+        let again = world.system.seize_abandoned_reply(Some(*reply), ATTEMPTS, LEASE).await;
+        assert_eq!(again.unwrap(), None);
+    }
 }
 
 #[sqlx::test(migrations = "../migrations")]
