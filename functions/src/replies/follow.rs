@@ -30,8 +30,7 @@ pub struct Seen {
 impl Seen {
     /// Tells of a running reply what the reader has not seen: that an attempt began, and its text. Whether there was any.
     pub fn tell(&mut self, reader: &EventSink, chat: ChatId, reply: MessageId, progress: &Progress) -> bool {
-        // One that waits names the attempt that is over.
-        let has_begun = progress.state == ReplyState::Streaming && progress.attempt > self.attempt;
+        let has_begun = progress.has_begun && progress.attempt > self.attempt;
         if has_begun {
             *self = Self {
                 attempt: progress.attempt,

@@ -186,6 +186,8 @@ pub struct Context {
 pub struct Progress {
     pub state: ReplyState,
     pub attempt: i32,
+    /// Whether that attempt is one of what is being written now. One that is to be written again and waits has none yet.
+    pub has_begun: bool,
     pub failure: Option<Failure>,
     /// The attempt's text from the asked offset on, or from the next whole character.
     pub text: String,
@@ -1082,7 +1084,8 @@ impl Store {
         let row = sqlx::query!(
             r#"
             select
-                r.state, r.attempt, r.failure, seen.bytes as "seen!", said.start, said.text,
+                r.state, r.attempt, r.attempt > r.earlier_attempts as "has_begun!", r.failure,
+                seen.bytes as "seen!", said.start, said.text,
                 (
                     select message_json(m) from messages m where m.id = r.id
                 ) as "message?: Json<MessageRow>"
@@ -1121,6 +1124,7 @@ impl Store {
             Ok(Progress {
                 state: word("reply state", &row.state, ReplyState::parse)?,
                 attempt: row.attempt,
+                has_begun: row.has_begun,
                 failure: row.failure.as_deref().and_then(Failure::parse),
                 text,
                 offset: start + had,

@@ -533,7 +533,7 @@ export class ChatSession {
   /** Where a `fetch` cannot stream: the text so far, again and again. */
   async #look(): Promise<boolean> {
     const { chat } = await this.host.api.openChat(this.id);
-    const isOn = chat.reply !== undefined && chat.reply !== null && this.#takeRunning(chat.reply);
+    const isOn = chat.reply ? this.#takeRunning(chat.reply) : false;
     this.show();
     return isOn;
   }
