@@ -91,18 +91,23 @@ export class SimulatedServer {
     } else {
       now.reactions = [{ emoji: '👍', userIds: [`p${this.seq}`] }];
     }
-    this.messages[place] = now;
-    for (const [index, other] of this.messages.entries()) {
-      if (other.replyTo !== now.id || !other.replyPreview) continue;
-      const replyPreview = { ...other.replyPreview, content: now.content, deletedAt: now.deletedAt };
-      this.messages[index] = { ...other, replyPreview };
-    }
+    this.#replace(place, now);
     if (how === 'react') {
       const data = { messageId: now.id, reactions: now.reactions, userId: 'ben', emoji: '👍', isAdded: true };
       this.made.push({ type: 'reaction.changed', chatId: 'chat', seq: this.seq, data });
     } else {
       const type = how === 'edit' ? 'message.updated' : 'message.deleted';
       this.made.push({ type, chatId: 'chat', seq: this.seq, data: this.messages[place] as Message });
+    }
+  }
+
+  /** What replies to it shows it as it is now. */
+  #replace(place: number, now: Message): void {
+    this.messages[place] = now;
+    for (const [index, other] of this.messages.entries()) {
+      if (other.replyTo !== now.id || !other.replyPreview) continue;
+      const replyPreview = { ...other.replyPreview, content: now.content, deletedAt: now.deletedAt };
+      this.messages[index] = { ...other, replyPreview };
     }
   }
 
@@ -158,7 +163,7 @@ export class SimulatedServer {
       this.seq += 1;
       const { version, ...old } = this.messages[place] as Message;
       const now = { ...old, content: text, changedSeq: this.seq, version: version + 1 };
-      this.messages[place] = now;
+      this.#replace(place, now);
       this.made.push({ type: 'message.updated', chatId: 'chat', seq: this.seq, data: now });
     }
     this.#tell('reply.ended', { messageId, attempt, state: text ? 'completed' : 'stopped' });

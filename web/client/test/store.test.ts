@@ -27,12 +27,15 @@ export function hostOf(api: ChatHost['api'], change: Partial<ChatHost> = {}): Ch
 }
 
 beforeEach(() => void vi.useFakeTimers());
-afterEach(() => void vi.useRealTimers());
+afterEach(() => {
+  vi.useRealTimers();
+  vi.restoreAllMocks();
+});
 
 /** Something happens in the chat. */
 function happen(server: SimulatedServer, random: Random): void {
   const place = random.below(Math.max(1, server.messages.length));
-  switch (random.below(12)) {
+  switch (random.below(14)) {
     case 0:
       return server.change(place, 'edit');
     case 1:
@@ -42,12 +45,14 @@ function happen(server: SimulatedServer, random: Random): void {
     case 3:
       return server.rename();
     case 4:
-      return random.chance(0.7) ? server.askReply() : server.reopenReply(random);
+      return random.chance(0.5) ? server.askReply() : server.reopenReply(random);
     case 5:
     case 6:
       return server.growReply(random.pick(['Hel', 'lo ', 'wörld ', '👍🏽', 'ß']));
     case 7:
-      return random.chance(0.6) ? server.beginReply() : server.endReply();
+      return random.chance(0.3) ? server.beginReply() : server.endReply();
+    case 9:
+      return server.beginReply();
     case 8: {
       const original = server.messages[place];
       return original ? server.replyTo(original) : undefined;
@@ -96,6 +101,8 @@ class BadWire {
 
 async function run(seed: number): Promise<void> {
   const random = new Random(seed);
+  // How long a back-off rests is a part of what happens.
+  vi.spyOn(Math, 'random').mockImplementation(() => random.next());
   const server = new SimulatedServer();
   for (let before = random.chance(0.2) ? 60 + random.below(40) : random.below(10); before > 0; before -= 1) {
     server.send('before');
