@@ -136,6 +136,7 @@ struct Place {
 /// Where a stream stands.
 #[derive(JsonSchema, Serialize)]
 #[serde(rename = "StreamMark")]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct Mark {
     /// The reader has everything up to here.
     #[schemars(range(min = 0))]
