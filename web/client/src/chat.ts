@@ -305,8 +305,7 @@ export class ChatSession {
 
   /** An answer as it was when it was read, which may be a while ago. Whether it is still written, as far as we know. */
   #takeRunning(running: RunningReply): boolean {
-    if (isOver(running.state)) return false;
-    if (this.#hasEnded(running)) return false;
+    if (isOver(running.state) || this.#hasEnded(running)) return false;
     const known = this.#reply?.messageId === running.messageId ? this.#reply : null;
     if (known && running.attempt < known.attempt) return true;
     // One that waits has no text: what its last attempt said is void.
