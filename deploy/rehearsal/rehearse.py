@@ -178,7 +178,7 @@ def a_lost_wake_up_is_mended_by_the_schedule(cloud, outputs, anna):
     cloud.functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
     chat = anna.opens_a_chat()
     anna.says(chat, "c-1", "hello").body(201)
-    eventually("the wake-up is on the queue", lambda: depth(cloud, outputs["JobsQueueUrl"]) > 0)
+    eventually("the wake-up is on the queue", lambda: depth(cloud, outputs["JobsQueueUrl"]) == 1)
     cloud.sqs.purge_queue(QueueUrl=outputs["JobsQueueUrl"])
     cloud.functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=True)
     expect(len(anna.history(chat, 1)) == 1, "somebody has answered without a wake-up")
