@@ -2,7 +2,7 @@
 
 The template is transformed as AWS does it; the output is linted (cfn-lint) and checked for what is unsafe (checkov). Then
 what no tool knows: that it has the routes of the local gateway and of the contract, and every binary, that streams stream, and that no function
-may do or read more than it needs.
+may do or read more than it needs, and that each is given the settings that its code can ask for.
 """
 
 import json
@@ -13,10 +13,12 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from functools import cache
 from pathlib import Path
 
 os.environ.setdefault("AWS_DEFAULT_REGION", "eu-central-1")
 
+import reach  # noqa: E402
 from cfnlint.api import ManualArgs, lint  # noqa: E402
 from samtranslator.model.exceptions import InvalidDocumentException  # noqa: E402
 from samtranslator.translator.transform import transform  # noqa: E402
@@ -55,7 +57,20 @@ BUCKET = {
     "CreateAttachment": {"s3:PutObject"},
     "GetAttachment": {"s3:GetObject"},
 }
-ASK_A_MODEL = {"SendMessage", "RegenerateReply", "Worker"}
+# What a function's code names that goes by settings which only some functions have, and those settings. All others have all.
+PARTS = {
+    "who answers, and told what": (r"\.\s*assistants\b", {"MODEL_OVERRIDES", "SYSTEM_PROMPT"}),
+    "a model": (r"\bPart::Model\b", {"MODEL_KEY"}),
+    "images for a model": (r"\bwith_images\b", {"ATTACHMENT_HOSTS"}),
+    "Pusher": (r"\.\s*delivery\b", {"PUSHER_APP_ID", "PUSHER_KEY", "PUSHER_SECRET", "PUSHER_CLUSTER"}),
+    "the moderation hook": (r"\.\s*moderation\b", {"MODERATION_URL", "MODERATION_SECRET"}),
+}
+# What `App` has: what of it goes by such settings is above.
+PARTS_OF_APP = {
+    "config", "store", "queue", "delivery", "assistants", "moderation", "authenticator", "attachments", "webhooks",
+}
+# What a setting says that a function shall not have.
+WITHHELD = "not-for-this-function"
 SECRETS = {"DATABASE_URL", "DATABASE_PASSWORD", "DATABASE_CA", "JWT_SECRET", "PUSHER_SECRET", "MODEL_KEY", "MODERATION_SECRET"}
 # Those that are not served by a route.
 WITHOUT_ROUTE = {"worker", "sweeper", "migrate", "person"}
@@ -227,13 +242,41 @@ def over_or_under_privileged(output, names):
             problems.append(f"{function} {'may' if sends else 'must be able to'} send to the queue")
         if bucket != BUCKET.get(function, set()):
             problems.append(f"{function} may do {sorted(bucket)} with uploads, and needs {sorted(BUCKET.get(function, set()))}")
-        if ("ModelKeyParameter" in wanted) != (function in ASK_A_MODEL):
-            problems.append(f"{function} {'has' if 'ModelKeyParameter' in wanted else 'lacks'} the model's key")
         for name in SECRETS & set(variables):
             # Each is the name of a parameter, in one case or the other, or nothing.
             texts = re.findall(r'"([^"]*)"', json.dumps(variables[name]))
             known = r"ssm:.*|postgres://backtalk@\$\{DatabaseProxy\.Endpoint\}.*|not-for-this-function|Fn::\w+|Has\w+|"
             problems += [f"{function} has {name} in plain text" for text in texts if not re.fullmatch(known, text)]
+    return problems
+
+
+@cache
+def asked():
+    """What each binary's code names, of PARTS."""
+    return reach.asked(REPOSITORY / "functions/src", {part: pattern for part, (pattern, _) in PARTS.items()})
+
+
+def given_too_little_or_too_much(output, names, asks):
+    given = {}
+    for function in names:
+        variables = output["Resources"][function]["Properties"]["Environment"]["Variables"]
+        given[function] = {name for name, value in variables.items() if value != WITHHELD}
+    of_some = set().union(*(variables for _, variables in PARTS.values()))
+    problems = []
+    for function, binary in names.items():
+        needed = set()
+        for part, (_, variables) in PARTS.items():
+            if part in asks.get(binary, set()):
+                needed |= variables
+                lacking = sorted(variables - given[function])
+                problems += [f"{function} asks for {part}, and is not given {name}" for name in lacking]
+        excess = sorted(given[function] & of_some - needed)
+        problems += [f"{function} is given {name}, and its code does not ask for it" for name in excess]
+    for name in sorted(set().union(*given.values()) - of_some):
+        without = sorted(function for function in names if name not in given[function])
+        problems += [f"{function} is not given {name}, which others have" for function in without]
+    unknown = reach.fields((REPOSITORY / "shared/src/app.rs").read_text(), "Parts") - PARTS_OF_APP
+    problems += [f"App has a part {part}, and the gate does not know by which settings" for part in sorted(unknown)]
     return problems
 
 
@@ -274,8 +317,9 @@ def wrongly_queued(output):
     return problems
 
 
-def problems_of(template_text, tools=(linted, unsafe), contract=None):
-    """All that is wrong with a template, as sentences; `contract` stands for what docs/openapi.json promises."""
+def problems_of(template_text, tools=(linted, unsafe), contract=None, asks=None):
+    """All that is wrong with a template, as sentences; `contract` stands for what docs/openapi.json promises, `asks` for what
+    the code names."""
     try:
         output = transformed(template_text)
     except InvalidDocumentException as error:
@@ -285,6 +329,7 @@ def problems_of(template_text, tools=(linted, unsafe), contract=None):
     problems += misrouted(output, names, documented() if contract is None else contract)
     problems += buffered_where_it_should_stream(output, names)
     problems += over_or_under_privileged(output, names) + misbuilt(output, names) + wrongly_queued(output)
+    problems += given_too_little_or_too_much(output, names, asked() if asks is None else asks)
     problems += left_to_cargo_lambda(manifest()["profile"]["release"])
     return problems
 

@@ -1,10 +1,53 @@
 """The gate must fail where the template is broken: each test breaks it once."""
 
 import unittest
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from gate import REPOSITORY, documented, left_to_cargo_lambda, linted, manifest, problems_of, unsafe
+import reach
+from gate import (
+    PARTS,
+    REPOSITORY,
+    WITHHELD,
+    asked,
+    binaries_of,
+    documented,
+    given_too_little_or_too_much,
+    left_to_cargo_lambda,
+    linted,
+    manifest,
+    problems_of,
+    transformed,
+    unsafe,
+)
 
 TEMPLATE = (REPOSITORY / "template.yaml").read_text()
+
+# A crate with each way in which one function leads to another.
+CODE = {
+    "mains.rs": "mains! { serve: one => here::one; two => here::deep::two; three => there::three; }",
+    "here/mod.rs": """
+        mod deep;
+        pub(crate) use deep::shared_by_all;
+        use crate::there::{self, Thing as Other};
+        fn one(app: App) { let thing = Other::new(); thing.go(&app); there::called(app) }
+    """,
+    "here/deep.rs": """
+        use super::shared_by_all as everybody;
+        // app.a is a comment, and "app.a" a text.
+        pub fn two(app: App) { let c = "app.a"; by_name(app.c, everybody) }
+        pub fn shared_by_all(app: App) { app.b }
+        #[cfg(test)]
+        mod tests { fn two(app: App) { app.a } }
+    """,
+    "there.rs": """
+        pub struct Thing;
+        impl<T> Trait<T> for Thing { fn go(&self, app: &App) { app.a } fn new() -> Self { Self } }
+        impl Nobody { fn come(&self, app: &App) { app.a } }
+        pub fn called(app: App) { super::here::shared_by_all(app) }
+        pub fn three(app: App) -> bool { app.apart == 'a' }
+    """,
+}
 
 
 def function(name):
@@ -80,6 +123,52 @@ class BrokenOnPurpose(unittest.TestCase):
 
     def test_a_function_that_could_write_uploads(self):
         self.breaks("s3:PutObject", "s3:GetObject", "CreateAttachment may do ['s3:GetObject']", "CreateAttachment")
+
+    def test_a_setting_that_a_function_is_not_given(self):
+        for name in ["StopReply", "CreatePost", "Sweeper"]:
+            part = function(name)
+            without = part.replace("*reckons", "*tells").replace("          SYSTEM_PROMPT: !Ref SystemPrompt\n", "", 1)
+            self.assertNotEqual(part, without)
+            problems = problems_of(TEMPLATE.replace(part, without, 1), ())
+            says = f"{name} asks for who answers, and told what, and is not given SYSTEM_PROMPT"
+            self.assertIn(says, problems)
+
+    def test_every_setting_of_every_function(self):
+        output, names = transformed(TEMPLATE), binaries_of(TEMPLATE)
+        asks = asked()
+        self.assertEqual(given_too_little_or_too_much(output, names, asks), [])
+        for function_name in names:
+            variables = output["Resources"][function_name]["Properties"]["Environment"]["Variables"]
+            for name, value in list(variables.items()):
+                if value == WITHHELD:
+                    continue
+                del variables[name]
+                problems = given_too_little_or_too_much(output, names, asks)
+                self.assertTrue(any(function_name in one and name in one for one in problems), (function_name, name))
+                variables[name] = value
+
+    def test_a_setting_that_a_function_has_no_use_for(self):
+        self.breaks(
+            "Properties:\n",
+            "Properties:\n      Environment: {Variables: {SYSTEM_PROMPT: !Ref SystemPrompt}}\n",
+            "GetMe is given SYSTEM_PROMPT, and its code does not ask for it",
+            "GetMe",
+        )
+
+    def test_code_that_asks_for_more(self):
+        for part, (_, variables) in PARTS.items():
+            asks = asked() | {"get-me": {part}}
+            problems = problems_of(TEMPLATE, (), asks=asks)
+            self.assertEqual(problems, [f"GetMe asks for {part}, and is not given {name}" for name in sorted(variables)])
+
+    def test_what_code_reaches(self):
+        with TemporaryDirectory() as directory:
+            for path, text in CODE.items():
+                file = Path(directory) / path
+                file.parent.mkdir(exist_ok=True)
+                file.write_text(text)
+            found = reach.asked(directory, {"a": r"app\.a\b", "b": r"app\.b\b", "c": r"app\.c\b"})
+        self.assertEqual(found, {"one": {"a", "b"}, "two": {"b", "c"}, "three": set()})
 
     def test_a_secret_in_plain_text(self):
         self.breaks('!Sub "ssm:${JwtSecretParameter}"', "hunter2", "has JWT_SECRET in plain text")

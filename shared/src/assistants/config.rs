@@ -14,6 +14,9 @@ use crate::parameters::parameter_name;
 
 const DEFAULT_SYSTEM_PROMPT: &str = "You are a helpful assistant in a chat. Answer briefly and to the point.";
 const VARIABLES: &str = "The MODEL_ variables";
+/// As `MODEL_KEY`, it says that a function asks no model: it goes by the prompts and the limits, and is given no key, so none is
+/// read for it.
+const NOT_FOR_THIS_FUNCTION: &str = "not-for-this-function";
 
 #[derive(Clone, Debug)]
 pub struct AssistantsConfig {
@@ -270,7 +273,12 @@ impl Key {
     /// Of an entry, where a key itself would lie open beside things that are no secret.
     fn named(text: &Value, env: &Environment<'_>) -> Result<Self, String> {
         let text = text.as_str().unwrap_or_default().trim();
+        let is_asked = env.optional("MODEL_KEY").is_none_or(|key| key != NOT_FOR_THIS_FUNCTION);
+        let withheld = || Self::Given(ApiKey::new(NOT_FOR_THIS_FUNCTION));
         if let Some(name) = text.strip_prefix("env:") {
+            if !is_asked {
+                return Ok(withheld());
+            }
             let key = env.optional(name);
             return key
                 .map(|key| Self::Given(ApiKey::new(key)))
@@ -279,7 +287,11 @@ impl Key {
         match text.strip_prefix("ssm:") {
             Some(name) => {
                 let name = parameter_name(name).map_err(|why| format!("key {why}"))?;
-                Ok(Self::Parameter(name.to_owned()))
+                Ok(if is_asked {
+                    Self::Parameter(name.to_owned())
+                } else {
+                    withheld()
+                })
             }
             None => Err("key must be \"env:NAME\" or \"ssm:/path\", never the key itself".into()),
         }

@@ -296,6 +296,35 @@ fn one_model_is_made_for_all_who_choose_the_same() {
 }
 
 #[test]
+fn a_function_that_asks_no_model_reads_no_key_and_knows_the_prompts() {
+    let variables = [
+        ("MODEL_PROVIDER", "openai"),
+        ("MODEL_NAME", "m"),
+        ("MODEL_KEY", "not-for-this-function"),
+    ];
+    let overrides = json!([
+        {"organisation": "a", "key": "ssm:/a/key", "systemPrompt": "You are A's."},
+        {"organisation": "b", "provider": "gemini", "name": "g", "key": "env:B_KEY"},
+    ]);
+    let config = read_with(&variables, &overrides.to_string()).unwrap();
+    assert!(config.parameters().is_empty());
+    let assistants = Assistants::new(&config, &BTreeMap::new()).unwrap();
+    let answering = assistants.answering(Kind::Post, Some("a"));
+    assert_eq!(answering.system_prompt, "You are A's.");
+    assert_eq!(assistants.answering(Kind::Post, Some("b")).model.name(), "g");
+    // Elsewhere they are asked for.
+    let asks = [("MODEL_KEY", "k"), variables[0], variables[1]];
+    assert!(
+        read_with(&asks, &overrides.to_string())
+            .unwrap_err()
+            .to_string()
+            .contains("B_KEY")
+    );
+    let only_a = json!([overrides[0]]).to_string();
+    assert!(read_with(&asks, &only_a).unwrap().parameters().contains("/a/key"));
+}
+
+#[test]
 fn keys_that_are_kept_elsewhere_are_put_in() {
     let variables = [("MODEL_PROVIDER", "gemini"), ("MODEL_NAME", "m"), ("MODEL_KEY", "one")];
     let config = read_with(&variables, r#"[{"organisation": "a", "key": "ssm:/a/key"}]"#).unwrap();
