@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 
-use crate::instance::Instance;
+use crate::instance::{Instance, repository};
 use crate::ministack;
 use crate::overrides::Overrides;
 use crate::supervise::{Supervisor, until};
@@ -14,10 +14,9 @@ use crate::supervise::{Supervisor, until};
 const BUCKET: &str = "backtalk-attachments";
 const REGION: &str = "us-east-1";
 const QUEUE: &str = "backtalk-jobs";
-/// Six times what one batch may take, as AWS advises, would be long to wait for at a desk.
+/// Six times what one batch may take, as AWS advises, would be long to wait for at a desk. What is handed over once more
+/// meanwhile finds its job claimed.
 const VISIBILITY_SECONDS: u32 = 60;
-/// What the mapping waits for one batch.
-const WORKER_SECONDS: u32 = 60;
 /// ministack asks for no signature, but finds the service and the region in the credential.
 const CLOUDFORMATION: &str = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/cloudformation/aws4_request, \
                               SignedHeaders=host, Signature=0";
@@ -38,12 +37,9 @@ pub(crate) async fn start(
         Ok(text) => text.parse().context("QUEUE_VISIBILITY is not a number of seconds")?,
         Err(_) => VISIBILITY_SECONDS,
     };
-    create(
-        http,
-        &endpoint,
-        &template(invoke_url, visibility, worker_processes).to_string(),
-    )
-    .await?;
+    let deployed = std::fs::read_to_string(repository().join("template.yaml")).context("template.yaml")?;
+    let template = template(invoke_url, visibility, worker_processes, &deployed)?;
+    create(http, &endpoint, &template.to_string()).await?;
     Ok([
         ("ATTACHMENTS_BUCKET", BUCKET),
         ("SQS_QUEUE_URL", &*format!("{endpoint}/000000000000/{QUEUE}")),
@@ -133,22 +129,34 @@ fn encoded(value: &str) -> String {
     value.bytes().map(byte).collect()
 }
 
-/// As on AWS, but for the functions, which are elsewhere.
-fn template(invoke_url: &str, visibility: u32, worker_processes: usize) -> serde_json::Value {
-    let function = |name: &str| {
+/// How many seconds a function may take, as template.yaml says.
+fn seconds_of(deployed: &str, function: &str) -> Result<u32> {
+    let begin = format!("\n  {function}:\n    Type: AWS::Serverless::Function\n");
+    let (_, rest) = deployed.split_once(&begin).with_context(|| format!("no {function}"))?;
+    let lines = rest.lines().take_while(|line| line.starts_with("    "));
+    let seconds = lines.into_iter().find_map(|line| line.strip_prefix("      Timeout: "));
+    let seconds = seconds.with_context(|| format!("{function} has no Timeout"))?;
+    seconds
+        .parse()
+        .with_context(|| format!("{function} may take {seconds:?}"))
+}
+
+/// As on AWS, but for the functions, which are elsewhere. `deployed`: template.yaml.
+fn template(invoke_url: &str, visibility: u32, worker_processes: usize, deployed: &str) -> Result<serde_json::Value> {
+    let function = |name: &str, seconds: u32| {
         json!({ "Type": "AWS::Lambda::Function", "Properties": {
             "FunctionName": name,
             "Runtime": "provided.al2023",
             "Handler": "bootstrap",
             "Role": "arn:aws:iam::000000000000:role/local",
-            "Timeout": WORKER_SECONDS,
+            "Timeout": seconds,
             "Code": { "ZipFile": "" },
             "Environment": { "Variables": {
                 "MINISTACK_LAMBDA_PROXY_URL": format!("{invoke_url}/{name}/invocations"),
             } },
         } })
     };
-    json!({ "Resources": {
+    Ok(json!({ "Resources": {
         "DeadJobs": { "Type": "AWS::SQS::Queue", "Properties": { "QueueName": format!("{QUEUE}-dead") } },
         "Jobs": { "Type": "AWS::SQS::Queue", "Properties": {
             "QueueName": QUEUE,
@@ -161,8 +169,8 @@ fn template(invoke_url: &str, visibility: u32, worker_processes: usize) -> serde
                 "AllowedMethods": ["GET", "PUT"], "AllowedOrigins": ["*"], "AllowedHeaders": ["content-type"], "MaxAge": 600,
             }] },
         } },
-        "Worker": function("worker"),
-        "Sweeper": function("sweeper"),
+        "Worker": function("worker", seconds_of(deployed, "Worker")?),
+        "Sweeper": function("sweeper", seconds_of(deployed, "Sweeper")?),
         "JobsToWorker": { "Type": "AWS::Lambda::EventSourceMapping", "Properties": {
             "EventSourceArn": { "Fn::GetAtt": ["Jobs", "Arn"] },
             "FunctionName": { "Ref": "Worker" },
@@ -176,5 +184,28 @@ fn template(invoke_url: &str, visibility: u32, worker_processes: usize) -> serde
             "State": "ENABLED",
             "Targets": [{ "Id": "sweeper", "Arn": { "Fn::GetAtt": ["Sweeper", "Arn"] } }],
         } },
-    } })
+    } }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_local_function_has_the_time_of_the_deployed_one() {
+        let deployed = std::fs::read_to_string(repository().join("template.yaml")).expect("the template");
+        let made = template("http://here", VISIBILITY_SECONDS, 2, &deployed).expect("a template");
+        let seconds = |name: &str| made["Resources"][name]["Properties"]["Timeout"].as_u64();
+        assert_eq!((seconds("Worker"), seconds("Sweeper")), (Some(300), Some(55)));
+
+        let longer = deployed.replacen(
+            "      Timeout: 300\n      Environment: *answers",
+            "      Timeout: 400\n      Environment: *answers",
+            2,
+        );
+        let seconds_of_longer = seconds_of(&longer, "Worker").expect("a number");
+        assert_eq!(seconds_of_longer, 400);
+        assert!(seconds_of(&deployed, "Nobody").is_err());
+        assert!(seconds_of(&deployed, "GetMe").is_err());
+    }
 }
