@@ -8,17 +8,18 @@ use std::time::Duration;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
+use futures_util::FutureExt;
 
 use crate::assistants::Assistants;
 use crate::attachments::Attachments;
 use crate::auth::Authenticator;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, DatabaseConfig};
 use crate::delivery::Delivery;
 use crate::models::ApiKey;
 use crate::moderation::Moderation;
 use crate::parameters::{self, ParameterError, VariableError, Variables};
 use crate::queue::Queue;
-use crate::store::{Acting, Store};
+use crate::store::{Acting, ReadAgain, Store};
 use crate::webhooks::Webhooks;
 
 #[derive(Clone, Debug)]
@@ -68,7 +69,10 @@ impl App {
         let config = variables.read(Config::read)?;
         variables.all_read()?;
         let keys = model_keys(&config, &aws).await?;
-        Self::of(config, &aws, &keys, acting)
+        let is_kept = DatabaseConfig::SECRETS.iter().any(|name| variables.is_kept(name));
+        let read_again = is_kept.then(|| read_again(aws.clone()));
+        let store = Store::connect_reading_again(&config.database, acting, read_again);
+        Self::on(store.map_err(StartError::DatabaseUrl)?, config, &aws, &keys)
     }
 
     /// Makes every part, and connects to nothing. `keys`: those of models that are kept elsewhere, by name.
@@ -78,12 +82,16 @@ impl App {
         keys: &BTreeMap<String, ApiKey>,
         acting: Acting,
     ) -> Result<Self, StartError> {
+        let store = Store::connect(&config.database, acting).map_err(StartError::DatabaseUrl)?;
+        Self::on(store, config, aws, keys)
+    }
+
+    fn on(store: Store, config: Config, aws: &SdkConfig, keys: &BTreeMap<String, ApiKey>) -> Result<Self, StartError> {
         // A redirected request would carry a signature or a key to a stranger.
         let http = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(3))
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
-        let store = Store::connect(&config.database, acting).map_err(StartError::DatabaseUrl)?;
         let queue = Queue::new(
             aws_sdk_sqs::Client::new(aws),
             config.queue_url.clone(),
@@ -124,6 +132,18 @@ pub async fn aws() -> SdkConfig {
         )
         .load()
         .await
+}
+
+/// Where the database is by now, of what the process was told of it and what SSM keeps.
+fn read_again(aws: SdkConfig) -> ReadAgain {
+    Arc::new(move || {
+        let aws = aws.clone();
+        async move {
+            let variables = Variables::of_process(async || aws).await?;
+            Ok(variables.read(DatabaseConfig::read)?)
+        }
+        .boxed()
+    })
 }
 
 /// The keys that are kept in SSM for some alone; it is not asked when there are none.

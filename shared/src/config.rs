@@ -22,6 +22,7 @@ use crate::domain::message::EditHistory;
 use crate::domain::reply::WhenBusy;
 use crate::domain::retention::Retention;
 use crate::moderation::{ModerationSettings, OnFailure, SigningSecret};
+use crate::store::Acting;
 
 pub use attachments::AttachmentConfig;
 pub use rates::RateConfig;
@@ -93,7 +94,7 @@ pub struct Config {
     pub cors_origins: Vec<String>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatabaseConfig {
     /// `DATABASE_URL`: `postgres://…`, a direct or session-mode connection.
     pub url: Secret,
@@ -106,6 +107,12 @@ pub struct DatabaseConfig {
     pub schema: String,
     /// `DATABASE_CONNECTIONS`: of one function process; default 1, for a process serves one request at a time.
     pub connections: u32,
+    /// `DATABASE_STATEMENT_SECONDS`: after which Postgres cancels a statement; default 8 in functions that answer people, and
+    /// 30 in the worker, the sweeper and `person`. `migrate` has none.
+    pub statement_timeout: Option<Duration>,
+    /// `DATABASE_IDLE_SECONDS`: after which Postgres takes back a connection that is not used, of a frozen process for
+    /// example; default 300.
+    pub idle_timeout: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -310,11 +317,26 @@ impl DatabaseConfig {
             authority: None,
             schema: Self::SCHEMA.into(),
             connections: Self::CONNECTIONS,
+            statement_timeout: None,
+            idle_timeout: Duration::from_secs(Self::IDLE_SECONDS),
         }
     }
 
+    /// The variables that may be kept as secrets and change while a process runs.
+    pub const SECRETS: [&str; 3] = ["DATABASE_URL", "DATABASE_PASSWORD", "DATABASE_CA"];
     const SCHEMA: &str = "backtalk";
     const CONNECTIONS: u32 = 1;
+    const IDLE_SECONDS: u64 = 300;
+
+    /// How long a statement may take. A person waits for an answer of API Gateway's 29 s at most; whoever works behind their
+    /// back may take longer, and no function is killed before its statement is.
+    #[must_use]
+    pub fn statement_timeout(&self, acting: Acting) -> Duration {
+        self.statement_timeout.unwrap_or(match acting {
+            Acting::ForAPerson => Duration::from_secs(8),
+            Acting::ForTheSystem => Duration::from_secs(30),
+        })
+    }
 
     pub fn read(env: &Environment<'_>) -> Result<Self, ConfigError> {
         let schema = env.optional("DATABASE_SCHEMA").unwrap_or_else(|| Self::SCHEMA.into());
@@ -343,6 +365,11 @@ impl DatabaseConfig {
             authority,
             schema,
             connections: env.parsed("DATABASE_CONNECTIONS", Self::CONNECTIONS)?,
+            statement_timeout: match env.optional("DATABASE_STATEMENT_SECONDS") {
+                None => None,
+                Some(_) => Some(env.seconds("DATABASE_STATEMENT_SECONDS", 0)?),
+            },
+            idle_timeout: env.seconds("DATABASE_IDLE_SECONDS", Self::IDLE_SECONDS)?,
         })
     }
 }
@@ -625,6 +652,12 @@ mod tests {
                 "DATABASE_URL names a PgBouncer in transaction mode",
             ),
             ("DATABASE_CA", "/etc/ca.pem", "DATABASE_CA is no certificate"),
+            (
+                "DATABASE_STATEMENT_SECONDS",
+                "0",
+                "DATABASE_STATEMENT_SECONDS is 0, but must be more",
+            ),
+            ("DATABASE_IDLE_SECONDS", "long", "DATABASE_IDLE_SECONDS is \"long\""),
             ("SQS_QUEUE_URL", " ", "SQS_QUEUE_URL is not set"),
             ("JWT_ALGORITHM", "none", "JWT_ALGORITHM is \"none\""),
             ("JWT_SECRET", "short", "JWT_SECRET is too short"),

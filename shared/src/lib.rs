@@ -14,6 +14,7 @@ pub mod http;
 pub mod metrics;
 pub mod models;
 pub mod moderation;
+mod moment;
 pub mod notices;
 pub mod observed;
 pub mod parameters;

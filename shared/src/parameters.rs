@@ -1,5 +1,6 @@
 //! The variables that a function is set up by: the process's own, those in `SETTINGS`, and secrets that are kept in the
-//! parameter store of AWS Systems Manager. They are read when a function starts, and then never again in that process.
+//! parameter store of AWS Systems Manager. They are read when a function starts, and then never again in that process, but for
+//! where the database is, once it refuses us.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +34,8 @@ pub struct Variables {
     values: BTreeMap<String, String>,
     /// Those of `SETTINGS` that nobody has asked for yet.
     unread: RefCell<BTreeSet<String>>,
+    /// Those that are kept in SSM, and may be others there by now.
+    kept: BTreeSet<String>,
 }
 
 impl Variables {
@@ -43,6 +46,7 @@ impl Variables {
         let mut variables = Self::with_settings(of_process.collect())?;
         let kept = variables.kept()?;
         if !kept.is_empty() {
+            variables.kept = kept.keys().cloned().collect();
             variables.fill(&Client::new(&aws().await), kept).await?;
         }
         Ok(variables)
@@ -77,6 +81,7 @@ impl Variables {
         Ok(Self {
             values,
             unread: RefCell::new(unread),
+            kept: BTreeSet::new(),
         })
     }
 
@@ -108,6 +113,12 @@ impl Variables {
             self.unread.borrow_mut().remove(name);
             self.values.get(name).cloned()
         }))
+    }
+
+    /// Whether a variable's value is kept in SSM, where it may change while this process runs.
+    #[must_use]
+    pub fn is_kept(&self, variable: &str) -> bool {
+        self.kept.contains(variable)
     }
 
     /// Whether all that `SETTINGS` says was asked for; else a name in it is wrong.

@@ -64,11 +64,15 @@ impl Components {
                 ],
             } } },
         });
+        let retry_after = json!({
+            "required": true, "description": "In how many seconds to come again.", "schema": { "type": "integer" },
+        });
         if status == StatusCode::TOO_MANY_REQUESTS {
-            response["headers"]["Retry-After"] = json!({
-                "required": true, "description": "In how many seconds to come again.", "schema": { "type": "integer" },
-            });
+            response["headers"]["Retry-After"] = retry_after.clone();
             add_rate_headers(&mut response);
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response["headers"]["Retry-After"] = retry_after;
         }
         if status == StatusCode::UNAUTHORIZED {
             response["headers"]["WWW-Authenticate"] = json!({ "required": true, "schema": { "const": "Bearer" } });

@@ -35,6 +35,9 @@ const ALLOWED_HEADERS: &str =
 const ALLOWED_METHODS: &str = "GET, POST, PUT, PATCH, DELETE, OPTIONS";
 const EXPOSED_HEADERS: &str = "etag, retry-after, ratelimit, ratelimit-policy";
 
+/// Longer than a refusal of the database or of the signer of tokens is remembered.
+const TRY_AGAIN_AFTER_SECONDS: u64 = 2;
+
 /// What answers a route's requests.
 pub type Handler = fn(App, Request) -> BoxFuture<'static, Result<Response>>;
 
@@ -149,6 +152,14 @@ fn refuse(error: &Error, request_id: &str) -> Response {
     let mut response = problem(&error.problem(request_id));
     if let Error::QuotaExceeded(exhausted) = error {
         add_budget(&mut response, exhausted);
+    }
+    if let Error::RateLimited(spent) = error {
+        add_rate(&mut response, spent);
+    }
+    if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from(TRY_AGAIN_AFTER_SECONDS));
     }
     if response.status() == StatusCode::UNAUTHORIZED {
         response

@@ -10,8 +10,11 @@
 
 use serde_json::{Value, json};
 use sqlx::types::Json;
+use sqlx::{Connection, PgConnection};
+use tokio::time::timeout;
 use uuid::Uuid;
 
+use super::connections::no_answer;
 use super::jobs::has_job;
 use super::rows::{MessageRow, seq, user_id};
 use super::{Doing, Result, Store};
@@ -652,13 +655,26 @@ impl Store {
     /// Themselves, with all that hangs on them, and the job; unless they have said or joined something meanwhile, for
     /// then there is another bite to take. What they were blocked by, their posts and tickets go by their foreign keys.
     async fn erase_person(&self, job: &ClaimedJob, person: &UserId) -> Result<bool> {
-        let mut transaction = self.pool.begin().await.doing("erasing a person")?;
+        let mut lease = self.pool.lease().await.doing("erasing a person")?;
+        let bound = lease.bound();
+        let erasing = timeout(bound, Self::erase_person_on(&mut lease, job, person));
+        let is_done = erasing
+            .await
+            .unwrap_or_else(|_| Err(no_answer(bound)).doing("erasing a person"))?;
+        lease.give_back();
+        Ok(is_done)
+    }
+
+    async fn erase_person_on(connection: &mut PgConnection, job: &ClaimedJob, person: &UserId) -> Result<bool> {
+        let mut transaction = connection.begin().await.doing("erasing a person")?;
         // Whoever stores something in their name waits for this row, and then finds them gone.
         sqlx::query!("select 1 as one from people where id = $1 for update", person.as_str())
             .fetch_optional(&mut *transaction)
             .await
             .doing("erasing a person")?;
         if !has_job(&mut *transaction, job).await? {
+            // Now, and not when the connection is next used: the row is locked.
+            transaction.rollback().await.doing("erasing a person")?;
             return Ok(true);
         }
         let is_rid = sqlx::query_scalar!(
@@ -678,6 +694,7 @@ impl Store {
         .await
         .doing("erasing a person")?;
         if !is_rid {
+            transaction.rollback().await.doing("erasing a person")?;
             return Ok(false);
         }
         // What began before this lock and was told after its window was looked through.

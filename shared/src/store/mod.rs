@@ -29,26 +29,21 @@ pub mod unread;
 pub mod versions;
 pub mod webhooks;
 
+mod connections;
 mod rows;
 
 use std::net::IpAddr;
 use std::str::FromStr;
-use std::time::Duration;
 
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgSslMode};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use crate::config::DatabaseConfig;
+use connections::Connections;
+pub use connections::ReadAgain;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
-
-/// How long a request waits for a connection before it is refused as unavailable.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Below what poolers and load balancers allow.
-const MAX_LIFETIME: Duration = Duration::from_secs(15 * 60);
-/// A frozen function's connection may have died meanwhile; one that was used lately has not.
-const PING_AFTER_IDLE: Duration = Duration::from_secs(30);
 
 /// As whom a process speaks to Postgres.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +56,7 @@ pub enum Acting {
 
 #[derive(Clone, Debug)]
 pub struct Store {
-    pool: PgPool,
+    pool: Connections,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -86,9 +81,8 @@ impl Error {
                     return true;
                 }
                 // Classes: connection exception, insufficient resources, operator intervention, system error.
-                error
-                    .code()
-                    .is_some_and(|code| ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class)))
+                let is_class = |code: &str| ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class));
+                connections::is_of_the_session(&**error) || error.code().is_some_and(|code| is_class(&code))
             }
             Self::Database { source, .. } => matches!(
                 source,
@@ -128,36 +122,27 @@ fn lost_a_race(error: &sqlx::Error, indexes: &[&str]) -> bool {
 }
 
 impl Store {
-    /// Makes a pool that connects when it is first used.
+    /// Connects when it is first used.
     pub fn connect(config: &DatabaseConfig, acting: Acting) -> std::result::Result<Self, sqlx::Error> {
-        let options = options(config)?.application_name("backtalk");
-        let schema = config.schema.clone();
-        let pool = PgPoolOptions::new()
-            .max_connections(config.connections)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .max_lifetime(MAX_LIFETIME)
-            .test_before_acquire(false)
-            .before_acquire(|connection, usage| {
-                Box::pin(async move { Ok(usage.idle_for < PING_AFTER_IDLE || connection.ping().await.is_ok()) })
-            })
-            .after_connect(move |connection, _| {
-                let settle_in = settle_in(&schema, acting);
-                Box::pin(async move { connection.execute(AssertSqlSafe(settle_in)).await.map(drop) })
-            })
-            .connect_lazy_with(options);
+        Self::connect_reading_again(config, acting, None)
+    }
+
+    /// The same, for a process that can ask once more where the database is when it is refused there.
+    pub fn connect_reading_again(
+        config: &DatabaseConfig,
+        acting: Acting,
+        read_again: Option<ReadAgain>,
+    ) -> std::result::Result<Self, sqlx::Error> {
+        let pool = Connections::to(config, acting, read_again)?;
         Ok(Self { pool })
     }
 
     /// A store on a pool that is there already: each test has its own database.
     #[must_use]
     pub fn on(pool: PgPool) -> Self {
-        Self { pool }
-    }
-
-    /// Connects now, so that the first request need not.
-    pub async fn warm_up(&self) {
-        // A failure shows again, and is told, at the first request.
-        let _unreachable = self.pool.acquire().await;
+        Self {
+            pool: Connections::Given(pool),
+        }
     }
 }
 

@@ -36,6 +36,7 @@ mod stopping;
 mod strangers;
 mod unread;
 mod versions;
+mod way;
 mod webhooks;
 mod world;
 mod written_plans;
