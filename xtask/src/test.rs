@@ -22,7 +22,13 @@ use crate::{program, tools, up, web};
 const FETCH_PATIENCE: Duration = Duration::from_secs(60);
 
 /// One person of a test is as fast as hundreds. Uploads are limited as always, for the test of limits.
-const RATE_LIMITS: [&str; 3] = ["RATE_LIMIT_SEND", "RATE_LIMIT_WRITE", "RATE_LIMIT_STREAM"];
+const RATE_LIMITS: [&str; 5] = [
+    "RATE_LIMIT_SEND",
+    "RATE_LIMIT_WRITE",
+    "RATE_LIMIT_STREAM",
+    "RATE_LIMIT_READ",
+    "RATE_LIMIT_SEARCH",
+];
 const UNHURRIED: &str = "1000000/60s";
 
 /// Check and test everything, as CI does.

@@ -43,7 +43,7 @@ pub fn operation() -> Operation {
         "markChatRead",
         "Moves my read position",
     )
-    .describe("Without a body: to the end.")
+    .describe("Without a body: to the end. `unreadFrom` spends a request of the class `search`, too: it counts what is unread.")
     .for_people(RateClass::Write)
     .in_chat()
     .may_read::<ReadMarks>()
@@ -77,6 +77,10 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
         (None, None, None) => ReadMark::End,
     };
 
+    if let ReadMark::UnreadFrom(_) = mark {
+        // All that follows is counted anew.
+        request.spend(&app, &caller.id, RateClass::Search).await?;
+    }
     let standing = app.store.mark_chat_read(&caller.id, chat_id, mark, delivered).await?;
     let standing = standing.ok_or(Error::NotFound("chat"))?;
     app.delivery

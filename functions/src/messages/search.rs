@@ -31,7 +31,7 @@ pub fn operation() -> Operation {
         "searchMessages",
         "My messages that match, newest first",
     )
-    .for_people(RateClass::Read)
+    .for_people(RateClass::Search)
     .required_query::<SearchText>("q", "Words, \"a phrase\", or, -not this.")
     .query::<ChatId>("chatId", "Only in this chat.")
     .paged()
@@ -41,7 +41,7 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app, RateClass::Read).await?;
+    let caller = request.caller(&app, RateClass::Search).await?;
     let text = SearchText::parse(request.query("q").unwrap_or_default())
         .map_err(|refusal| Error::Invalid(vec![FieldError::parameter("q", refusal)]))?;
     let chat = request.query("chatId").map(chat_id).transpose()?;

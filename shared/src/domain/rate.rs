@@ -17,6 +17,8 @@ pub enum RateClass {
     Stream,
     /// What only looks.
     Read,
+    /// What looks through much: searches, and counting anew what is unread.
+    Search,
     Upload,
     /// What agents tell people.
     Notice,
@@ -26,6 +28,7 @@ words!(RateClass {
     Write = "write",
     Stream = "stream",
     Read = "read",
+    Search = "search",
     Upload = "upload",
     Notice = "notice",
 });

@@ -125,7 +125,7 @@ async fn answer(
         let outcome = outcome.unwrap_or_else(|_| Err(Error::Internal(anyhow::anyhow!("the handler panicked"))));
         outcome.unwrap_or_else(|error| refuse(&error, &id))
     };
-    // A refusal for want of budget speaks of that alone.
+    // A refusal for want of budget, or by a further class, speaks of that alone.
     if let Some(spent) = spent.get()
         && !response.headers().contains_key("ratelimit")
     {

@@ -104,7 +104,7 @@ async fn a_message_too_many_is_refused_whole_and_other_classes_go_on() {
 }
 
 #[tokio::test]
-async fn who_is_nobody_spends_nothing_and_reads_are_not_counted() {
+async fn who_is_nobody_spends_nothing_and_reads_are_counted() {
     let stack = Stack::running();
     let anna = stack.person("anna");
     let nobody = Person {
@@ -115,13 +115,13 @@ async fn who_is_nobody_spends_nothing_and_reads_are_not_counted() {
     assert!(!refused.headers.contains_key("ratelimit"));
     refused.problem(401, "unauthenticated");
     let read = anna.get("/api/me").await;
-    assert!(!read.headers.contains_key("ratelimit"));
+    assert!(header(&read, "ratelimit-policy").starts_with("\"read\""));
     read.with(200);
-    assert_eq!(spent_by(&stack, &anna).await, [""; 0]);
+    assert_eq!(spent_by(&stack, &anna).await, ["read"]);
 
     // What is refused for another reason was a request all the same.
     anna.post("/api/attachments", &json!({})).await.with(422);
-    assert_eq!(spent_by(&stack, &anna).await, ["upload"]);
+    assert_eq!(spent_by(&stack, &anna).await, ["read", "upload"]);
 }
 
 async fn spent_by(stack: &Stack, person: &Person) -> Vec<String> {
@@ -133,7 +133,7 @@ async fn spent_by(stack: &Stack, person: &Person) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn every_route_that_changes_something_or_opens_a_stream_is_counted() {
+async fn every_route_is_counted_in_its_class() {
     let stack = Stack::running();
     let nowhere = "/api/chat/0192aaaa-0000-7000-8000-000000000000";
     for (method, path, class) in [
@@ -148,6 +148,9 @@ async fn every_route_that_changes_something_or_opens_a_stream_is_counted() {
         (Method::POST, "/api/chat-messages/mark-read".to_owned(), "write"),
         (Method::POST, "/api/me/presence".to_owned(), "write"),
         (Method::POST, "/api/attachments".to_owned(), "upload"),
+        (Method::GET, "/api/chat".to_owned(), "read"),
+        (Method::GET, "/api/chat-messages".to_owned(), "read"),
+        (Method::GET, "/api/chat/search?q=x".to_owned(), "search"),
     ] {
         let person = stack.person("anna");
         let answer = person.request(method.clone(), &path).send().await.unwrap();
@@ -156,6 +159,34 @@ async fn every_route_that_changes_something_or_opens_a_stream_is_counted() {
         let policy = answer.headers()["ratelimit-policy"].to_str().unwrap();
         assert!(policy.starts_with(&format!("\"{class}\"")), "{policy}");
     }
+}
+
+#[tokio::test]
+async fn what_looks_through_much_has_an_allowance_of_its_own() {
+    let stack = Stack::running();
+    let anna = stack.person("anna");
+    let chat = anna.assistant_chat().await;
+    anna.send(&chat, "c-1", "hi").await.with(201);
+    let gateway = Gateway::start(&stack).await;
+    let settings = [("RATE_LIMIT_SEARCH", "2/3600s")];
+    let _functions = ["search-messages", "mark-chat-read"].map(|name| gateway.function(name, &settings));
+    let hurried = behind(&gateway, &anna);
+
+    let (search, read) = ("/api/chat/search?q=lighthouse", format!("/api/chat/{chat}/read"));
+    let found = hurried.get(search).await;
+    assert_eq!(told(&found, "search").0, 1);
+    found.with(200);
+    hurried.post(&read, &json!({ "unreadFrom": 1 })).await.with(200);
+    for answer in [
+        hurried.get(search).await,
+        hurried.post(&read, &json!({ "unreadFrom": 1 })).await,
+    ] {
+        assert_eq!(header(&answer, "ratelimit-policy"), r#""search";q=2;w=3600"#);
+        assert_eq!(told(&answer, "search").0, 0);
+        answer.problem(429, "rate-limited");
+    }
+    // To mark it read counts nothing anew.
+    hurried.post(&read, &json!({})).await.with(200);
 }
 
 #[tokio::test]
