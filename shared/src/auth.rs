@@ -1,28 +1,18 @@
 //! Who calls: a bearer token, verified here, the same locally and deployed. The algorithm is pinned by configuration, so
 //! neither `alg: none` nor a public key used as an HMAC secret gets anywhere.
 
-use std::collections::HashMap;
-use std::time::Duration;
+mod jwks;
 
 use chrono::DateTime;
-use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{DecodingKey, TokenData, Validation, decode, decode_header};
 use serde::Deserialize;
-use tokio::sync::Mutex;
-use tokio::time::Instant;
-use tracing::warn;
 
+use self::jwks::Jwks;
 use crate::config::{TokenConfig, TokenKey};
 use crate::domain::ids::UserId;
 use crate::domain::person::{Caller, CallerRole};
 use crate::error::Error;
 
-/// An unknown key id makes us fetch the signer's keys anew, but not more often than this: forged ids must not become a
-/// storm of requests.
-const JWKS_REFETCH_AFTER: Duration = Duration::from_secs(30);
-/// After a fetch that failed. Until then nobody is called a stranger: we cannot know.
-const JWKS_RETRY_AFTER: Duration = Duration::from_secs(2);
-const JWKS_TIMEOUT: Duration = Duration::from_secs(3);
 /// Clocks differ a little.
 const LEEWAY_SECONDS: u64 = 5;
 /// A verified token is a few hundred bytes; one far beyond that is not worth parsing.
@@ -56,22 +46,7 @@ impl std::fmt::Debug for Authenticator {
 
 enum Keys {
     Secret(DecodingKey),
-    Jwks {
-        url: String,
-        http: reqwest::Client,
-        cache: Mutex<JwksCache>,
-    },
-}
-
-#[derive(Default)]
-struct JwksCache {
-    by_kid: HashMap<String, DecodingKey>,
-    last_fetch: Option<Fetch>,
-}
-
-struct Fetch {
-    at: Instant,
-    has_succeeded: bool,
+    Jwks(Box<Jwks>),
 }
 
 impl Authenticator {
@@ -85,11 +60,7 @@ impl Authenticator {
         validation.leeway = LEEWAY_SECONDS;
         let keys = match &config.key {
             TokenKey::Secret(secret) => Keys::Secret(DecodingKey::from_secret(secret.expose().as_bytes())),
-            TokenKey::Jwks(url) => Keys::Jwks {
-                url: url.clone(),
-                http,
-                cache: Mutex::default(),
-            },
+            TokenKey::Jwks(url) => Keys::Jwks(Box::new(Jwks::at(url.clone(), http))),
         };
         Self { validation, keys }
     }
@@ -114,9 +85,9 @@ impl Authenticator {
         let header = decode_header(token).map_err(|_| Error::Unauthenticated("is not a signed JWT"))?;
         let data: TokenData<Claims> = match &self.keys {
             Keys::Secret(key) => decode(token, key, &self.validation),
-            Keys::Jwks { url, http, cache } => {
+            Keys::Jwks(keys) => {
                 let kid = header.kid.ok_or(Error::Unauthenticated("names no key id"))?;
-                let key = key_for(&kid, url, http, cache).await?;
+                let key = keys.by_id(&kid).await?;
                 decode(token, &key, &self.validation)
             }
         }
@@ -163,57 +134,4 @@ fn caller_from(claims: Claims) -> Result<Caller, Error> {
             .ok_or(Error::Unauthenticated("has an `exp` out of range"))?,
         id,
     })
-}
-
-async fn key_for(kid: &str, url: &str, http: &reqwest::Client, cache: &Mutex<JwksCache>) -> Result<DecodingKey, Error> {
-    // The lock is held while fetching, so that many requests for an unknown key wait for one answer.
-    let mut cache = cache.lock().await;
-    if let Some(key) = cache.by_kid.get(kid) {
-        return Ok(key.clone());
-    }
-    match &cache.last_fetch {
-        Some(fetch) if fetch.has_succeeded && fetch.at.elapsed() < JWKS_REFETCH_AFTER => {
-            return Err(Error::Unauthenticated("is signed with an unknown key"));
-        }
-        Some(fetch) if !fetch.has_succeeded && fetch.at.elapsed() < JWKS_RETRY_AFTER => {
-            return Err(Error::Unavailable(anyhow::anyhow!(
-                "the signer's keys could not be fetched a moment ago"
-            )));
-        }
-        _ => {}
-    }
-    let fetched = fetch_keys(url, http).await;
-    cache.last_fetch = Some(Fetch {
-        at: Instant::now(),
-        has_succeeded: fetched.is_ok(),
-    });
-    match fetched {
-        Ok(keys) => cache.by_kid = keys,
-        Err(error) => {
-            warn!(%error, "the signer's keys could not be fetched");
-            return Err(Error::Unavailable(error));
-        }
-    }
-    cache
-        .by_kid
-        .get(kid)
-        .cloned()
-        .ok_or(Error::Unauthenticated("is signed with an unknown key"))
-}
-
-async fn fetch_keys(url: &str, http: &reqwest::Client) -> anyhow::Result<HashMap<String, DecodingKey>> {
-    let set: JwkSet = http
-        .get(url)
-        .timeout(JWKS_TIMEOUT)
-        .send()
-        .await?
-        .error_for_status()?
-        .json()
-        .await?;
-    // A key that we cannot read is no reason to refuse the others.
-    Ok(set
-        .keys
-        .iter()
-        .filter_map(|jwk| Some((jwk.common.key_id.clone()?, DecodingKey::from_jwk(jwk).ok()?)))
-        .collect())
 }

@@ -83,6 +83,11 @@ struct Provider {
 
 impl Provider {
     async fn with(keys: Keys) -> Self {
+        Self::saying(keys, "x-nothing: in particular").await
+    }
+
+    /// `header`: of each answer.
+    async fn saying(keys: Keys, header: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/keys", listener.local_addr().unwrap());
         let (sender, keys) = watch::channel(keys);
@@ -100,7 +105,7 @@ impl Provider {
                         None => ("500 Internal Server Error", "{}".to_owned()),
                     };
                     let answer = format!(
-                        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close\r\n\
+                        "HTTP/1.1 {status}\r\n{header}\r\ncontent-type: application/json\r\nconnection: close\r\n\
                          content-length: {}\r\n\r\n{body}",
                         body.len()
                     );
@@ -132,6 +137,10 @@ impl Provider {
 
 async fn caller(authenticator: &Authenticator, token: &str) -> Result<Caller, Error> {
     authenticator.caller(Some(&format!("Bearer {token}"))).await
+}
+
+fn is_unavailable(outcome: &Result<Caller, Error>) -> bool {
+    matches!(outcome, Err(Error::Unavailable(_)))
 }
 
 fn is_refused(outcome: &Result<Caller, Error>) -> bool {
@@ -219,17 +228,78 @@ async fn a_new_key_is_fetched_but_forged_names_are_no_storm() {
     assert!(caller(&authenticator, &old.token()).await.is_ok());
     provider.keys.send_replace(Some(vec![old.public(), new.public()]));
 
+    // Nobody is called a stranger for a key that came a moment after the last fetch.
     let token = new.token();
     let outcomes = join_all((0..50).map(|_| caller(&authenticator, &token))).await;
-    assert!(outcomes.iter().all(is_refused));
+    assert!(outcomes.iter().all(is_unavailable), "{outcomes:?}");
     assert_eq!(provider.asked(), 1, "a moment after a fetch there is no other");
 
-    pass(Duration::from_secs(31)).await;
+    pass(Duration::from_secs(1)).await;
     let outcomes = join_all((0..50).map(|_| caller(&authenticator, &token))).await;
-    assert!(outcomes.iter().all(Result::is_ok));
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
     assert_eq!(provider.asked(), 2);
     assert!(caller(&authenticator, &old.token()).await.is_ok());
     assert_eq!(provider.asked(), 2);
+
+    let forged = Signer::new(Algorithm::ES256, "forged").token();
+    let mut refused = 0;
+    for _ in 0..300 {
+        pass(Duration::from_secs(1)).await;
+        let outcome = caller(&authenticator, &forged).await;
+        assert!(is_refused(&outcome) || is_unavailable(&outcome), "{outcome:?}");
+        refused += usize::from(is_refused(&outcome));
+        assert!(caller(&authenticator, &new.token()).await.is_ok());
+    }
+    assert_eq!(refused, provider.asked() - 2, "a stranger is who was asked for");
+    assert!((5..=15).contains(&refused), "{refused} fetches in five minutes");
+}
+
+#[tokio::test]
+async fn a_withdrawn_key_is_refused_within_ten_minutes() {
+    let (old, new) = (
+        Signer::new(Algorithm::ES256, "old"),
+        Signer::new(Algorithm::ES256, "new"),
+    );
+    let provider = Provider::with(Some(vec![old.public(), new.public()])).await;
+    let authenticator = provider.authenticator(Algorithm::ES256);
+    assert!(caller(&authenticator, &old.token()).await.is_ok());
+    provider.keys.send_replace(Some(vec![new.public()]));
+    pass(Duration::from_secs(590)).await;
+    assert!(caller(&authenticator, &new.token()).await.is_ok());
+    assert_eq!(provider.asked(), 1);
+
+    pass(Duration::from_secs(10)).await;
+    let token = old.token();
+    let outcomes = join_all((0..20).map(|_| caller(&authenticator, &token))).await;
+    assert!(outcomes.iter().all(is_refused), "{outcomes:?}");
+    assert!(caller(&authenticator, &new.token()).await.is_ok());
+    assert_eq!(provider.asked(), 2);
+}
+
+#[tokio::test]
+async fn keys_are_fetched_again_as_soon_as_their_answer_says_but_no_storm() {
+    let (old, new) = (
+        Signer::new(Algorithm::ES256, "old"),
+        Signer::new(Algorithm::ES256, "new"),
+    );
+    for (header, seconds) in [
+        ("cache-control: public, max-age=60", 60),
+        ("cache-control: max-age=0", 30),
+        ("cache-control: max-age=86400", 600),
+    ] {
+        let provider = Provider::saying(Some(vec![old.public(), new.public()]), header).await;
+        let authenticator = provider.authenticator(Algorithm::ES256);
+        for _ in 0..20 {
+            assert!(caller(&authenticator, &old.token()).await.is_ok());
+        }
+        provider.keys.send_replace(Some(vec![new.public()]));
+        assert_eq!(provider.asked(), 1, "{header}");
+        pass(Duration::from_secs(seconds)).await;
+        let outcome = caller(&authenticator, &old.token()).await;
+        assert!(is_refused(&outcome), "{header}: {outcome:?}");
+        assert!(caller(&authenticator, &new.token()).await.is_ok());
+        assert_eq!(provider.asked(), 2, "{header}");
+    }
 }
 
 #[tokio::test]
@@ -253,7 +323,7 @@ async fn while_the_keys_cannot_be_had_nobody_is_called_a_stranger() {
 }
 
 #[tokio::test]
-async fn known_keys_outlive_their_provider() {
+async fn known_keys_outlive_their_provider_for_an_hour() {
     let signer = Signer::new(Algorithm::ES256, "one");
     let provider = Provider::with(Some(vec![signer.public()])).await;
     let authenticator = provider.authenticator(Algorithm::ES256);
@@ -262,9 +332,25 @@ async fn known_keys_outlive_their_provider() {
     pass(Duration::from_secs(60)).await;
 
     let stranger = Signer::new(Algorithm::ES256, "unknown");
-    assert!(matches!(
-        caller(&authenticator, &stranger.token()).await,
-        Err(Error::Unavailable(_))
-    ));
+    let outcome = caller(&authenticator, &stranger.token()).await;
+    assert!(is_unavailable(&outcome), "{outcome:?}");
+    assert!(caller(&authenticator, &signer.token()).await.is_ok());
+    assert_eq!(provider.asked(), 2);
+
+    // Past their ten minutes they are asked for now and then, and go on.
+    for _ in 0..58 {
+        pass(Duration::from_secs(60)).await;
+        for _ in 0..5 {
+            assert!(caller(&authenticator, &signer.token()).await.is_ok());
+        }
+    }
+    assert!((40..=55).contains(&provider.asked()), "{}", provider.asked());
+
+    // For ever would be too long: one may have been withdrawn meanwhile.
+    pass(Duration::from_secs(60)).await;
+    let outcome = caller(&authenticator, &signer.token()).await;
+    assert!(is_unavailable(&outcome), "{outcome:?}");
+    provider.keys.send_replace(Some(vec![signer.public()]));
+    pass(Duration::from_secs(2)).await;
     assert!(caller(&authenticator, &signer.token()).await.is_ok());
 }
