@@ -5,25 +5,25 @@
 //! again, unless it was used a moment ago; whatever waits has a bound; and what Postgres refuses is refused at once, and
 //! for a second without asking it again.
 
+mod executor;
+mod lease;
+
 use std::fmt;
 use std::io::{self, ErrorKind};
-use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
-use futures_util::stream::{self, BoxStream};
-use futures_util::{FutureExt, StreamExt, TryStreamExt};
-use sqlx::error::{BoxDynError, DatabaseError};
-use sqlx::pool::PoolConnection;
-use sqlx::postgres::{
-    PgArguments, PgConnectOptions, PgDatabaseError, PgPool, PgQueryResult, PgRow, PgStatement, PgTypeInfo,
-};
-use sqlx::{AssertSqlSafe, Connection, Describe, Either, Error, Execute, Executor, PgConnection, Postgres, SqlStr};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use sqlx::error::DatabaseError;
+use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgPool, PgQueryResult, PgRow};
+use sqlx::{AssertSqlSafe, Connection, Either, Error, Executor, PgConnection};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::warn;
 
+use self::executor::Statement;
+use self::lease::Lease;
 use super::{Acting, options, settle_in};
 use crate::config::DatabaseConfig;
 use crate::moment::Moment;
@@ -83,18 +83,6 @@ struct Idle {
     since: Moment,
 }
 
-/// A connection that is in use. One that is not given back is closed: nobody knows what it is in the middle of.
-pub(super) enum Lease {
-    Ours {
-        connection: PgConnection,
-        made: Moment,
-        is_fresh: bool,
-        server: Arc<Server>,
-        _permit: OwnedSemaphorePermit,
-    },
-    Given(PoolConnection<Postgres>),
-}
-
 /// Why there is no connection. No statement has failed, for none was sent, so it is told as an error of the way there.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("no connection: {0}")]
@@ -129,42 +117,6 @@ pub(super) fn is_of_the_session(error: &dyn DatabaseError) -> bool {
 fn nothing_was_done(error: &Error, answer: &[Either<PgQueryResult, PgRow>]) -> bool {
     let is_said = matches!(error, Error::Database(error) if is_of_the_session(&**error));
     is_said && !answer.iter().any(Either::is_left)
-}
-
-/// What one may have to send twice.
-#[derive(Clone)]
-struct Statement {
-    sql: SqlStr,
-    arguments: Option<PgArguments>,
-    is_persistent: bool,
-}
-
-impl Statement {
-    fn of<'q>(mut query: impl Execute<'q, Postgres>) -> Result<Self, Error> {
-        Ok(Self {
-            arguments: query.take_arguments().map_err(Error::Encode)?,
-            is_persistent: query.persistent(),
-            sql: query.sql(),
-        })
-    }
-}
-
-impl<'q> Execute<'q, Postgres> for Statement {
-    fn sql(self) -> SqlStr {
-        self.sql
-    }
-
-    fn statement(&self) -> Option<&PgStatement> {
-        None
-    }
-
-    fn take_arguments(&mut self) -> Result<Option<PgArguments>, BoxDynError> {
-        Ok(self.arguments.take())
-    }
-
-    fn persistent(&self) -> bool {
-        self.is_persistent
-    }
 }
 
 impl Connections {
@@ -216,12 +168,6 @@ impl fmt::Debug for Server {
         f.debug_struct("Server")
             .field("acting", &self.acting)
             .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Lease {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Lease")
     }
 }
 
@@ -388,120 +334,5 @@ impl Server {
             }
             return Err(error);
         }
-    }
-}
-
-impl Lease {
-    fn is_fresh(&self) -> bool {
-        matches!(self, Self::Ours { is_fresh: true, .. })
-    }
-
-    /// For the next one: nothing is under way on it.
-    pub(super) fn give_back(self) {
-        // One that was given goes back to its pool by itself.
-        if let Self::Ours {
-            connection,
-            made,
-            server,
-            ..
-        } = self
-        {
-            locked(&server.idle).push(Idle {
-                connection,
-                made,
-                since: Moment::now(),
-            });
-        }
-    }
-
-    /// How long may be waited for what is done with it.
-    pub(super) fn bound(&self) -> Duration {
-        match self {
-            Self::Ours { server, .. } => server.bound(),
-            Self::Given(_) => Duration::MAX,
-        }
-    }
-}
-
-impl Deref for Lease {
-    type Target = PgConnection;
-
-    fn deref(&self) -> &PgConnection {
-        match self {
-            Self::Ours { connection, .. } => connection,
-            Self::Given(connection) => connection,
-        }
-    }
-}
-
-impl DerefMut for Lease {
-    fn deref_mut(&mut self) -> &mut PgConnection {
-        match self {
-            Self::Ours { connection, .. } => connection,
-            Self::Given(connection) => connection,
-        }
-    }
-}
-
-impl<'c> Executor<'c> for &'c Connections {
-    type Database = Postgres;
-
-    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, Result<Either<PgQueryResult, PgRow>, Error>>
-    where
-        'c: 'e,
-        E: 'q + Execute<'q, Postgres>,
-    {
-        match self {
-            Connections::Given(pool) => pool.fetch_many(query),
-            Connections::Ours(server) => {
-                let statement = Statement::of(query);
-                let answer = async move { Ok::<_, Error>(stream::iter(server.run(statement?).await?).map(Ok)) };
-                stream::once(answer).try_flatten().boxed()
-            }
-        }
-    }
-
-    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<PgRow>, Error>>
-    where
-        'c: 'e,
-        E: 'q + Execute<'q, Postgres>,
-    {
-        match self {
-            Connections::Given(pool) => pool.fetch_optional(query),
-            Connections::Ours(server) => {
-                let statement = Statement::of(query);
-                async move {
-                    let answer = server.run(statement?).await?;
-                    Ok(answer.into_iter().find_map(Either::right))
-                }
-                .boxed()
-            }
-        }
-    }
-
-    fn prepare_with<'e>(self, sql: SqlStr, parameters: &'e [PgTypeInfo]) -> BoxFuture<'e, Result<PgStatement, Error>>
-    where
-        'c: 'e,
-    {
-        async move {
-            let mut lease = self.lease().await?;
-            let prepared = lease.prepare_with(sql, parameters).await?;
-            lease.give_back();
-            Ok(prepared)
-        }
-        .boxed()
-    }
-
-    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<Postgres>, Error>>
-    where
-        'c: 'e,
-    {
-        async move {
-            let mut lease = self.lease().await?;
-            let described = lease.describe(sql).await?;
-            lease.give_back();
-            Ok(described)
-        }
-        .boxed()
     }
 }
