@@ -35,7 +35,7 @@ CHECKOV_SKIPS = {
     "CKV_AWS_18": "access logs of the bucket of uploads: whoever wants them names a bucket for them",
     "CKV_AWS_21": "versions of uploads: each has a name of its own, and what is erased must be gone",
     "CKV_AWS_27": "a key of one's own for queues: they are encrypted with SQS's, and carry ids alone",
-    "CKV_AWS_115": "reserved concurrency: it takes from the account what others need; the worker's is bounded by its queue",
+    "CKV_AWS_115": "reserved concurrency: it takes from the account what others need; the worker's is bounded by its queue, streams by a parameter",
     "CKV_AWS_116": "dead letters of functions: API Gateway waits for answers, and the queue has its own",
     "CKV_AWS_117": "a VPC: the database is reached by its URL, or lies in one by a parameter",
     "CKV_AWS_120": "a cache of answers: they are somebody's own",
@@ -202,6 +202,21 @@ def buffered_where_it_should_stream(output, names):
     return problems
 
 
+def unbounded_streams(output):
+    """Whoever only reads streams must not be able to take all processes of the account from those who send."""
+    readers = {
+        function
+        for (method, _), (function, integration) in integrations(output).items()
+        if method == "GET" and integration.get("responseTransferMode") == "STREAM"
+    }
+    bound = {"Fn::If": ["HasStreamConcurrency", {"Ref": "StreamConcurrency"}, {"Ref": "AWS::NoValue"}]}
+    found = {name: output["Resources"][name]["Properties"].get("ReservedConcurrentExecutions") for name in sorted(readers)}
+    problems = [f"{name} is not bounded by StreamConcurrency" for name, value in found.items() if value != bound]
+    if output["Parameters"].get("StreamConcurrency", {}).get("Default") != 0:
+        problems.append("streams are bounded by default, which an account with 10 processes cannot do")
+    return problems
+
+
 def statements_of(output, function):
     """What the function's own role allows."""
     (role,) = re.findall(r'"(\w+)", "Arn"', json.dumps(output["Resources"][function]["Properties"]["Role"]))
@@ -327,7 +342,7 @@ def problems_of(template_text, tools=(linted, unsafe), contract=None, asks=None)
     names = binaries_of(template_text)
     problems = [problem for tool in tools for problem in tool(output)]
     problems += misrouted(output, names, documented() if contract is None else contract)
-    problems += buffered_where_it_should_stream(output, names)
+    problems += buffered_where_it_should_stream(output, names) + unbounded_streams(output)
     problems += over_or_under_privileged(output, names) + misbuilt(output, names) + wrongly_queued(output)
     problems += given_too_little_or_too_much(output, names, asked() if asks is None else asks)
     problems += left_to_cargo_lambda(manifest()["profile"]["release"])

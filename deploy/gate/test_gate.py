@@ -84,6 +84,13 @@ class BrokenOnPurpose(unittest.TestCase):
     def test_a_stream_that_is_cut_before_its_function_ends(self):
         self.breaks("TimeoutInMillis: 300000", "TimeoutInMillis: 30000", "is cut after 30000 ms", "StreamEvents")
 
+    def test_streams_that_could_take_all_processes(self):
+        says = "StreamEvents is not bounded by StreamConcurrency"
+        self.breaks("      ReservedConcurrentExecutions: *of_streams\n", "", says, "StreamEvents")
+
+    def test_streams_that_are_bounded_where_an_account_cannot_reserve(self):
+        self.breaks("StreamConcurrency:\n    Type: Number\n    Default: 0", "StreamConcurrency:\n    Type: Number\n    Default: 50", "bounded by default")
+
     def test_a_route_that_is_missing(self):
         self.breaks(
             "Get: {Type: Api, Properties: {RestApiId: !Ref Api, Method: GET, Path: \"/api/usage\"}}",

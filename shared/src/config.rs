@@ -90,6 +90,9 @@ pub struct Config {
     /// `STREAM_SECONDS`: how long a response streams before its reader is asked to come again; default 240. It must end
     /// before the function that gives it is ended.
     pub stream_for: Duration,
+    /// `STREAMS_PER_PERSON`: how many event streams, and how many joined replies, somebody may have open at once; default 5.
+    /// The newest stay.
+    pub streams_per_person: i32,
     /// `CORS_ORIGINS`: comma-separated origins that browsers may call from; default `*`.
     pub cors_origins: Vec<String>,
 }
@@ -297,6 +300,7 @@ impl Config {
             retention: retention::read(env)?,
             webhooks: WebhookConfig::read(env)?,
             stream_for: env.seconds("STREAM_SECONDS", 240)?,
+            streams_per_person: streams_per_person(env)?,
             cors_origins: env
                 .optional("CORS_ORIGINS")
                 .unwrap_or_else(|| "*".into())
@@ -305,6 +309,14 @@ impl Config {
                 .collect(),
         })
     }
+}
+
+fn streams_per_person(env: &Environment<'_>) -> Result<i32, ConfigError> {
+    let most = env.parsed("STREAMS_PER_PERSON", 5)?;
+    if most < 1 {
+        return Err(ConfigError(format!("STREAMS_PER_PERSON is {most}: use 1 or more.")));
+    }
+    Ok(most)
 }
 
 impl DatabaseConfig {

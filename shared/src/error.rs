@@ -79,6 +79,8 @@ pub enum Error {
     Blocked,
     #[error("too fast: {0:?}")]
     RateLimited(Spent),
+    #[error("newer streams took its place: at most {limit}")]
+    TooManyStreams { limit: i32 },
     #[error("at most {limit} members")]
     TooManyMembers { limit: usize },
     #[error("people who are not known: {0:?}")]
@@ -125,6 +127,7 @@ pub enum ProblemType {
     ModerationUnavailable,
     Blocked,
     RateLimited,
+    TooManyStreams,
     TooManyMembers,
     NotFound,
     Forbidden,
@@ -146,6 +149,7 @@ words!(ProblemType {
     ModerationUnavailable = "moderation-unavailable",
     Blocked = "blocked",
     RateLimited = "rate-limited",
+    TooManyStreams = "too-many-streams",
     TooManyMembers = "too-many-members",
     NotFound = "not-found",
     Forbidden = "forbidden",
@@ -261,6 +265,14 @@ impl Error {
                     spent.limit.quota, spent.limit.seconds, spent.retry_after_seconds
                 ),
             ),
+            Self::TooManyStreams { limit } => (
+                ProblemType::TooManyStreams,
+                "Too many open streams",
+                StatusCode::TOO_MANY_REQUESTS,
+                format!(
+                    "You have opened others since, and may have {limit} of them at once. Poll, or come again later."
+                ),
+            ),
             Self::TooManyMembers { limit } => (
                 ProblemType::TooManyMembers,
                 "Too many members",
@@ -339,6 +351,7 @@ impl Error {
             retryable: matches!(
                 self,
                 Self::RateLimited(_)
+                    | Self::TooManyStreams { .. }
                     | Self::Unavailable(_)
                     | Self::Internal(_)
                     | Self::ModerationUnavailable

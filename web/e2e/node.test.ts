@@ -16,9 +16,17 @@ const connect = async (person: Person, options: Partial<BacktalkOptions> = {}) =
   return client;
 };
 
+const byStream: Partial<BacktalkOptions> = { transports: ['sse', 'polling'] };
+
+test('in Node, by polling unless the event stream is asked for', async () => {
+  const client = await connect(await fresh('Anna'));
+  expect(client.connection.get().transport).toBe('polling');
+  client.stop();
+});
+
 test('in Node, by the event stream', async () => {
   const [anna, ben] = await Promise.all([fresh('Anna'), fresh('Ben')]);
-  const [annas, bens] = await Promise.all([connect(anna), connect(ben)]);
+  const [annas, bens] = await Promise.all([connect(anna, byStream), connect(ben, byStream)]);
   expect(annas.connection.get().transport).toBe('sse');
   const { id } = await annas.startDirect(ben.id);
   annas.watch(id);

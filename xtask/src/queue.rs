@@ -49,6 +49,8 @@ pub(crate) async fn start(
         ),
         ("AWS_ENDPOINT_URL", &endpoint),
         ("AWS_REGION", REGION),
+        // By which the AWS CLI goes.
+        ("AWS_DEFAULT_REGION", REGION),
         ("AWS_ACCESS_KEY_ID", "test"),
         ("AWS_SECRET_ACCESS_KEY", "test"),
     ]
@@ -63,7 +65,9 @@ pub(crate) fn replaced(overrides: &Overrides) -> Result<Option<Settings>> {
         (None, Some(_)) => bail!("AWS_ENDPOINT_URL is set without SQS_QUEUE_URL: set both, or neither"),
         (Some(url), endpoint) => {
             let mut settings = overrides.starting_with("AWS_");
-            settings.entry("AWS_REGION".into()).or_insert_with(|| REGION.into());
+            let region = settings.entry("AWS_REGION".into()).or_insert_with(|| REGION.into());
+            let region = region.clone();
+            settings.entry("AWS_DEFAULT_REGION".into()).or_insert(region);
             settings.insert("SQS_QUEUE_URL".into(), url.into());
             settings.extend(endpoint.map(|endpoint| ("AWS_ENDPOINT_URL".into(), endpoint.into())));
             Ok(Some(settings))

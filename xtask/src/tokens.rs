@@ -19,9 +19,15 @@ pub(crate) struct Token {
     /// `agent` for a program that sends notices.
     #[arg(long)]
     role: Option<String>,
+    /// The organisation: the token's `org_id`.
+    #[arg(long, value_name = "ID")]
+    org: Option<String>,
     /// The name that others see [default: the id].
     #[arg(long)]
     name: Option<String>,
+    /// The address of the picture that others see.
+    #[arg(long, value_name = "URL")]
+    picture: Option<String>,
     /// How long it is good for; a negative number makes one that has expired.
     #[arg(long, value_name = "SECONDS", default_value_t = THIRTY_DAYS, allow_negative_numbers = true)]
     expires_in: i64,
@@ -37,6 +43,7 @@ pub(crate) struct Bearer<'a> {
     pub(crate) name: &'a str,
     pub(crate) picture: Option<&'a str>,
     pub(crate) role: Option<&'a str>,
+    pub(crate) org: Option<&'a str>,
 }
 
 /// Anna, Ben and their agent.
@@ -48,6 +55,7 @@ pub(crate) const DEMO: [(&str, Bearer<'static>); 3] = [
             name: "Anna Berger",
             picture: None,
             role: None,
+            org: None,
         },
     ),
     (
@@ -57,6 +65,7 @@ pub(crate) const DEMO: [(&str, Bearer<'static>); 3] = [
             name: "Ben Okafor",
             picture: None,
             role: None,
+            org: None,
         },
     ),
     (
@@ -66,6 +75,7 @@ pub(crate) const DEMO: [(&str, Bearer<'static>); 3] = [
             name: "Agent",
             picture: None,
             role: Some("agent"),
+            org: None,
         },
     ),
 ];
@@ -86,6 +96,8 @@ struct Claims<'a> {
     picture: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    org_id: Option<&'a str>,
     iss: &'a str,
     aud: &'a str,
     iat: i64,
@@ -100,6 +112,7 @@ impl Signer {
             name: bearer.name,
             picture: bearer.picture,
             role: bearer.role,
+            org_id: bearer.org,
             iss: &self.issuer,
             aud: &self.audience,
             iat: now,
@@ -118,6 +131,21 @@ impl Signer {
 }
 
 impl Token {
+    /// A demo person is who they are, but for what is said otherwise.
+    fn bearer(&self) -> Bearer<'_> {
+        let demo = DEMO
+            .iter()
+            .map(|(_, bearer)| *bearer)
+            .find(|bearer| bearer.id == self.id);
+        Bearer {
+            id: &self.id,
+            name: self.name.as_deref().or(demo.map(|demo| demo.name)).unwrap_or(&self.id),
+            picture: self.picture.as_deref().or(demo.and_then(|demo| demo.picture)),
+            role: self.role.as_deref().or(demo.and_then(|demo| demo.role)),
+            org: self.org.as_deref(),
+        }
+    }
+
     pub(crate) fn run(&self) -> Result<()> {
         let exported = instance::read_state(&self.instance)?.exported;
         let [Some(secret), Some(issuer), Some(audience)] =
@@ -128,22 +156,12 @@ impl Token {
                 self.instance
             );
         };
-        let demo = DEMO
-            .iter()
-            .map(|(_, bearer)| *bearer)
-            .find(|bearer| bearer.id == self.id);
-        let bearer = Bearer {
-            id: &self.id,
-            name: self.name.as_deref().or(demo.map(|demo| demo.name)).unwrap_or(&self.id),
-            picture: demo.and_then(|demo| demo.picture),
-            role: self.role.as_deref().or(demo.and_then(|demo| demo.role)),
-        };
         say(Signer {
             secret,
             issuer,
             audience,
         }
-        .token(bearer, self.expires_in)?);
+        .token(self.bearer(), self.expires_in)?);
         Ok(())
     }
 }
@@ -155,25 +173,70 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_token_says_who_for_whom_and_until_when() {
+    /// What a token says, whose signature and end are right.
+    fn claims_of(bearer: Bearer<'_>, lifetime_seconds: i64) -> Result<Value, jsonwebtoken::errors::ErrorKind> {
         let signer = Signer {
             secret: "s".repeat(32),
             issuer: "backtalk-local".into(),
             audience: "backtalk".into(),
         };
-        let (_, agent) = DEMO[2];
-        let token = signer.token(agent, 60).unwrap();
-
+        let token = signer.token(bearer, lifetime_seconds).unwrap();
         let mut validation = Validation::default();
         validation.set_issuer(&["backtalk-local"]);
         validation.set_audience(&["backtalk"]);
         let key = DecodingKey::from_secret(signer.secret.as_bytes());
-        let claims = decode::<Value>(&token, &key, &validation).unwrap().claims;
+        decode::<Value>(&token, &key, &validation)
+            .map(|data| data.claims)
+            .map_err(jsonwebtoken::errors::Error::into_kind)
+    }
+
+    #[derive(Debug, clap::Parser)]
+    struct Asked {
+        #[command(flatten)]
+        token: Token,
+    }
+
+    fn asked(line: &str) -> Token {
+        let words = std::iter::once("token").chain(line.split(' '));
+        <Asked as clap::Parser>::try_parse_from(words).unwrap().token
+    }
+
+    #[test]
+    fn a_token_says_who_for_whom_and_until_when() {
+        let claims = claims_of(DEMO[2].1, 60).unwrap();
         assert_eq!(claims["sub"], "agent");
         assert_eq!(claims["role"], "agent");
         assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 60);
-        assert_eq!(claims.get("picture"), None);
+        for absent in ["picture", "org_id"] {
+            assert_eq!(claims.get(absent), None);
+        }
         assert_ne!(claims["name"], json!(""));
+    }
+
+    #[test]
+    fn a_token_says_what_it_is_told_to() {
+        let token = asked("cleo --org acme --role agent --name Cleo --picture https://x/y.png --expires-in 8");
+        let claims = claims_of(token.bearer(), token.expires_in).unwrap();
+        for (claim, value) in [
+            ("sub", "cleo"),
+            ("org_id", "acme"),
+            ("role", "agent"),
+            ("name", "Cleo"),
+            ("picture", "https://x/y.png"),
+        ] {
+            assert_eq!(claims[claim], value);
+        }
+        assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 8);
+        // A demo person stays who they are.
+        let anna = claims_of(asked("anna --org acme").bearer(), 60).unwrap();
+        assert_eq!(
+            (&anna["name"], &anna["org_id"]),
+            (&json!("Anna Berger"), &json!("acme"))
+        );
+        let late = asked("anna --expires-in -60");
+        assert_eq!(
+            claims_of(late.bearer(), late.expires_in),
+            Err(jsonwebtoken::errors::ErrorKind::ExpiredSignature)
+        );
     }
 }

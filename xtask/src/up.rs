@@ -224,12 +224,13 @@ fn exports(
     signer: &Signer,
     settings: &BTreeMap<String, String>,
 ) -> Result<BTreeMap<String, String>> {
-    const SETTINGS: [&str; 15] = [
+    const SETTINGS: [&str; 16] = [
         "DATABASE_URL",
         "SQS_QUEUE_URL",
         "SQS_DEAD_LETTER_QUEUE_URL",
         "AWS_ENDPOINT_URL",
         "AWS_REGION",
+        "AWS_DEFAULT_REGION",
         "AWS_ACCESS_KEY_ID",
         "AWS_SECRET_ACCESS_KEY",
         "PUSHER_APP_ID",

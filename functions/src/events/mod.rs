@@ -3,3 +3,16 @@
 pub mod asyncapi;
 pub mod stream;
 pub mod ticket;
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use shared::error::Error;
+use shared::http::Result;
+
+/// How long a token is still good for. Elsewhere one may be a few seconds late; a stream that it opened would end at once.
+fn time_left(token_expires_at: DateTime<Utc>) -> Result<Duration> {
+    (token_expires_at - Utc::now())
+        .to_std()
+        .map_err(|_| Error::Unauthenticated("has expired"))
+}

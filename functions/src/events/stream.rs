@@ -1,7 +1,7 @@
 //! `GET /api/chat/stream`
 //!
-//! Reads the inbox again and again, at short intervals while something happens and at longer ones while nothing does. No
-//! connection is held between two reads, and nothing is remembered between two streams: a reader that comes again names
+//! Looks at the inbox again and again, at short intervals while something happens and at longer ones while nothing does, and
+//! reads it where there is something to read. Nothing is remembered between two streams: a reader that comes again names
 //! the last version it has, and goes on exactly there.
 
 use std::collections::HashMap;
@@ -16,23 +16,32 @@ use shared::domain::event::Event;
 use shared::domain::ids::{ChatId, MessageId, UserId};
 use shared::domain::rate::RateClass;
 use shared::domain::reply::RunningReply;
+use shared::domain::stream::StreamKind;
 use shared::domain::ticket::Ticket;
 use shared::error::{Error, FieldError};
 use shared::http::{Dialect, EventSink, Request, Response, Result, event_stream};
 use shared::store;
+use shared::store::streams::OpenStream;
+use shared::store::tickets::Holder;
 use tokio::time::{Instant, sleep};
 
+use super::time_left;
 use crate::openapi::{LastStreamPlace, Operation, StreamPlace, StreamedEvent};
 use crate::replies::follow::Seen;
 
 const LOOK_EVERY: Duration = Duration::from_millis(150);
-/// How the rest between two looks grows while nothing happens.
-const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(1);
+/// A fifth of the quiet so far: a second after five seconds without news, this after fifteen.
+const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(3);
+const QUIET_A_LOOK: u32 = 5;
+/// While the database does not answer.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
 const EVENTS_A_LOOK: i64 = 100;
 /// A reader that lags so far behind is waited for.
 const MOST_WAITING: usize = 1024 * 1024;
 /// When a browser that was cut off comes again; left alone, it waits for three to five seconds.
 const COME_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// And one whose place newer streams have taken: at once, it would only take it back.
+const MAKE_ROOM_FOR: Duration = Duration::from_secs(60);
 /// So many looks in a row may fail before the reader is told.
 const FAILED_LOOKS: u32 = 20;
 
@@ -45,7 +54,11 @@ pub fn operation() -> Operation {
         "streamEvents",
         "My events as they happen",
     )
-    .describe("By bearer token, or by a ticket for an `EventSource`, which sends no headers.")
+    .describe(
+        "By bearer token, or by a ticket for an `EventSource`, which sends no headers. It ends with the token. A \
+            person has so many open at once as the server allows; where more are opened, the oldest end with \
+            `event: error` and the problem `too-many-streams`.",
+    )
     .for_ticket_holders(RateClass::Stream)
     .query::<ChatId>("chatId", "Only those of this chat.")
     .query::<StreamPlace>(
@@ -65,7 +78,11 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let listener = listener(&app, &request).await?;
+    let Holder {
+        id: listener,
+        token_expires_at,
+    } = listener(&app, &request).await?;
+    let time_left = time_left(token_expires_at)?;
     let chat = request.query("chatId").map(chat_id).transpose()?;
     if let Some(chat) = chat {
         app.store
@@ -73,30 +90,36 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
             .await?
             .ok_or(Error::NotFound("chat"))?;
     }
-    let after = match cursor(&request)? {
-        Some(place) => place,
-        None => Place::after(app.store.inbox_version(&listener).await?),
-    };
+    let cursor = cursor(&request)?;
+    let most = app.config.streams_per_person;
+    let opened = app.store.open_stream(&listener, StreamKind::Events, most).await?;
     let (reader, response) = event_stream(Dialect::Events);
     let request_id = request.id().to_owned();
     tokio::spawn(async move {
         let mut stream = Listening {
+            until: Instant::now() + app.config.stream_for.min(time_left),
             app,
             listener,
+            open: opened.stream,
             chat,
-            after,
+            after: cursor.unwrap_or(Place::after(opened.inbox_version)),
             replies: HashMap::new(),
-            is_over: false,
         };
         stream.run(&reader, &request_id).await;
+        // Before the response ends, for then the process is frozen. If it fails, its lease ends.
+        let _closed = stream.app.store.close_stream(&stream.listener, stream.open).await;
     });
     Ok(response)
 }
 
 /// By bearer token, or by the `ticket` that one was changed for.
-async fn listener(app: &App, request: &Request) -> Result<UserId> {
+async fn listener(app: &App, request: &Request) -> Result<Holder> {
     let Some(text) = request.query("ticket") else {
-        return Ok(request.caller(app, RateClass::Stream).await?.id);
+        let caller = request.caller(app, RateClass::Stream).await?;
+        return Ok(Holder {
+            id: caller.id,
+            token_expires_at: caller.token_expires_at,
+        });
     };
     let ticket = Ticket::parse(text).ok_or(Error::Unauthenticated("is not a ticket"))?;
     let holder = app
@@ -104,7 +127,7 @@ async fn listener(app: &App, request: &Request) -> Result<UserId> {
         .ticket_holder(&ticket)
         .await?
         .ok_or(Error::Unauthenticated("is a ticket that is unknown or has expired"))?;
-    request.spend(app, &holder, RateClass::Stream).await?;
+    request.spend(app, &holder.id, RateClass::Stream).await?;
     Ok(holder)
 }
 
@@ -174,54 +197,85 @@ impl fmt::Display for Place {
 struct Listening {
     app: App,
     listener: UserId,
+    open: OpenStream,
+    /// When it ends as planned.
+    until: Instant,
     chat: Option<ChatId>,
     /// Up to where the reader has everything.
     after: Place,
     /// What the reader has of the replies that are being written.
     replies: HashMap<MessageId, Seen>,
+}
+
+/// What a look has found.
+enum Look {
+    Quiet,
+    /// Something happened, or is about to.
+    News,
     /// The one chat that is listened to is gone, or not the listener's any more.
-    is_over: bool,
+    Over,
+    /// Newer streams have taken its place.
+    Crowded,
 }
 
 impl Listening {
     async fn run(&mut self, reader: &EventSink, request_id: &str) {
-        let until = Instant::now() + self.app.config.stream_for;
-        let mut rest = LOOK_EVERY;
+        let mut quiet_since = Instant::now();
         let mut failed = 0;
         reader.send_retry(COME_AGAIN_AFTER);
         // At once, so that a reader that is cut off before anything happened knows where it stood.
         reader.send_mark(self.after, "ready", &self.after.mark());
         while reader.is_open() {
-            if Instant::now() >= until {
+            if Instant::now() >= self.until {
                 reader.send_reconnect();
                 return;
             }
-            if reader.waiting() < MOST_WAITING {
-                match self.look(reader).await {
-                    Ok(_) if self.is_over => return,
-                    Ok(has_news) => {
-                        failed = 0;
-                        rest = if has_news {
-                            LOOK_EVERY
-                        } else {
-                            (rest * 5 / 4).min(LOOK_AT_LEAST_EVERY)
-                        };
-                    }
-                    Err(error) => {
-                        failed += 1;
-                        if failed >= FAILED_LOOKS {
-                            reader.send_error(&error.into(), request_id);
-                            return;
-                        }
-                    }
+            let rest = match self.look(reader).await {
+                Ok(Look::Over) => return,
+                Ok(Look::Crowded) => {
+                    let limit = self.app.config.streams_per_person;
+                    reader.send_retry(MAKE_ROOM_FOR);
+                    reader.send_error(&Error::TooManyStreams { limit }, request_id);
+                    return;
                 }
+                Ok(look) => {
+                    failed = 0;
+                    if matches!(look, Look::News) {
+                        quiet_since = Instant::now();
+                    }
+                    (quiet_since.elapsed() / QUIET_A_LOOK).clamp(LOOK_EVERY, LOOK_AT_LEAST_EVERY)
+                }
+                Err(error) => {
+                    failed += 1;
+                    if failed >= FAILED_LOOKS {
+                        reader.send_error(&error.into(), request_id);
+                        return;
+                    }
+                    TRY_AGAIN_AFTER
+                }
+            };
+            let left = self.until.saturating_duration_since(Instant::now());
+            tokio::select! {
+                () = sleep(rest.min(left)) => {}
+                () = reader.left() => {}
             }
-            sleep(rest).await;
         }
     }
 
-    /// Tells what is new. Whether anything was, or is about to be.
-    async fn look(&mut self, reader: &EventSink) -> store::Result<bool> {
+    /// Looks whether there is anything new, and tells it.
+    async fn look(&mut self, reader: &EventSink) -> store::Result<Look> {
+        let glance = self.app.store.glance(&self.listener, self.open, self.chat).await?;
+        if !glance.is_kept {
+            return Ok(Look::Crowded);
+        }
+        let has_news = glance.is_answered || glance.inbox_version != self.after.version;
+        if !has_news || reader.waiting() >= MOST_WAITING {
+            return Ok(Look::Quiet);
+        }
+        self.read(reader).await
+    }
+
+    async fn read(&mut self, reader: &EventSink) -> store::Result<Look> {
         let news = self
             .app
             .store
@@ -231,10 +285,12 @@ impl Listening {
             self.after = Place::after(news.version);
             self.replies.clear();
             reader.send_mark(self.after, "resync", &self.after.mark());
-            if let Some(chat) = self.chat {
-                self.is_over = self.app.store.audience(&self.listener, chat).await?.is_none();
+            if let Some(chat) = self.chat
+                && self.app.store.audience(&self.listener, chat).await?.is_none()
+            {
+                return Ok(Look::Over);
             }
-            return Ok(true);
+            return Ok(Look::News);
         }
         // First the text of replies: one that ended meanwhile is ended by its message, which is among the events.
         for (chat, running) in &news.running {
@@ -242,13 +298,15 @@ impl Listening {
         }
         for (version, events) in &news.events {
             self.tell_version(reader, *version, events);
-            self.is_over = self.chat.is_some() && events.last().is_some_and(|event| event.ends_for(&self.listener));
         }
-        let has_news = news.next > self.after.version || !news.running.is_empty();
         if news.next > self.after.version {
             self.after = Place::after(news.next);
         }
-        Ok(has_news)
+        let last = news.events.last().and_then(|(_, events)| events.last());
+        if self.chat.is_some() && last.is_some_and(|event| event.ends_for(&self.listener)) {
+            return Ok(Look::Over);
+        }
+        Ok(Look::News)
     }
 
     fn tell_version(&mut self, reader: &EventSink, version: i64, events: &[Event]) {

@@ -10,6 +10,7 @@ use shared::domain::rate::RateClass;
 use shared::domain::ticket::Ticket;
 use shared::http::{Request, Response, Result, created};
 
+use super::time_left;
 use crate::openapi::Operation;
 
 /// Long enough to open a connection with, too short to be worth stealing from a log of URLs.
@@ -37,11 +38,14 @@ pub fn operation() -> Operation {
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
     let caller = request.caller(&app, RateClass::Stream).await?;
+    let good_for = GOOD_FOR.min(time_left(caller.token_expires_at)?);
     app.store.meet(&caller).await?;
     let ticket = Ticket::fresh();
-    app.store.issue_ticket(&caller.id, &ticket, GOOD_FOR).await?;
+    app.store
+        .issue_ticket(&caller.id, &ticket, GOOD_FOR, caller.token_expires_at)
+        .await?;
     created(&IssuedTicket {
         ticket: ticket.expose(),
-        expires_in_seconds: GOOD_FOR.as_secs(),
+        expires_in_seconds: good_for.as_secs(),
     })
 }

@@ -111,6 +111,9 @@ pub async fn follow(
                 }
             }
         }
-        sleep(rest).await;
+        tokio::select! {
+            () = sleep(rest) => {}
+            () = reader.left() => {}
+        }
     }
 }

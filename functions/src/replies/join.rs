@@ -1,14 +1,22 @@
 //! `GET /api/chat/{chatId}/messages/{messageId}/stream`
 
+use std::time::Duration;
+
 use lambda_http::http::Method;
 use shared::app::App;
-use shared::domain::ids::MessageId;
+use shared::domain::ids::{MessageId, UserId};
 use shared::domain::rate::RateClass;
+use shared::domain::stream::StreamKind;
 use shared::error::{Error, FieldError};
 use shared::http::{Request, Response, Result, event_stream, no_content};
+use shared::store::streams::OpenStream;
+use tokio::time::sleep;
 
 use super::follow::{Seen, follow};
 use crate::openapi::{Number, Operation, StreamedReply};
+
+/// How soon a reader is told that newer ones have taken its place.
+const KEEP_EVERY: Duration = Duration::from_secs(2);
 
 /// What the contract says of it.
 #[must_use]
@@ -64,21 +72,34 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
         },
         offset: offset.map_or(0, |offset| usize::try_from(offset).unwrap_or(0)),
     };
+    let limit = app.config.streams_per_person;
+    let open = app
+        .store
+        .open_stream(&caller.id, StreamKind::Reply, limit)
+        .await?
+        .stream;
     let (reader, response) = event_stream(dialect);
     let request_id = request.id().to_owned();
     tokio::spawn(async move {
-        follow(
-            &app,
-            &caller.id,
-            chat_id,
-            running.message_id,
-            seen,
-            &reader,
-            &request_id,
-        )
-        .await;
+        let (me, reply) = (&caller.id, running.message_id);
+        tokio::select! {
+            () = follow(&app, me, chat_id, reply, seen, &reader, &request_id) => {}
+            () = crowded(&app, me, open) => reader.send_error(&Error::TooManyStreams { limit }, &request_id),
+        }
+        // Before the response ends, for then the process is frozen. If it fails, its lease ends.
+        let _closed = app.store.close_stream(me, open).await;
     });
     Ok(response)
+}
+
+/// Until newer streams have taken this one's place.
+async fn crowded(app: &App, me: &UserId, open: OpenStream) {
+    loop {
+        sleep(KEEP_EVERY).await;
+        if let Ok(false) = app.store.keep_stream(me, open).await {
+            return;
+        }
+    }
 }
 
 fn number(request: &Request, name: &'static str) -> Result<Option<i32>> {

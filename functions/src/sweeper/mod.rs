@@ -21,6 +21,7 @@ const GRACE: Duration = Duration::from_secs(15);
 const LATELY: Duration = Duration::from_secs(120);
 const CHATS_A_RUN: i64 = 200;
 const TICKETS_A_RUN: i64 = 1_000;
+const STREAMS_A_RUN: i64 = 1_000;
 const RATES_A_RUN: i64 = 10_000;
 const PRESENCES_A_RUN: i64 = 1_000;
 /// How long an inbox keeps what happened.
@@ -68,6 +69,7 @@ pub async fn handle(app: App, _tick: Value) -> Result<Swept> {
     let holds_released = app.store.release_dead_holds(GRACE, HOLDS_A_RUN).await?;
     let inbox_rows_forgotten = app.store.trim_inboxes(INBOX_KEEPS, INBOX_ROWS_A_RUN).await?;
     app.store.forget_tickets(TICKETS_A_RUN).await?;
+    app.store.forget_streams(STREAMS_A_RUN).await?;
     app.store.forget_rates(RATES_A_RUN).await?;
     app.store.forget_presences(PRESENCES_A_RUN).await?;
     let repaired = app.store.repair_unread(LATELY, CHATS_A_RUN).await?;

@@ -10,8 +10,8 @@ use shared::http::{Request, Response, Result, not_modified, ok, tagged};
 
 use crate::openapi::Operation;
 
-/// How soon a client without Pusher should ask again.
-const POLL_AFTER_MS: u32 = 5000;
+/// The soonest that a client without Pusher should ask again: while something happens. While nothing does, it asks less often.
+const POLL_AFTER_MS: u32 = 2000;
 
 #[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]

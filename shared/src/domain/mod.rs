@@ -15,6 +15,7 @@ pub mod rate;
 pub mod reply;
 pub mod retention;
 pub mod search;
+pub mod stream;
 pub mod text;
 pub mod ticket;
 pub mod tokens;

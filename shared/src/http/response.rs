@@ -206,6 +206,11 @@ impl EventSink {
         !self.frames.sender.is_closed()
     }
 
+    /// Once nobody listens any more.
+    pub async fn left(&self) {
+        self.frames.sender.closed().await;
+    }
+
     /// How many bytes the reader has still to take. Whoever could send without end waits while these are many.
     #[must_use]
     pub fn waiting(&self) -> usize {

@@ -725,6 +725,9 @@ impl Store {
             rate as (
                 delete from rate_limits where user_id = $1
             ),
+            stream as (
+                delete from open_streams where user_id = $1
+            ),
             -- With them: a job that outlived them would erase whoever comes back by that name.
             job as (
                 delete from jobs where kind = 'erase' and payload ->> 'userId' = $1

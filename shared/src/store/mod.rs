@@ -24,6 +24,7 @@ pub mod reading;
 pub mod replies;
 pub mod retention;
 pub mod search;
+pub mod streams;
 pub mod tickets;
 pub mod unread;
 pub mod versions;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
 use super::rows::user_id;
@@ -9,18 +10,33 @@ use super::{Doing, Result, Store};
 use crate::domain::ids::UserId;
 use crate::domain::ticket::Ticket;
 
+/// Whose a ticket is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    pub id: UserId,
+    /// When the token ends that the ticket was issued for.
+    pub token_expires_at: DateTime<Utc>,
+}
+
 impl Store {
-    /// Makes a ticket good. Only its hash is kept.
-    pub async fn issue_ticket(&self, me: &UserId, ticket: &Ticket, good_for: Duration) -> Result<()> {
+    /// Makes a ticket good, for no longer than its token. Only its hash is kept.
+    pub async fn issue_ticket(
+        &self,
+        me: &UserId,
+        ticket: &Ticket,
+        good_for: Duration,
+        token_expires_at: DateTime<Utc>,
+    ) -> Result<()> {
         sqlx::query!(
             r#"
-            insert into stream_tickets (hash, user_id, expires_at)
-            select $2, $1, now() + make_interval(secs => $3)
+            insert into stream_tickets (hash, user_id, expires_at, token_expires_at)
+            select $2, $1, least(now() + make_interval(secs => $3), $4), $4
             where (select acting_as($1))
             "#,
             me.as_str(),
             hash(ticket),
             good_for.as_secs_f64(),
+            token_expires_at,
         )
         .execute(&self.pool)
         .await
@@ -29,12 +45,21 @@ impl Store {
     }
 
     /// Whose ticket it is, while it is good: one look-up in stream_tickets_pkey.
-    pub async fn ticket_holder(&self, ticket: &Ticket) -> Result<Option<UserId>> {
-        let holder = sqlx::query_scalar!("select ticket_holder($1)", hash(ticket))
-            .fetch_one(&self.pool)
-            .await
-            .doing("reading a ticket")?;
-        holder.as_deref().map(user_id).transpose()
+    pub async fn ticket_holder(&self, ticket: &Ticket) -> Result<Option<Holder>> {
+        let row = sqlx::query!(
+            r#"select holder as "holder!", token_expires_at as "token_expires_at!" from ticket_holding($1)"#,
+            hash(ticket),
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .doing("reading a ticket")?;
+        row.map(|row| {
+            Ok(Holder {
+                id: user_id(&row.holder)?,
+                token_expires_at: row.token_expires_at,
+            })
+        })
+        .transpose()
     }
 
     /// Forgets tickets that have run out, at most so many a call.

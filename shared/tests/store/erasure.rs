@@ -96,6 +96,7 @@ async fn life(pool: PgPool) -> Life {
          values ('person', 'anna', 'epoch'), ('person', 'ben', 'epoch') on conflict do nothing",
         "insert into budget_limits (subject, subject_id, tokens) values ('person', 'anna', 1)",
         "insert into rate_limits (user_id, class, tat, touched_on) values ('anna', 'send', now(), current_date)",
+        "insert into open_streams (user_id, kind, expires_at) values ('anna', 'events', now())",
     ] {
         world.rows.execute(AssertSqlSafe(sql)).await.unwrap();
     }
@@ -728,6 +729,7 @@ async fn every_table_that_names_a_person_is_thought_of(pool: PgPool) {
         "holds",
         "inbox",
         "inbox_heads",
+        "open_streams",
         "presences",
         "rate_limits",
         "stream_tickets",

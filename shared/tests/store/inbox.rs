@@ -3,10 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use chrono::{SubsecRound, Utc};
 use shared::domain::chat::Kind;
 use shared::domain::event::EventType;
+use shared::domain::ids::UserId;
 use shared::domain::ticket::Ticket;
 use shared::store::chats::DirectChat;
+use shared::store::tickets::Holder;
 use sqlx::{Executor, PgPool};
 
 use crate::world::{World, at_once};
@@ -131,10 +134,19 @@ async fn a_ticket_is_good_for_its_minute_and_is_never_stored(pool: PgPool) {
     let world = World::on(pool).await;
     let (anna, ben) = (world.person("anna").await, world.person("ben").await);
     let (annas, bens) = (Ticket::fresh(), Ticket::fresh());
-    world.people.issue_ticket(&anna.id, &annas, MINUTE).await.unwrap();
-    world.people.issue_ticket(&ben.id, &bens, MINUTE).await.unwrap();
-    assert_eq!(world.people.ticket_holder(&annas).await.unwrap(), Some(anna.id.clone()));
-    assert_eq!(world.people.ticket_holder(&bens).await.unwrap(), Some(ben.id.clone()));
+    let until = Utc::now().trunc_subsecs(6) + MINUTE * 2;
+    for (person, ticket) in [(&anna, &annas), (&ben, &bens)] {
+        let issued = world.people.issue_ticket(&person.id, ticket, MINUTE, until);
+        issued.await.unwrap();
+    }
+    let holder = |id: &UserId| {
+        Some(Holder {
+            id: id.clone(),
+            token_expires_at: until,
+        })
+    };
+    assert_eq!(world.people.ticket_holder(&annas).await.unwrap(), holder(&anna.id));
+    assert_eq!(world.people.ticket_holder(&bens).await.unwrap(), holder(&ben.id));
     assert_eq!(world.people.ticket_holder(&Ticket::fresh()).await.unwrap(), None);
     let alike = Ticket::parse(&format!("{}{}", &annas.expose()[..32], &bens.expose()[32..])).unwrap();
     assert_eq!(world.people.ticket_holder(&alike).await.unwrap(), None);
@@ -150,4 +162,26 @@ async fn a_ticket_is_good_for_its_minute_and_is_never_stored(pool: PgPool) {
     assert_eq!(world.system.forget_tickets(100).await.unwrap(), 1);
     assert_eq!(world.number("select count(*) from stream_tickets").await, 1);
     assert!(world.people.ticket_holder(&bens).await.unwrap().is_some());
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_ticket_is_good_for_no_longer_than_its_token(pool: PgPool) {
+    let world = World::on(pool).await;
+    let anna = world.person("anna").await;
+    let (late, old) = (Ticket::fresh(), Ticket::fresh());
+    let issued = world.people.issue_ticket(&anna.id, &late, MINUTE, Utc::now());
+    issued.await.unwrap();
+    assert_eq!(world.people.ticket_holder(&late).await.unwrap(), None);
+    // One that the version before has issued knows no token, and stands for itself.
+    let issued = world
+        .people
+        .issue_ticket(&anna.id, &old, MINUTE, Utc::now() + MINUTE * 60);
+    issued.await.unwrap();
+    world
+        .rows
+        .execute("update stream_tickets set token_expires_at = null")
+        .await
+        .unwrap();
+    let holder = world.people.ticket_holder(&old).await.unwrap().unwrap();
+    assert!(holder.token_expires_at <= Utc::now() + MINUTE);
 }

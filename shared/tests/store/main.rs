@@ -34,6 +34,7 @@ mod search;
 mod sending;
 mod stopping;
 mod strangers;
+mod streams;
 mod unread;
 mod versions;
 mod way;

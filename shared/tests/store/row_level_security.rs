@@ -36,6 +36,7 @@ async fn furnished(pool: PgPool) -> (World, ChatId) {
         "insert into presences (user_id, channel) values ('anna', 'presence-1')",
         "insert into stream_tickets (hash, user_id, expires_at) values (sha256('ticket'), 'anna', now() + interval '1 h')",
         "select spend_rate('anna', 'send', 1, interval '1 h')",
+        "select open_stream('anna', 'events', 1, interval '1 h')",
         "insert into webhooks (id, org_id, url, secret, events)
          values (gen_random_uuid(), 'acme', 'https://hook/', 'env:S', '{message.created}')",
         "insert into retention (org_id, kind, days) values ('acme', 'task', 30)",
@@ -160,6 +161,7 @@ async fn ones_own_rows_are_within_reach(pool: PgPool) {
         [
             "budget_limits",
             "budgets",
+            "open_streams",
             "rate_limits",
             "retention",
             "sweeps",
@@ -167,7 +169,7 @@ async fn ones_own_rows_are_within_reach(pool: PgPool) {
         ]
     );
     let unwritten = untouched(rows_touched(&world, Some("anna"), writing).await);
-    // Inboxes are written by `tell` alone, uploads are counted by triggers and rates by `spend_rate`; blocks, mentions,
+    // Inboxes are written by `tell` alone, uploads are counted by triggers, rates by `spend_rate` and streams by `open_stream`; blocks, mentions,
     // tickets, what was said once and the id of a
     // post never change.
     assert_eq!(
@@ -181,6 +183,7 @@ async fn ones_own_rows_are_within_reach(pool: PgPool) {
             "inbox",
             "mentions",
             "message_versions",
+            "open_streams",
             "posts",
             "rate_limits",
             "retention",
@@ -237,6 +240,7 @@ async fn shared_channel(pool: PgPool) -> World {
          values (sha256('ticket'), 'anna', now() + interval '1 h')"
             .to_owned(),
         "select spend_rate('anna', 'send', 1, interval '1 h')".to_owned(),
+        "select open_stream('anna', 'events', 1, interval '1 h')".to_owned(),
         "insert into webhooks (id, org_id, url, secret, events)
          values (gen_random_uuid(), 'acme', 'https://hook/', 'env:S', '{message.created}')"
             .to_owned(),
@@ -348,20 +352,24 @@ const ARE_TOLD_WHOM: &[&str] = &[
     "attachments_are_shown()",
     "attachments_are_withdrawn()",
     "blocked_between(text,text)",
+    "close_stream(text,text,bigint)",
     "cost_of_lost_attempt(uuid,integer)",
     "estimated_context(uuid,bigint,bigint,bigint)",
     "forget_inbox()",
     "hold_inboxes(uuid[])",
     "introduce(text[])",
     "is_in_now(uuid,text)",
+    "keep_stream(text,text,bigint,interval)",
     "members_now(uuid)",
     "message_json(messages)",
+    "open_stream(text,text,integer,interval)",
     // For agents, who are in no chat.
     "send_notice(text,text,text,uuid,uuid,text,text,jsonb,smallint,text,boolean)",
     "spend_rate(text,text,integer,interval,timestamp with time zone)",
     "tell(uuid,bigint,text,uuid,jsonb,text[])",
     "tell_only(text,uuid,text,jsonb)",
     "ticket_holder(bytea)",
+    "ticket_holding(bytea)",
 ];
 
 /// Steps of the above.
@@ -433,6 +441,7 @@ async fn another_person_adds_nothing_to_a_foreign_chat(pool: PgPool) {
         "insert into rate_limits (user_id, class, tat, touched_on) values ('ben', 'read', now(), now())".to_owned(),
         "insert into presences (user_id, channel) values ('anna', 'presence-2')".to_owned(),
         "insert into stream_tickets (hash, user_id, expires_at) values (sha256('x'), 'anna', now())".to_owned(),
+        "insert into open_streams (user_id, kind, expires_at) values ('ben', 'events', now())".to_owned(),
     ] {
         for person in [None, Some("ben")] {
             let mut transaction = acting(&world, person).await;

@@ -8,6 +8,7 @@ mod cuts;
 mod direct;
 mod losses;
 mod node;
+mod open_streams;
 mod outages;
 mod polling;
 mod pusher;

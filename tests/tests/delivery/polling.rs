@@ -48,7 +48,7 @@ async fn a_list_is_not_sent_again_until_something_happens() {
         let list = assert_new("a message").await;
         if path == LISTS[0] {
             assert_eq!((&list["total"], &list["messages"][0]["id"]), (&json!(1), &hi["id"]));
-            assert_eq!(list["pollAfterMs"], 5000);
+            assert_eq!(list["pollAfterMs"], 2000);
         } else {
             assert_eq!(
                 (&list["chats"][0]["unreadCount"], &list["chats"][0]["lastMessage"]),

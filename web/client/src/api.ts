@@ -1,4 +1,4 @@
-import type { Http } from './http.js';
+import type { Ask, Http } from './http.js';
 import { refusal } from './http.js';
 import type { Answer, Body, Draft, MemberRole, NewNotice, Query } from './types.js';
 
@@ -89,14 +89,14 @@ export class Api {
 
   events = (after: string | null, signal: AbortSignal) =>
     this.#stream('/api/chat/stream', { query: { after }, headers: EVENT_STREAM, signal });
-  #stream = async (path: string, ask: Parameters<Http['request']>[1]): Promise<Response> => {
-    const answer = await this.http.request(path, ask);
+  #stream = async (path: string, ask: Ask): Promise<Response> => {
+    const answer = await this.http.head(path, ask);
     if (!answer.ok) throw await refusal(answer);
     return answer;
   };
 
-  unread = (limit: number, etag: string | null) =>
-    this.http.ifChanged<Answer<'listUnread'>>('/api/chat-messages', { query: { limit } }, etag);
+  unread = (limit: number, etag: string | null, signal?: AbortSignal) =>
+    this.http.ifChanged<Answer<'listUnread'>>('/api/chat-messages', { query: { limit }, signal }, etag);
   markMessagesRead = (messageIds: string[]) =>
     this.http.json<Answer<'markMessagesRead'>>('/api/chat-messages/mark-read', {
       method: 'POST',

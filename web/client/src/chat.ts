@@ -4,9 +4,19 @@ import { Value } from './observable.js';
 import { freshId, type Unsent } from './outbox.js';
 import { ApiError, mayPass } from './problem.js';
 import { ReplyText } from './running-reply.js';
-import { readEvents } from './sse.js';
+import { CROWDED_REST_MS, readEvents } from './sse.js';
 import { Timeline } from './timeline.js';
-import type { Chat, ChatEvent, Draft, Member, Message, ReplyDelta, ReplyState, RunningReply } from './types.js';
+import type {
+  Chat,
+  ChatEvent,
+  Draft,
+  Member,
+  Message,
+  Problem,
+  ReplyDelta,
+  ReplyState,
+  RunningReply,
+} from './types.js';
 
 /** A message as a page shows it: also those that are not numbered yet. */
 export interface ShownMessage extends Omit<Message, 'status' | 'seq'> {
@@ -507,7 +517,8 @@ export class ChatSession {
           await pause(this.host.canStream ? rest.next() : LOOK_AT_REPLY_EVERY_MS);
         } catch (error) {
           if (leave.signal.aborted || !mayPass(error)) break;
-          await pause(rest.next());
+          const asked = error instanceof ApiError ? (error.retryAfterMs ?? 0) : 0;
+          await pause(Math.max(asked, rest.next()));
         }
       }
     } finally {
@@ -540,11 +551,18 @@ export class ChatSession {
   /** Takes the events of a streamed answer. Whether it came to its end. */
   async hear(answer: Response): Promise<boolean> {
     let isEnded = false;
+    let refused: Problem | null = null;
     await readEvents(answer, ({ event, data }) => {
-      if (event === 'reconnect' || event === 'error' || !data) return;
+      if (event === 'reconnect' || !data) return;
+      if (event === 'error') {
+        refused = JSON.parse(data) as Problem;
+        return;
+      }
       this.take(JSON.parse(data) as ChatEvent);
       if (event === 'reply.ended') isEnded = true;
     });
+    const problem = refused as Problem | null;
+    if (problem?.type === 'too-many-streams') throw new ApiError(problem, CROWDED_REST_MS);
     return isEnded;
   }
 

@@ -22,9 +22,12 @@ export interface BacktalkOptions {
   baseUrl: string;
   /** A JWT, or what answers one: asked again when the last one is refused. */
   token: string | TokenProvider;
-  /** Without it, the event stream and polling deliver. */
+  /** Without it, polling delivers. */
   pusher?: PusherSettings;
-  /** Which transports are used, the best first. */
+  /**
+   * Which transports are used, the best first [default: `['pusher', 'polling']`]. `'sse'`, the event stream, is for servers that
+   * hold many streams in one process: on AWS Lambda each is a process of its own, for as long as the page is open.
+   */
   transports?: readonly TransportName[];
   /** Where messages wait that could not be sent yet [default: `localStorage`, if there is one]. */
   outbox?: (userId: string) => OutboxStorage;
@@ -53,6 +56,10 @@ const LOOK_EVERY_MS = 30_000;
 /** Twice in the time after which the server takes somebody to be gone. */
 const HERE_EVERY_MS = 25_000;
 const DELIVERED_AFTER_MS = 1_000;
+/** While nobody looks, every so manieth time. */
+const HIDDEN_LOOKS = 10;
+/** A hand at the keys says no more than this. */
+const STIR_EVERY_MS = 1_000;
 
 const isVisible = () => typeof document === 'undefined' || document.visibilityState !== 'hidden';
 
@@ -94,6 +101,8 @@ export class BacktalkClient {
   #userId = '';
   #starting: Promise<void> | null = null;
   #stopped: AbortController | null = null;
+  #stirredAt = 0;
+  #looks = 0;
 
   constructor(private readonly options: BacktalkOptions) {
     const { token } = options;
@@ -188,11 +197,11 @@ export class BacktalkClient {
   }
 
   #transports(): Transport[] {
-    const { pusher, transports = ['pusher', 'sse', 'polling'] } = this.options;
+    const { pusher, transports = ['pusher', 'polling'] } = this.options;
     return transports.flatMap((name): Transport[] => {
       if (name === 'pusher') return pusher ? [new PusherTransport(pusher, this.http, () => this.#userId)] : [];
       if (name === 'sse') return this.canStream ? [new SseTransport(this.api)] : [];
-      return [new PollingTransport(this.api, () => this.#tabs?.isVisible ?? true)];
+      return [new PollingTransport(this.api)];
     });
   }
 
@@ -204,7 +213,7 @@ export class BacktalkClient {
   }
 
   #listen(signal: AbortSignal): void {
-    const look = setInterval(() => this.#catchUp(), LOOK_EVERY_MS);
+    const look = setInterval(() => this.#look(), LOOK_EVERY_MS);
     const here = setInterval(() => void this.#sayHere(), HERE_EVERY_MS);
     signal.addEventListener('abort', () => {
       clearInterval(look);
@@ -213,6 +222,8 @@ export class BacktalkClient {
     if (typeof window === 'undefined' || typeof window.addEventListener !== 'function') return;
     const wake = () => this.wake();
     window.addEventListener('online', wake, { signal });
+    // Whether anything can still be reached is known by trying.
+    window.addEventListener('offline', () => this.#tabs?.wake(), { signal });
     window.addEventListener('pageshow', (event) => event.persisted && wake(), { signal });
     if (typeof document === 'undefined') return;
     const seen = () => {
@@ -220,6 +231,23 @@ export class BacktalkClient {
       if (isVisible()) wake();
     };
     document.addEventListener('visibilitychange', seen, { signal });
+    for (const sign of ['pointerdown', 'keydown'])
+      document.addEventListener(sign, () => this.#stir(), { signal, passive: true, capture: true });
+  }
+
+  /** Somebody does something here, so that more may happen soon. */
+  #stir(): void {
+    const now = Date.now();
+    if (now - this.#stirredAt < STIR_EVERY_MS) return;
+    this.#stirredAt = now;
+    this.#tabs?.stir();
+  }
+
+  /** Whether Pusher or the event stream lost anything: a poll would have told. */
+  #look(): void {
+    this.#looks += 1;
+    if (this.#connection.get().transport === 'polling') return;
+    if (isVisible() || this.#looks % HIDDEN_LOOKS === 0) this.#catchUp();
   }
 
   async #sayHere(): Promise<void> {
@@ -312,7 +340,10 @@ export class BacktalkClient {
       canStream: this.canStream,
       isLive: this.#isLive,
       unsent: (id) => this.#sender.of(id),
-      send: (id, draft) => this.#sender.send(id, draft),
+      send: (id, draft) => {
+        this.#tabs?.stir();
+        return this.#sender.send(id, draft);
+      },
       retry: (clientId) => this.#sender.retry(clientId),
       discard: (clientId) => this.#sender.discard(clientId),
       arrived: (message) => this.#sender.arrived(message),
@@ -335,6 +366,7 @@ export class BacktalkClient {
     const begun = this.start().then(() => (session.isOpen ? session.sync() : session.open()));
     begun.catch(() => {});
     this.#tellWatched();
+    this.#stir();
     return () => {
       const left = (this.#watched.get(chatId) ?? 1) - 1;
       if (left > 0) {

@@ -52,6 +52,14 @@ export class Connection {
     }
   }
 
+  stir(): void {
+    for (const { transport } of this.#parts) transport.stir?.();
+  }
+
+  see(isVisible: boolean): void {
+    for (const { transport } of this.#parts) transport.see?.(isVisible);
+  }
+
   watch(chatIds: readonly string[]): void {
     for (const { transport } of this.#parts) transport.watch?.(chatIds);
   }

@@ -88,6 +88,23 @@ export class Http {
     }
   }
 
+  /** The same, of an answer that is read while it comes: its head is waited for no longer than a whole answer elsewhere. */
+  async head(path: string, ask: Ask): Promise<Response> {
+    const patience = new AbortController();
+    const timer = setTimeout(() => patience.abort(), REQUEST_PATIENCE_MS);
+    // Left, too, while its body comes.
+    ask.signal?.addEventListener('abort', () => patience.abort());
+    if (ask.signal?.aborted) patience.abort();
+    try {
+      return await this.request(path, { ...ask, signal: patience.signal });
+    } catch (error) {
+      if (patience.signal.aborted && !ask.signal?.aborted) throw new NetworkError('no answer in time');
+      throw error;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
   /** The answer's JSON; `null` where it has none. A refusal is an {@link ApiError}. */
   json<T>(path: string, ask: Ask = {}): Promise<T> {
     return this.#patiently(ask, async (asked) => {

@@ -126,7 +126,7 @@ export interface paths {
         };
         /**
          * My events as they happen
-         * @description By bearer token, or by a ticket for an `EventSource`, which sends no headers.
+         * @description By bearer token, or by a ticket for an `EventSource`, which sends no headers. It ends with the token. A person has so many open at once as the server allows; where more are opened, the oldest end with `event: error` and the problem `too-many-streams`.
          */
         get: operations["streamEvents"];
         put?: never;
@@ -1243,7 +1243,7 @@ export interface components {
             used?: number;
         };
         /** @enum {string} */
-        ProblemType: "malformed-body" | "invalid-request" | "body-too-large" | "unauthenticated" | "too-many-chats" | "too-many-reactions" | "message-refused" | "moderation-unavailable" | "blocked" | "rate-limited" | "too-many-members" | "not-found" | "forbidden" | "conflict" | "reply-running" | "quota-exceeded" | "not-configured" | "unavailable" | "internal";
+        ProblemType: "malformed-body" | "invalid-request" | "body-too-large" | "unauthenticated" | "too-many-chats" | "too-many-reactions" | "message-refused" | "moderation-unavailable" | "blocked" | "rate-limited" | "too-many-streams" | "too-many-members" | "not-found" | "forbidden" | "conflict" | "reply-running" | "quota-exceeded" | "not-configured" | "unavailable" | "internal";
         PusherAuthorization: {
             auth: string;
             channel_data?: string;

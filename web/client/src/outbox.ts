@@ -29,8 +29,11 @@ export interface KeyValueStorage {
   getItem(key: string): string | null | Promise<string | null>;
   setItem(key: string, value: string): void | Promise<void>;
   removeItem(key: string): void | Promise<void>;
-  /** `AsyncStorage` has this; of `localStorage` the keys are its own properties. */
+  /** `AsyncStorage` has this. */
   getAllKeys?(): Promise<readonly string[]>;
+  /** `localStorage` has these. */
+  readonly length?: number;
+  key?(place: number): string | null;
 }
 
 export function memoryOutbox(): OutboxStorage {
@@ -44,14 +47,60 @@ export function memoryOutbox(): OutboxStorage {
 
 const prefixOf = (userId: string) => `backtalk:unsent:${userId}:`;
 
+/** Which messages there are, where a storage does not say which keys it has. */
+class Index {
+  readonly #key: string;
+
+  constructor(
+    private readonly storage: KeyValueStorage,
+    userId: string,
+  ) {
+    this.#key = `backtalk:unsent-of:${userId}`;
+  }
+
+  async read(): Promise<string[]> {
+    const text = await this.storage.getItem(this.#key);
+    try {
+      const ids: unknown = JSON.parse(text ?? '[]');
+      return Array.isArray(ids) ? ids.filter((id): id is string => typeof id === 'string') : [];
+    } catch {
+      return [];
+    }
+  }
+
+  /** Reads before it writes: one change after the other. */
+  async change(clientId: string, isThere: boolean): Promise<void> {
+    const known = await this.read();
+    if (known.includes(clientId) === isThere) return;
+    const ids = isThere ? [...known, clientId] : known.filter((id) => id !== clientId);
+    if (ids.length > 0) await this.storage.setItem(this.#key, JSON.stringify(ids));
+    else await this.storage.removeItem(this.#key);
+  }
+}
+
 /** One key a message, so that tabs which write at once do not undo each other. */
 export function storedOutbox(storage: KeyValueStorage, userId: string): OutboxStorage {
   const prefix = prefixOf(userId);
+  const hasKeys = storage.getAllKeys !== undefined || storage.key !== undefined;
+  const index = hasKeys ? null : new Index(storage, userId);
+  const allKeys = async (): Promise<readonly string[]> => {
+    if (index) return (await index.read()).map((clientId) => prefix + clientId);
+    if (storage.getAllKeys) return storage.getAllKeys();
+    return Array.from({ length: storage.length ?? 0 }, (_, place) => storage.key?.(place) ?? '');
+  };
+  let writes = Promise.resolve();
+  // A full or forbidden storage must not keep a message from being sent.
+  const write = (work: () => Promise<void>): Promise<void> => {
+    const tried = () => work().catch(() => {});
+    if (!index) return tried();
+    writes = writes.then(tried);
+    return writes;
+  };
   return {
     async load() {
-      const keys = storage.getAllKeys ? await storage.getAllKeys() : Object.keys(storage);
+      await writes;
       const entries: Unsent[] = [];
-      for (const key of keys.filter((key) => key.startsWith(prefix))) {
+      for (const key of (await allKeys()).filter((key) => key.startsWith(prefix))) {
         const text = await storage.getItem(key);
         try {
           if (text) entries.push(JSON.parse(text) as Unsent);
@@ -61,17 +110,17 @@ export function storedOutbox(storage: KeyValueStorage, userId: string): OutboxSt
       }
       return entries.sort((one, other) => one.createdAt.localeCompare(other.createdAt));
     },
-    // A full or forbidden storage must not keep a message from being sent.
-    put: async (entry) => {
-      try {
+    put: (entry) =>
+      write(async () => {
+        // First, for what is not in it is never found.
+        if (index) await index.change(entry.clientId, true);
         await storage.setItem(prefix + entry.clientId, JSON.stringify(entry));
-      } catch {}
-    },
-    remove: async (clientId) => {
-      try {
+      }),
+    remove: (clientId) =>
+      write(async () => {
         await storage.removeItem(prefix + clientId);
-      } catch {}
-    },
+        await index?.change(clientId, false);
+      }),
   };
 }
 

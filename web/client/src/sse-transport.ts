@@ -1,9 +1,14 @@
 import type { Api } from './api.js';
 import { Backoff } from './backoff.js';
 import { ApiError } from './problem.js';
-import { readEvents } from './sse.js';
+import { CROWDED_REST_MS, readEvents } from './sse.js';
 import type { Hearer, Transport } from './transport.js';
-import type { ChatEvent } from './types.js';
+import type { ChatEvent, Problem } from './types.js';
+
+/** So long after the last tab was hidden the stream is left: on AWS an open one is paid for by the second. */
+export const HIDDEN_PATIENCE_MS = 30_000;
+/** A stream that is not there by then never comes. */
+const PATIENCE_MS = 10_000;
 
 /** The event stream of one person, over `fetch`, which can send a token with it. */
 export class SseTransport implements Transport {
@@ -11,6 +16,10 @@ export class SseTransport implements Transport {
   #hearer: Hearer | null = null;
   #leave: AbortController | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  #hiding: ReturnType<typeof setTimeout> | undefined;
+  #isVisible = true;
+  /** Left because nobody looks. */
+  #isAsleep = false;
   /** Where to go on; nothing between two connections is missed. */
   #last: string | null = null;
   readonly #rest = new Backoff(500, 30_000);
@@ -21,47 +30,83 @@ export class SseTransport implements Transport {
     this.#hearer = hearer;
     // What happened while another transport was heard is known from there.
     this.#last = null;
+    this.#isAsleep = false;
     this.#rest.reset();
+    this.see(this.#isVisible);
     void this.#connect();
   }
 
   stop(): void {
     this.#hearer = null;
-    clearTimeout(this.#timer);
-    this.#leave?.abort();
-    this.#leave = null;
+    this.#disconnect();
+    clearTimeout(this.#hiding);
   }
 
   wake(): void {
-    if (this.#leave || !this.#hearer) return;
+    if (this.#leave || !this.#hearer || this.#isAsleep) return;
     this.#rest.reset();
     void this.#connect();
+  }
+
+  see(isVisible: boolean): void {
+    this.#isVisible = isVisible;
+    clearTimeout(this.#hiding);
+    if (!this.#hearer) return;
+    if (!isVisible) {
+      this.#hiding = setTimeout(() => this.#sleep(), HIDDEN_PATIENCE_MS);
+    } else if (this.#isAsleep) {
+      this.#isAsleep = false;
+      this.wake();
+    }
+  }
+
+  #sleep(): void {
+    if (this.#isAsleep) return;
+    this.#isAsleep = true;
+    this.#disconnect();
+    // What follows this one goes on meanwhile, if there is any.
+    this.#hearer?.down();
+  }
+
+  #disconnect(): void {
+    clearTimeout(this.#timer);
+    this.#leave?.abort();
+    this.#leave = null;
   }
 
   async #connect(): Promise<void> {
     clearTimeout(this.#timer);
     const leave = new AbortController();
     this.#leave = leave;
+    /** Nobody answers: that is no wish of ours, as to leave is. */
+    const late = new AbortController();
+    const patience = setTimeout(() => late.abort(), PATIENCE_MS);
+    leave.signal.addEventListener('abort', () => late.abort());
     let isPlanned = false;
     let wait = 0;
     try {
-      const answer = await this.api.events(this.#last, leave.signal);
+      const answer = await this.api.events(this.#last, late.signal);
       await readEvents(answer, ({ id, event, data }) => {
         if (leave.signal.aborted) return;
         if (id) this.#last = id;
         if (event === 'ready') {
+          clearTimeout(patience);
           this.#rest.reset();
           this.#hearer?.up();
         } else if (event === 'resync') {
           this.#hearer?.missed();
         } else if (event === 'reconnect') {
           isPlanned = true;
-        } else if (event !== 'error' && data) {
+        } else if (event === 'error') {
+          if ((JSON.parse(data) as Problem).type === 'too-many-streams') wait = CROWDED_REST_MS;
+        } else if (data) {
           this.#hearer?.event(JSON.parse(data) as ChatEvent);
         }
       });
     } catch (error) {
       if (error instanceof ApiError) wait = error.retryAfterMs ?? 0;
+    } finally {
+      clearTimeout(patience);
     }
     if (leave.signal.aborted) return;
     this.#leave = null;

@@ -8,6 +8,9 @@ export function canStream(): boolean {
 
 export type ServerEvent = EventSourceMessage;
 
+/** Newer streams of the same person took its place: at once, it would only take it back. */
+export const CROWDED_REST_MS = 60_000;
+
 /** Longer than two of the server's keep-alives: whatever is silent for so long is gone. */
 const SILENCE_MS = 40_000;
 

@@ -18,7 +18,8 @@ type Said =
   // By the others.
   | { is: 'newcomer' }
   | { is: 'sight'; tab: string; sight: Sight | null }
-  | { is: 'wake' };
+  | { is: 'wake' }
+  | { is: 'stir' };
 
 /** Whether tabs can agree on one of them: not in Node, nor in React Native. */
 export const canShare = (): boolean =>
@@ -58,7 +59,7 @@ export class Tabs {
     else this.#say({ is: 'sight', tab: this.#id, sight });
   }
 
-  /** Whether somebody looks at any of the tabs, for the one that has the connection. */
+  /** Whether somebody looks at any of the tabs. */
   get isVisible(): boolean {
     return [this.#sight, ...this.#others.values()].some((sight) => sight.isVisible);
   }
@@ -69,8 +70,15 @@ export class Tabs {
     else this.#say({ is: 'wake' });
   }
 
+  /** Somebody does something on this page. */
+  stir(): void {
+    if (this.#connection) this.#connection.stir();
+    else this.#say({ is: 'stir' });
+  }
+
   #tellSights(): void {
     const sights = [this.#sight, ...this.#others.values()];
+    this.#connection?.see(this.isVisible);
     this.#connection?.watch([...new Set(sights.flatMap(({ chatIds }) => chatIds))]);
   }
 
@@ -141,6 +149,7 @@ export class Tabs {
     if (this.#connection) {
       if (said.is === 'newcomer') this.#say({ is: 'state', state: this.#connection.state.get() });
       else if (said.is === 'wake') this.#connection.wake();
+      else if (said.is === 'stir') this.#connection.stir();
       else if (said.is === 'sight') {
         if (said.sight) this.#others.set(said.tab, said.sight);
         else this.#others.delete(said.tab);

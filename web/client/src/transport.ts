@@ -19,6 +19,10 @@ export interface Transport {
   stop(): void;
   /** The network or the page is back: try at once. */
   wake(): void;
+  /** Somebody does something, so that more may happen soon. */
+  stir?(): void;
+  /** Whether anybody looks. */
+  see?(isVisible: boolean): void;
   /** Which chats are on a page, for transports that have rooms. */
   watch?(chatIds: readonly string[]): void;
 }

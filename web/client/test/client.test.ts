@@ -58,7 +58,7 @@ test.each(turns)('where %s, what waits tries at once: %s', async (_name, happen,
   site.add('c', { kind: 'direct' }, ['hello']);
   const client = await begin(site, { transports: ['polling'] });
   client.watch('c');
-  await pass(1000);
+  await pass(500);
   const asked = site.asked.length;
   site.say('c', 'meanwhile');
   happen();
@@ -113,6 +113,91 @@ test('another tab that sends a message has this one forget it', async () => {
   window.dispatchEvent(new Event('online'));
   await pass(10_000);
   expect(site.count('POST /api/chat/c/messages')).toBe(0);
+});
+
+test('without Pusher it polls; the event stream is asked for by name alone', async () => {
+  const site = new Site();
+  const client = await begin(site, { transports: undefined });
+  expect(client.connection.get()).toEqual({ transport: 'polling', isConnected: true, isShared: false });
+  await pass(60_000);
+  expect(site.count('GET /api/chat/stream')).toBe(0);
+  const other = await begin(site, { transports: ['sse', 'polling'] });
+  expect(other.connection.get().transport).toBe('sse');
+});
+
+test('nobody is said to be connected while everything is cut, though nothing refuses, and the connection comes back', async () => {
+  const site = new Site();
+  site.add('c', { kind: 'direct' }, ['hello']);
+  let isCut = false;
+  const unanswered = (signal: AbortSignal | null | undefined) =>
+    new Promise<never>((_, refuse) =>
+      signal?.addEventListener('abort', () => refuse(new DOMException('left', 'AbortError'))),
+    );
+  const fetch: typeof site.fetch = (url, init) => (isCut ? unanswered(init?.signal) : site.fetch(url, init));
+  for (const transports of [['polling'], ['sse', 'polling'], ['sse']] as const) {
+    const client = await begin(site, { transports, fetch });
+    expect(client.connection.get().isConnected).toBe(true);
+    isCut = true;
+    site.endStreams();
+    await pass(15_000);
+    expect(client.connection.get(), transports.join()).toMatchObject({ transport: null, isConnected: false });
+    // And it stays so, however long it lasts.
+    await pass(120_000);
+    expect(client.connection.get(), transports.join()).toMatchObject({ transport: null, isConnected: false });
+    isCut = false;
+    client.wake();
+    await pass(11_000);
+    expect(client.connection.get(), transports.join()).toMatchObject({ transport: transports[0], isConnected: true });
+    client.stop();
+  }
+});
+
+test('who writes is answered soon, though nothing had happened for long', async () => {
+  const site = new Site();
+  site.add('c', { kind: 'direct' }, ['hello']);
+  const client = await begin(site, { transports: ['polling'] });
+  client.watch('c');
+  const polls = () => site.count('GET /api/chat-messages');
+  await pass(20 * 60_000);
+  let before = polls();
+  await pass(60_000);
+  expect(polls() - before).toBeLessThanOrEqual(3);
+  for (const act of [
+    () => void client.chat('c').send('hello?'),
+    () => void document.dispatchEvent(new Event('keydown')),
+    () => void document.dispatchEvent(new Event('pointerdown')),
+  ]) {
+    before = polls();
+    act();
+    await pass(3_000);
+    expect(polls() - before).toBeGreaterThanOrEqual(1);
+    await pass(20 * 60_000);
+  }
+});
+
+test('a page that nobody looks at leaves its event stream, and has it again when it is looked at', async () => {
+  const site = new Site();
+  site.add('c', { kind: 'direct' }, ['hello']);
+  const client = await begin(site, { transports: ['sse', 'polling'] });
+  expect(site.listeners).toBe(1);
+  hide(true);
+  document.dispatchEvent(new Event('visibilitychange'));
+  await pass(29_000);
+  expect(site.listeners, 'who looks away for a moment keeps it').toBe(1);
+  await pass(2_000);
+  expect(site.listeners).toBe(0);
+  expect(client.connection.get().transport).toBe('polling');
+  const before = site.count('GET /api/chat-messages');
+  await pass(10 * 60_000);
+  expect(site.count('GET /api/chat-messages') - before).toBeLessThanOrEqual(23);
+  window.dispatchEvent(new Event('online'));
+  await pass(1_000);
+  expect(site.listeners, 'the network alone does not wake it').toBe(0);
+  hide(false);
+  document.dispatchEvent(new Event('visibilitychange'));
+  await pass(100);
+  expect(site.listeners).toBe(1);
+  expect(client.connection.get().transport).toBe('sse');
 });
 
 test('a token is asked for again when it is refused, and a person is known by it without a network', async () => {

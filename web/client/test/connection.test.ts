@@ -125,6 +125,142 @@ test('an event stream that lost too much has everything read anew', async () => 
   sse.stop();
 });
 
+test('an event stream whose place newer ones have taken does not take it back, until its page is looked at again', async () => {
+  const crowded = { type: 'too-many-streams', title: 'Too many open streams', status: 429 };
+  const ready = 'id: 7\nevent: ready\ndata: {}\n\n';
+  const events = vi.fn(async () => stream(ready, `event: error\ndata: ${JSON.stringify(crowded)}\n\n`));
+  const hearer = hears();
+  const sse = new SseTransport({ events });
+  sse.start(hearer);
+  await vi.advanceTimersByTimeAsync(1);
+  expect(hearer.down).toHaveBeenCalledTimes(1);
+  await vi.advanceTimersByTimeAsync(55_000);
+  expect(events).toHaveBeenCalledTimes(1);
+  sse.wake();
+  await vi.advanceTimersByTimeAsync(1);
+  expect(events).toHaveBeenCalledTimes(2);
+  await vi.advanceTimersByTimeAsync(61_000);
+  expect(events).toHaveBeenCalledTimes(3);
+  sse.stop();
+});
+
+test('an event stream that nobody answers is given up, and tried again', async () => {
+  const signals: AbortSignal[] = [];
+  const events = vi.fn((_after: string | null, signal: AbortSignal) => {
+    signals.push(signal);
+    return new Promise<Response>((_, refuse) => signal.addEventListener('abort', () => refuse(new Error('left'))));
+  });
+  const hearer = hears();
+  const sse = new SseTransport({ events });
+  sse.start(hearer);
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(events.mock.calls.length).toBeGreaterThan(2);
+  expect(signals.slice(0, -1).every((signal) => signal.aborted)).toBe(true);
+  expect(hearer.down).toHaveBeenCalled();
+  sse.stop();
+});
+
+/** How often it polls in so many seconds. */
+function pollingWith(pollAfterMs = 2000) {
+  const page = { messages: [], total: 0, hasMore: false, pollAfterMs };
+  const unread = vi.fn().mockResolvedValueOnce({ body: page, etag: '"1"' }).mockResolvedValue(null);
+  const hearer = hears();
+  const polling = new PollingTransport({ unread });
+  polling.start(hearer);
+  const polls = async (seconds: number) => {
+    const before = unread.mock.calls.length;
+    await vi.advanceTimersByTimeAsync(seconds * 1000);
+    return unread.mock.calls.length - before;
+  };
+  const news = () => unread.mockResolvedValueOnce({ body: page, etag: '"2"' });
+  return { unread, hearer, polling, polls, news };
+}
+
+test('polls are 2 s apart while something happens, and up to 30 s while nothing does', async () => {
+  const { polling, polls, news, hearer } = pollingWith();
+  const busy = await polls(30);
+  expect(busy).toBeGreaterThanOrEqual(12);
+  expect(busy).toBeLessThanOrEqual(16);
+  await polls(10 * 60);
+  const idle = await polls(10 * 60);
+  expect(idle).toBeGreaterThanOrEqual(16);
+  expect(idle).toBeLessThanOrEqual(21);
+  news();
+  await polls(37);
+  expect(hearer.missed).toHaveBeenCalledTimes(1);
+  expect(await polls(20), 'what was heard may be answered').toBeGreaterThanOrEqual(6);
+  polling.stop();
+});
+
+test('polls differ, so that clients which began together do not ask together', async () => {
+  const times: number[] = [];
+  const unread = vi.fn(async () => {
+    times.push(Date.now());
+    return null;
+  });
+  const polling = new PollingTransport({ unread });
+  polling.start(hears());
+  await vi.advanceTimersByTimeAsync(25_000);
+  const pauses = times.slice(1).map((time, index) => time - (times[index] ?? 0));
+  expect(new Set(pauses).size).toBeGreaterThan(2);
+  polling.stop();
+});
+
+test('what somebody does has polling ask soon, but no faster than while busy, and not before a refusal allows', async () => {
+  const { unread, polling, polls } = pollingWith();
+  await polls(20 * 60);
+  // In the middle of half a minute's pause.
+  for (let second = 0; second < 40 && (await polls(1)) === 0; second += 1);
+  await polls(5);
+  polling.stir();
+  expect(await polls(0.1)).toBe(1);
+  const before = unread.mock.calls.length;
+  for (let tenth = 0; tenth < 100; tenth += 1) {
+    polling.stir();
+    await vi.advanceTimersByTimeAsync(100);
+  }
+  expect(unread.mock.calls.length - before).toBeLessThanOrEqual(6);
+  unread.mockRejectedValueOnce(new ApiError({ type: 'rate-limited', title: 'Slow', status: 429 }, 20_000));
+  await polls(3);
+  const refused = unread.mock.calls.length;
+  for (let second = 0; second < 16; second += 1) {
+    polling.stir();
+    await vi.advanceTimersByTimeAsync(1000);
+  }
+  expect(unread.mock.calls.length).toBe(refused);
+  polling.stop();
+});
+
+test('while nobody looks polls are 30 s apart, and a server that wants them slower has its way', async () => {
+  const { polling, polls } = pollingWith();
+  await polls(5);
+  polling.see(false);
+  expect(await polls(10 * 60)).toBeLessThanOrEqual(23);
+  polling.see(true);
+  polling.wake();
+  expect(await polls(10)).toBeGreaterThanOrEqual(4);
+  polling.stop();
+  const slow = pollingWith(60_000);
+  expect(await slow.polls(10 * 60)).toBeLessThanOrEqual(12);
+  slow.polling.stop();
+});
+
+test('a poll that nobody answers is no connection', async () => {
+  const unread = vi.fn().mockResolvedValueOnce(null);
+  unread.mockImplementation(
+    (_limit: number, _etag: string | null, signal?: AbortSignal) =>
+      new Promise((_, refuse) => signal?.addEventListener('abort', () => refuse(new Error('left')))),
+  );
+  const hearer = hears();
+  const polling = new PollingTransport({ unread });
+  polling.start(hearer);
+  await vi.advanceTimersByTimeAsync(1);
+  expect(hearer.up).toHaveBeenCalledTimes(1);
+  await vi.advanceTimersByTimeAsync(12_000);
+  expect(hearer.down).toHaveBeenCalledTimes(1);
+  polling.stop();
+});
+
 test('polling asks by ETag at the pace the server wants, and rests when it is refused', async () => {
   const page = { messages: [], total: 0, hasMore: false, pollAfterMs: 5000 };
   const unread = vi.fn().mockResolvedValueOnce({ body: page, etag: '"1"' }).mockResolvedValueOnce(null);
@@ -136,11 +272,11 @@ test('polling asks by ETag at the pace the server wants, and rests when it is re
   polling.start(hearer);
   await vi.advanceTimersByTimeAsync(1);
   expect(hearer.up).toHaveBeenCalledTimes(1);
-  await vi.advanceTimersByTimeAsync(5_600);
+  await vi.advanceTimersByTimeAsync(6_100);
   expect(hearer.missed).not.toHaveBeenCalled();
-  await vi.advanceTimersByTimeAsync(5_600);
+  await vi.advanceTimersByTimeAsync(6_100);
   expect(hearer.missed).toHaveBeenCalledTimes(1);
-  await vi.advanceTimersByTimeAsync(5_600);
+  await vi.advanceTimersByTimeAsync(6_100);
   expect(hearer.down).toHaveBeenCalledTimes(1);
   await vi.advanceTimersByTimeAsync(10_000);
   expect(unread).toHaveBeenCalledTimes(4);

@@ -227,6 +227,56 @@ test('the outbox of one person is in their own keys of the storage, and what is 
   expect((await bens.load()).map(({ clientId }) => clientId)).toEqual(['bens']);
 });
 
+/** Nothing but what one can do with one key, at once or after a moment. */
+const plain = (kept: Map<string, string>, isAsync: boolean) => {
+  const later = <T>(done: T): T | Promise<T> => (isAsync ? Promise.resolve().then(() => done) : done);
+  return {
+    getItem: (key: string) => later(kept.get(key) ?? null),
+    setItem: (key: string, value: string) => later<void>(void kept.set(key, value)),
+    removeItem: (key: string) => later<void>(void kept.delete(key)),
+  };
+};
+
+test.each([false, true])(
+  'a storage that does not say its keys gives back what it keeps (asynchronous: %s)',
+  async (isAsync) => {
+    const kept = new Map<string, string>();
+    const entry = { chatId: 'c', draft: { content: 'x' }, state: 'sending', error: null, isOffline: false } as const;
+    const page = storedOutbox(plain(kept, isAsync), 'anna');
+    const written = [1, 2, 3].map((number) =>
+      page.put({ ...entry, clientId: `m${number}`, createdAt: `2026-11-21T10:00:0${number}Z` }),
+    );
+    // Sent before it was written.
+    written.push(
+      page.remove('m3'),
+      storedOutbox(plain(kept, isAsync), 'ben').put({ ...entry, clientId: 'b', createdAt: '' }),
+    );
+    await vi.advanceTimersByTimeAsync(200);
+    await Promise.all(written);
+    const loaded = storedOutbox(plain(kept, isAsync), 'anna').load();
+    await vi.advanceTimersByTimeAsync(200);
+    expect((await loaded).map(({ clientId }) => clientId)).toEqual(['m1', 'm2']);
+    const gone = ['m1', 'm2'].map((clientId) => page.remove(clientId));
+    await vi.advanceTimersByTimeAsync(200);
+    await Promise.all(gone);
+    // Nothing is left behind.
+    expect([...kept.keys()].filter((key) => key.includes('anna'))).toEqual([]);
+  },
+);
+
+test('what waits in a storage that does not say its keys is sent by the page that comes after', async () => {
+  const kept = new Map<string, string>();
+  const before = await sending(storedOutbox(plain(kept, true), ME));
+  before.network.isUp = false;
+  before.session.send('written in a tunnel');
+  await vi.advanceTimersByTimeAsync(1_000);
+  before.sender.stop();
+  const { shown } = await sending(storedOutbox(plain(kept, true), ME));
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(shown()[1]).toEqual(['written in a tunnel', 'sent']);
+  expect([...kept.keys()]).toEqual([]);
+});
+
 test('a storage that is full keeps no message from being sent', async () => {
   const full = () => {
     throw new Error('full');

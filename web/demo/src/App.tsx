@@ -83,7 +83,14 @@ function SignedIn({ person, config, signOut }: SignedInProps) {
   const [switches] = useState(() => new Switches());
   const client = useMemo(() => {
     const pusher = config.pusher ? switches.pusher(config.pusher) : undefined;
-    return new BacktalkClient({ baseUrl: config.apiUrl, token: person.token, pusher, fetch: switches.fetch });
+    return new BacktalkClient({
+      baseUrl: config.apiUrl,
+      token: person.token,
+      pusher,
+      // All three, so that each can be cut and the next be watched. On AWS leave the event stream out.
+      transports: ['pusher', 'sse', 'polling'],
+      fetch: switches.fetch,
+    });
   }, [config, person, switches]);
   return (
     <ChatProvider client={client}>

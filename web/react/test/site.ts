@@ -32,7 +32,13 @@ export class Site {
 
   client(options: Partial<BacktalkOptions> = {}): BacktalkClient {
     const token = `x.${btoa(JSON.stringify({ sub: ME }))}.x`;
-    return new BacktalkClient({ baseUrl: 'http://site', token, fetch: this.fetch, ...options });
+    return new BacktalkClient({
+      baseUrl: 'http://site',
+      token,
+      fetch: this.fetch,
+      transports: ['sse', 'polling'],
+      ...options,
+    });
   }
 
   add(id: string, change: Partial<Chat> = {}, texts: readonly string[] = []): void {
@@ -66,6 +72,12 @@ export class Site {
     for (const stream of this.#streams) stream.enqueue(new TextEncoder().encode(text));
   }
 
+  /** As when the server goes. */
+  endStreams(): void {
+    for (const stream of this.#streams) stream.close();
+    this.#streams.clear();
+  }
+
   /** How many hear events now. */
   get listeners(): number {
     return this.#streams.size;
@@ -92,7 +104,9 @@ export class Site {
     this.asked.push(`${method} ${pathname}`);
     const body = typeof init.body === 'string' ? JSON.parse(init.body) : null;
     if (body) this.bodies.push(body);
-    return this.#answer(method, pathname, searchParams, body, init.signal ?? null);
+    const answer = this.#answer(method, pathname, searchParams, body, init.signal ?? null);
+    const isKnown = answer.headers.get('etag') === new Headers(init.headers).get('if-none-match');
+    return isKnown && answer.headers.has('etag') ? new Response(null, { status: 304 }) : answer;
   };
 
   #answer(
@@ -163,7 +177,10 @@ export class Site {
     }
     if (id !== '') return Response.json({ taskId: id, messages: shown(id), count: shown(id).length });
     const messages = [...this.notices.keys()].flatMap(shown).filter((notice) => !notice.read);
-    return Response.json({ messages, total: messages.length, hasMore: false, pollAfterMs: 5000 });
+    const seqs = [...this.chats.values()].map(({ chat }) => `${chat.lastSeq}.${chat.readSeq}`);
+    const etag = `"${[...seqs, messages.length].join('-')}"`;
+    const page = { messages, total: messages.length, hasMore: false, pollAfterMs: 2000 };
+    return Response.json(page, { headers: { etag } });
   }
 
   #stream(signal: AbortSignal | null): Response {

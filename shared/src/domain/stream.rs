@@ -1,0 +1,18 @@
+//! Streams that somebody reads: a response that stays open.
+
+use std::fmt;
+
+use super::message::words;
+
+/// What a stream tells. A person may have so many open of each kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamKind {
+    /// All that happens.
+    Events,
+    /// One reply, as it is written by another process.
+    Reply,
+}
+words!(StreamKind {
+    Events = "events",
+    Reply = "reply",
+});
