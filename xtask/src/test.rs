@@ -16,7 +16,7 @@ use crate::postgres::{self, Data};
 use crate::prepare::Prepare;
 use crate::rehearse::rehearse;
 use crate::supervise::{Supervisor, supervise};
-use crate::{program, tools, up, web};
+use crate::{program, tools, up, upgrade, web};
 
 /// The advisories come from a git repository, which may be out of reach.
 const FETCH_PATIENCE: Duration = Duration::from_secs(60);
@@ -26,9 +26,9 @@ const RATE_LIMITS: [&str; 3] = ["RATE_LIMIT_SEND", "RATE_LIMIT_WRITE", "RATE_LIM
 const UNHURRIED: &str = "1000000/60s";
 
 const NEWEST: u32 = 18;
-/// Tests of the store whose outcome may hang on Postgres' version: rights and roles, policies, plans, and one each of
+/// Tests of the store whose outcome may hang on Postgres' version: rights and roles, policies, plans, migrations, and one each of
 /// sending and searching. All of them take four minutes of two cores.
-const DIFFERS_BY_VERSION: [&str; 7] = [
+const DIFFERS_BY_VERSION: [&str; 8] = [
     "connecting::",
     "owners::",
     "plans::",
@@ -36,6 +36,7 @@ const DIFFERS_BY_VERSION: [&str; 7] = [
     "search::",
     "sending::",
     "strangers::",
+    "upgrades::",
 ];
 
 /// Check and test everything, as CI does.
@@ -133,6 +134,9 @@ impl Test {
                 .env("LLMOCK_BIN", tools::python().await?.join("llmock"));
             report.step("tests", program::run(tests)).await?;
             if is_whole {
+                report
+                    .step("the version before on this schema", upgrade::test(&exports))
+                    .await?;
                 let own = postgres::version().await?;
                 for version in tools::POSTGRES_VERSIONS.into_iter().filter(|version| *version != own) {
                     let is_whole = self.every_postgres || version == NEWEST;
@@ -154,7 +158,7 @@ impl Test {
 }
 
 /// Tests of the whole workspace, all of them or some: what is built for one run is not built again for another.
-fn tests() -> Command {
+pub(crate) fn tests() -> Command {
     let runner: &[&str] = if program::found("cargo-nextest") {
         &["nextest", "run"]
     } else {

@@ -36,6 +36,7 @@ mod sending;
 mod stopping;
 mod strangers;
 mod unread;
+mod upgrades;
 mod versions;
 mod webhooks;
 mod world;
