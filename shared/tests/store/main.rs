@@ -1,5 +1,5 @@
 //! The store against a real Postgres, each test in its own database: `DATABASE_URL` says on which server, as somebody
-//! who may make databases. Statements that act for a person run as the restricted role, as they do in production.
+//! who may make databases and roles. Statements that act for a person run as the restricted role, as they do in production.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -17,6 +17,7 @@ mod jobs;
 mod mentions;
 mod moderation;
 mod notices;
+mod owners;
 mod pages;
 mod people;
 mod plans;
@@ -36,6 +37,7 @@ mod stopping;
 mod strangers;
 mod streams;
 mod unread;
+mod upgrades;
 mod versions;
 mod way;
 mod webhooks;

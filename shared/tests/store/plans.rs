@@ -12,14 +12,14 @@ use shared::domain::person::Caller;
 use shared::domain::post::{PostChange, PostDraft};
 use shared::domain::rate::{RateClass, RateLimit};
 use shared::domain::text::{AttachmentUrl, ClientId, PostText, SearchText, TaskId, Trigger};
-use shared::store::Store;
 use shared::store::chats::ListFilter;
 use shared::store::messages::{Range, SendOutcome};
 use shared::store::posts::{FollowUp, PostUpdated};
+use shared::store::{Store, role};
 use sqlx::postgres::PgPoolOptions;
-use sqlx::{Executor, PgPool, Row};
+use sqlx::{AssertSqlSafe, Executor, PgPool, Row};
 
-use crate::world::{ALLOWANCE, ATTEMPTS, FREE, LEASE, World, completed, draft, page, seq};
+use crate::world::{ALLOWANCE, ATTEMPTS, FREE, LEASE, SCHEMA, World, completed, draft, page, seq};
 
 /// How often each is asked.
 const RUNS: i64 = 7;
@@ -79,14 +79,16 @@ struct Observed {
 }
 
 impl Observed {
-    async fn on(world: &World, role: &'static str) -> Self {
+    async fn on(world: &World, role: &str) -> Self {
+        let role = role.to_owned();
         let pool = PgPoolOptions::new()
             .max_connections(1)
             .after_connect(move |connection, _| {
+                let role = role.clone();
                 Box::pin(async move {
                     // As the store's own pool does: one plan for all values.
                     connection.execute("set plan_cache_mode = force_generic_plan").await?;
-                    connection.execute(role).await.map(drop)
+                    connection.execute(AssertSqlSafe(role)).await.map(drop)
                 })
             })
             .connect_lazy_with((*world.rows.connect_options()).clone());
@@ -170,7 +172,7 @@ async fn what_people_ask_is_answered_by_indexes(pool: PgPool) {
         .await
         .unwrap(),
     );
-    let observed = Observed::on(&world, "set role backtalk_app").await;
+    let observed = Observed::on(&world, &role::change(SCHEMA)).await;
     let anna = &anna;
     let me = &anna.id;
     let mut plans: Vec<(String, Asked)> = Vec::new();
@@ -370,7 +372,7 @@ async fn deleting_a_chat_scans_no_table(pool: PgPool) {
     for _ in 0..RUNS {
         chats.push(world.assistant_chat(&anna).await);
     }
-    let observed = Observed::on(&world, "set role backtalk_app").await;
+    let observed = Observed::on(&world, &role::change(SCHEMA)).await;
     let asked = observed
         .watch(async |store| {
             for chat in chats {
@@ -395,7 +397,7 @@ async fn posts_are_found_by_indexes(pool: PgPool) {
     ] {
         world.rows.execute(sql).await.unwrap();
     }
-    let (observed, me) = (Observed::on(&world, "set role backtalk_app").await, &anna.id);
+    let (observed, me) = (Observed::on(&world, &role::change(SCHEMA)).await, &anna.id);
     let first = world.people.posts(me, None, None, page(10)).await.unwrap();
     let (after, posts) = (first.next.unwrap(), first.posts);
     let draft = PostDraft::default();

@@ -298,7 +298,7 @@ async fn each_function_that_passes_the_policies_is_known(pool: PgPool) {
     let world = World::on(pool).await;
     // Its name, whether functions that act for people may call it, whether everybody may, and whether it asks who calls.
     let found: Vec<(String, bool, bool, bool)> = sqlx::query_as(
-        "select oid::regprocedure::text, has_function_privilege('backtalk_app', oid, 'execute'),
+        "select oid::regprocedure::text, has_function_privilege($1, oid, 'execute'),
              exists (
                  select 1 from aclexplode(coalesce(proacl, acldefault('f', proowner)))
                  where grantee = 0 and privilege_type = 'EXECUTE'
@@ -308,6 +308,7 @@ async fn each_function_that_passes_the_policies_is_known(pool: PgPool) {
          where pronamespace = current_schema()::regnamespace and prosecdef
          order by oid::regprocedure::text collate \"C\"",
     )
+    .bind(&world.role)
     .fetch_all(&world.rows)
     .await
     .unwrap();

@@ -16,9 +16,9 @@ use shared::domain::message::{Draft, Edit, Usage};
 use shared::domain::person::{Caller, CallerRole};
 use shared::domain::reply::{Allowance, Claim, Failure, ReplyState, Terms, WhenBusy};
 use shared::domain::text::{ClientId, Content, Metadata};
-use shared::store::Store;
 use shared::store::messages::{SendOutcome, Sent};
 use shared::store::replies::{Ended, Ending, Reach};
+use shared::store::{Store, role};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Executor, Row};
 use tokio::sync::Barrier;
@@ -26,6 +26,8 @@ use uuid::Uuid;
 
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
 pub(crate) const ATTEMPTS: i32 = 3;
+/// Where `#[sqlx::test]` puts its tables.
+pub(crate) const SCHEMA: &str = "public";
 /// More than a race needs to be one, fewer than a server has.
 const CONNECTIONS: u32 = 16;
 
@@ -54,6 +56,8 @@ pub(crate) struct World {
     /// The connections of `people`, for statements that no function makes.
     pub(crate) restricted: PgPool,
     owner: PgPool,
+    /// Whom functions that act for people change to.
+    pub(crate) role: String,
     /// The owner's, for what a test puts in place or looks up behind the store's back.
     pub(crate) rows: PgPool,
 }
@@ -61,10 +65,12 @@ pub(crate) struct World {
 impl World {
     pub(crate) async fn on(rows: PgPool) -> Self {
         let database = (*rows.connect_options()).clone();
+        // The files alone were applied; `migrate` sees to the role as well.
+        let role = role::ready(&mut rows.acquire().await.unwrap(), SCHEMA).await.unwrap();
         let connections = || PgPoolOptions::new().max_connections(CONNECTIONS);
         let restricted = connections()
             .after_connect(|connection, _| {
-                Box::pin(async move { connection.execute("set role backtalk_app").await.map(drop) })
+                Box::pin(async move { connection.execute(AssertSqlSafe(role::change(SCHEMA))).await.map(drop) })
             })
             .connect_lazy_with(database.clone());
         let owner = connections().connect_lazy_with(database);
@@ -73,6 +79,7 @@ impl World {
             system: Store::on(owner.clone()),
             restricted,
             owner,
+            role,
             rows,
         }
     }

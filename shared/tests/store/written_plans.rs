@@ -6,13 +6,13 @@ use std::path::Path;
 
 use shared::domain::ids::UserId;
 use shared::domain::limits::PageSize;
-use shared::store::Store;
 use shared::store::chats::ListFilter;
 use shared::store::messages::Range;
+use shared::store::{Store, role};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Executor, PgPool};
 
-use crate::world::World;
+use crate::world::{SCHEMA, World};
 
 /// Five thousand people, and a hundred of them with a channel of a thousand messages each; Anna is in twenty, and has read all but three in each.
 const MUCH: &str = "
@@ -77,8 +77,8 @@ fn one_connection(world: &World) -> PgPool {
     PgPoolOptions::new()
         .max_connections(1)
         .after_connect(|connection, _| {
-            let settle = "set role backtalk_app; set plan_cache_mode = force_generic_plan";
-            Box::pin(async move { connection.execute(settle).await.map(drop) })
+            let settle = format!("{}; set plan_cache_mode = force_generic_plan", role::change(SCHEMA));
+            Box::pin(async move { connection.execute(AssertSqlSafe(settle)).await.map(drop) })
         })
         .connect_lazy_with((*world.rows.connect_options()).clone())
 }
