@@ -66,7 +66,7 @@ pub fn operation() -> Operation {
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
     let listener = listener(&app, &request).await?;
-    let chat = request.query("chatId").map(chat_id).transpose()?;
+    let chat = request.query("chatId")?.map(chat_id).transpose()?;
     if let Some(chat) = chat {
         app.store
             .audience(&listener, chat)
@@ -95,7 +95,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
 
 /// By bearer token, or by the `ticket` that one was changed for.
 async fn listener(app: &App, request: &Request) -> Result<UserId> {
-    let Some(text) = request.query("ticket") else {
+    let Some(text) = request.query("ticket")? else {
         return Ok(request.caller(app, RateClass::Stream).await?.id);
     };
     let ticket = Ticket::parse(text).ok_or(Error::Unauthenticated("is not a ticket"))?;
@@ -119,7 +119,7 @@ fn cursor(request: &Request) -> Result<Option<Place>> {
     };
     let last = request.last_event_id().filter(|text| !text.trim().is_empty());
     let last = last.map(|text| place(text, "Last-Event-ID", "must be an id of this stream"));
-    let after = request.query("after");
+    let after = request.query("after")?;
     let after = after.map(|text| place(text, "after", "must be an id of this stream, or 0"));
     Ok(last.transpose()?.or(after.transpose()?))
 }

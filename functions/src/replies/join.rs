@@ -83,7 +83,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
 
 fn number(request: &Request, name: &'static str) -> Result<Option<i32>> {
     request
-        .query(name)
+        .query(name)?
         .map(|text| {
             text.parse()
                 .ok()
