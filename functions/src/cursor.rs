@@ -16,7 +16,7 @@ pub(crate) fn written(at: DateTime<Utc>, id: impl Display) -> String {
 /// The `cursor` of a request's query.
 pub(crate) fn of<T>(request: &Request, id: impl FnOnce(&str) -> Option<T>) -> Result<Option<(DateTime<Utc>, T)>> {
     request
-        .query("cursor")
+        .query("cursor")?
         .map(|text| {
             read(text, id).ok_or_else(|| {
                 Error::Invalid(vec![FieldError::parameter(

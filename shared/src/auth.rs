@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use self::jwks::Jwks;
 use crate::config::{TokenConfig, TokenKey};
+use crate::domain::characters::is_blank;
 use crate::domain::ids::UserId;
 use crate::domain::person::{Caller, CallerRole};
 use crate::error::Error;
@@ -123,7 +124,7 @@ fn caller_from(claims: Claims) -> Result<Caller, Error> {
     let text = |value: Option<String>, max: usize| {
         value
             .map(|text| text.trim().to_owned())
-            .filter(|text| !text.is_empty() && text.chars().count() <= max && !text.chars().any(char::is_control))
+            .filter(|text| !is_blank(text) && text.chars().count() <= max && !text.chars().any(char::is_control))
     };
     Ok(Caller {
         name: text(claims.name, MAX_NAME_CHARS).unwrap_or_else(|| claims.sub.chars().take(MAX_NAME_CHARS).collect()),

@@ -25,6 +25,9 @@ pub(crate) fn causes(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// So many bad fields are told at once: who has more of them has no use for the others, and an answer has an end.
+pub const MOST_ERRORS: usize = 100;
+
 /// Where in the request something is wrong, and what.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct FieldError {
@@ -339,7 +342,7 @@ impl Error {
         };
         let errors = match self {
             Self::Malformed(error) if error.pointer.is_some() => vec![error.clone()],
-            Self::Invalid(errors) | Self::NoSuchPeople(errors) => errors.clone(),
+            Self::Invalid(errors) | Self::NoSuchPeople(errors) => errors.iter().take(MOST_ERRORS).cloned().collect(),
             _ => Vec::new(),
         };
         Problem {

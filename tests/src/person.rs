@@ -102,16 +102,11 @@ impl Person {
         Answer::of(self.request(Method::POST, path).json(body).send().await.unwrap()).await
     }
 
-    /// Posts bytes that need not be JSON. Those that are no text go as what they are, for our local gateway cannot take
-    /// them as JSON; API Gateway hands both over.
+    /// Posts bytes that need not be JSON.
     pub async fn post_raw(&self, path: &str, body: Vec<u8>) -> Answer {
-        let is_text = std::str::from_utf8(&body).is_ok();
-        let media_type = if is_text {
-            "application/json"
-        } else {
-            "application/octet-stream"
-        };
-        let request = self.request(Method::POST, path).header(CONTENT_TYPE, media_type);
+        let request = self
+            .request(Method::POST, path)
+            .header(CONTENT_TYPE, "application/json");
         Answer::of(request.body(body).send().await.unwrap()).await
     }
 

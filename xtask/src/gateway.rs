@@ -1,5 +1,6 @@
 //! What stands for API Gateway and Lambda's runtime: `cargo lambda watch`, which routes by the root manifest's
-//! `workspace.metadata.lambda.watch.router` and hands requests to the function processes that we start ourselves.
+//! `workspace.metadata.lambda.watch.router` and hands requests to the function processes that we start ourselves. What it
+//! cannot take is made fit for it by [`front`].
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use serde_json::json;
 use crate::instance::{DEFAULT, Instance, repository};
 use crate::program::Program;
 use crate::supervise::{Ending, Part, Supervisor, until};
-use crate::{console, ports, tools};
+use crate::{console, front, ports, tools};
 
 /// Where the default stack listens when nobody else does.
 const USUAL_PORT: u16 = 9100;
@@ -17,6 +18,8 @@ const USUAL_PORT: u16 = 9100;
 #[derive(Clone, Debug)]
 pub(crate) struct Gateway {
     port: u16,
+    /// Where `cargo lambda watch` itself listens.
+    behind: u16,
 }
 
 impl Gateway {
@@ -27,7 +30,7 @@ impl Gateway {
                 bail!("port {port} is taken{}", by_whom(port));
             }
             instance.state.ports.insert("gateway".into(), port);
-            return Ok(Self { port });
+            return Self::on(instance, port);
         }
         let is_default = instance.name == DEFAULT;
         if is_default && !ports::is_free(USUAL_PORT) {
@@ -39,9 +42,13 @@ impl Gateway {
             // Back to where people look for it.
             instance.state.ports.insert("gateway".into(), USUAL_PORT);
         }
-        Ok(Self {
-            port: ports::choose(&mut instance.state.ports, "gateway", None)?,
-        })
+        let port = ports::choose(&mut instance.state.ports, "gateway", None)?;
+        Self::on(instance, port)
+    }
+
+    fn on(instance: &mut Instance, port: u16) -> Result<Self> {
+        let behind = ports::choose(&mut instance.state.ports, "gateway-behind", None)?;
+        Ok(Self { port, behind })
     }
 
     pub(crate) async fn start(&self, supervisor: &Supervisor, http: &reqwest::Client) -> Result<()> {
@@ -56,7 +63,7 @@ impl Gateway {
                     "-A",
                     "127.0.0.1",
                     "-P",
-                    &self.port.to_string(),
+                    &self.behind.to_string(),
                 ]
                 .map(str::to_owned)
                 .into(),
@@ -65,6 +72,7 @@ impl Gateway {
             },
             ending: Ending::EndsTheStack,
         })?;
+        front::listen(self.port, self.behind).await?;
         tokio::spawn(self.clone().answer_unknown_routes(http.clone()));
         let nowhere = format!("{}/", self.url());
         until("the gateway does not answer", Duration::from_secs(60), async || {
@@ -87,13 +95,13 @@ impl Gateway {
 
     /// What a function's process takes for Lambda.
     pub(crate) fn runtime_api(&self, function: &str) -> String {
-        format!("{}/.rt/{function}", self.url())
+        format!("http://127.0.0.1:{}/.rt/{function}", self.behind)
     }
 
     /// `cargo lambda watch` keeps a request that no route matches for a function without a name, and its client waits
     /// for ever. So we are that function.
     async fn answer_unknown_routes(self, http: reqwest::Client) {
-        let invocations = format!("{}/.rt/2018-06-01/runtime/invocation", self.url());
+        let invocations = format!("{}2018-06-01/runtime/invocation", self.runtime_api(""));
         let problem = json!({ "type": "about:blank", "title": "Not Found", "status": 404, "detail": "No such route." });
         let answer = json!({
             "statusCode": 404,

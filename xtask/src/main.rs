@@ -7,6 +7,7 @@ mod bench;
 mod binaries;
 mod build;
 mod console;
+mod front;
 mod functions;
 mod gateway;
 mod instance;

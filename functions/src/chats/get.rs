@@ -14,10 +14,13 @@ use shared::http::{Request, Response, Result, ok};
 use crate::openapi::Operation;
 
 #[derive(JsonSchema, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct OpenedChat {
     chat: Chat,
     /// The newest page, ascending.
     messages: Vec<Message>,
+    /// Whether there are older ones: `before` the first of these.
+    has_more: bool,
 }
 
 /// What the contract says of it.
@@ -46,7 +49,11 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
         .chat(&caller.id, chat_id)
         .await?
         .ok_or(Error::NotFound("chat"))?;
-    let (messages, reply) = app.store.newest(&caller.id, chat_id, PageSize::DEFAULT).await?;
+    let (newest, reply) = app.store.newest(&caller.id, chat_id, PageSize::DEFAULT).await?;
     chat.reply = reply;
-    ok(&OpenedChat { chat, messages })
+    ok(&OpenedChat {
+        chat,
+        messages: newest.items,
+        has_more: newest.has_more,
+    })
 }

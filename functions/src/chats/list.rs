@@ -43,19 +43,12 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     let caller = request.caller(&app, RateClass::Read).await?;
     let size = request.page_size()?;
     let filter = ListFilter {
-        kind: request.query("kind").map(parse_kind).transpose()?,
+        kind: request.query("kind")?.map(parse_kind).transpose()?,
         archived: request.flag("archived")?,
     };
-    let cursor = request.query("cursor").map(parse_cursor).transpose()?;
+    let cursor = request.query("cursor")?.map(parse_cursor).transpose()?;
     // Read before the list: a tag may be older than what it names, never newer.
-    let version = app.store.inbox_version(&caller.id).await?;
-    let tag = format!(
-        "\"{version}-{}-{}-{}-{}\"",
-        size.rows(),
-        filter.kind.map_or("all", Kind::word),
-        filter.archived,
-        cursor.map(written).unwrap_or_default()
-    );
+    let tag = request.tag(&caller, &app.store.inbox_head(&caller.id).await?, size);
     if request.has(&tag) {
         return Ok(not_modified(&tag));
     }

@@ -83,7 +83,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
         token_expires_at,
     } = listener(&app, &request).await?;
     let time_left = time_left(token_expires_at)?;
-    let chat = request.query("chatId").map(chat_id).transpose()?;
+    let chat = request.query("chatId")?.map(chat_id).transpose()?;
     if let Some(chat) = chat {
         app.store
             .audience(&listener, chat)
@@ -114,7 +114,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
 
 /// By bearer token, or by the `ticket` that one was changed for.
 async fn listener(app: &App, request: &Request) -> Result<Holder> {
-    let Some(text) = request.query("ticket") else {
+    let Some(text) = request.query("ticket")? else {
         let caller = request.caller(app, RateClass::Stream).await?;
         return Ok(Holder {
             id: caller.id,
@@ -142,7 +142,7 @@ fn cursor(request: &Request) -> Result<Option<Place>> {
     };
     let last = request.last_event_id().filter(|text| !text.trim().is_empty());
     let last = last.map(|text| place(text, "Last-Event-ID", "must be an id of this stream"));
-    let after = request.query("after");
+    let after = request.query("after")?;
     let after = after.map(|text| place(text, "after", "must be an id of this stream, or 0"));
     Ok(last.transpose()?.or(after.transpose()?))
 }

@@ -42,9 +42,9 @@ pub fn operation() -> Operation {
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
     let caller = request.caller(&app, RateClass::Search).await?;
-    let text = SearchText::parse(request.query("q").unwrap_or_default())
+    let text = SearchText::parse(request.query("q")?.unwrap_or_default())
         .map_err(|refusal| Error::Invalid(vec![FieldError::parameter("q", refusal)]))?;
-    let chat = request.query("chatId").map(chat_id).transpose()?;
+    let chat = request.query("chatId")?.map(chat_id).transpose()?;
     let after =
         cursor::of(&request, MessageId::parse)?.map(|(created_at, message_id)| SearchCursor { created_at, message_id });
 

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde_json::{Map, Value, json};
 use shared::domain::message::Role;
 use shared::domain::text::Metadata;
-use shared::error::{Error, FieldError};
+use shared::error::{Error, FieldError, MOST_ERRORS};
 use shared::http::{Fields, Request, Result};
 
 /// The body of Vercel's AI SDK: `?format=ui-message-stream`. What else it has is left alone.
@@ -154,6 +154,9 @@ fn to_send(mut message: Value, at: &str) -> Result<Asked> {
                 "type must be text or file: nothing else can be sent",
             )),
         }
+        if errors.len() >= MOST_ERRORS {
+            break;
+        }
     }
     if !errors.is_empty() {
         return Err(Error::Invalid(errors));
@@ -223,6 +226,13 @@ mod tests {
             Error::Invalid(errors) => errors.into_iter().filter_map(|error| error.pointer).collect(),
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn a_refusal_has_an_end_however_many_parts_are_odd() {
+        let message = json!({"id": "u-1", "role": "user", "parts": vec![json!({}); 5000]});
+        let pointers = pointers(read(body(message)).expect_err("none is one"));
+        assert_eq!(pointers.len(), MOST_ERRORS);
     }
 
     #[test]

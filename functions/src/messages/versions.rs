@@ -39,7 +39,7 @@ pub fn operation() -> Operation {
 pub async fn handle(app: App, request: Request) -> Result<Response> {
     let caller = request.caller(&app, RateClass::Read).await?;
     let (chat_id, message_id) = (request.chat_id()?, request.message_id()?);
-    let before = request.query("before").map(version).transpose()?;
+    let before = request.query("before")?.map(version).transpose()?;
     let page = app
         .store
         .versions(&caller.id, chat_id, message_id, before, request.page_size()?)

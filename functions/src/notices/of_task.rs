@@ -43,7 +43,7 @@ pub fn operation() -> Operation {
 pub async fn handle(app: App, request: Request) -> Result<Response> {
     let caller = request.caller(&app, RateClass::Read).await?;
     let task_id = request.task_id()?;
-    let size = match request.query("limit") {
+    let size = match request.query("limit")? {
         None => PageSize::LARGEST,
         Some(_) => request.page_size()?,
     };

@@ -35,7 +35,7 @@ pub fn operation() -> Operation {
 pub async fn handle(app: App, request: Request) -> Result<Response> {
     let caller = request.caller(&app, RateClass::Read).await?;
     let size = request.page_size()?;
-    let status = request.query("status").map(parse_status).transpose()?;
+    let status = request.query("status")?.map(parse_status).transpose()?;
     let after = cursor::of(&request, PostId::parse)?.map(|(created_at, post_id)| PostCursor { created_at, post_id });
     let page = app.store.posts(&caller.id, status, after, size).await?;
     ok(&PostList {

@@ -71,10 +71,12 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
 
 fn form(body: &[u8]) -> Result<(SocketId, ChannelName)> {
     let value = |name: &str| {
-        form_urlencoded::parse(body)
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.into_owned())
-            .unwrap_or_default()
+        let mut values = form_urlencoded::parse(body).filter(|(key, _)| key == name);
+        match (values.next(), values.next()) {
+            (Some((_, value)), None) => value.into_owned(),
+            // Given twice, it is as good as none: others who read the form may see the other one.
+            _ => String::new(),
+        }
     };
     let socket = SocketId::parse(&value("socket_id"));
     let channel = ChannelName::parse(&value("channel_name"));
@@ -109,6 +111,8 @@ mod tests {
             b"socket_id=12.34",
             b"socket_id=1:2&channel_name=x",
             b"channel_name=a:b",
+            b"socket_id=12.34&socket_id=12.34&channel_name=private-user-anna",
+            b"socket_id=12.34&channel_name=private-user-anna&channel_name=private-user-ben",
         ] {
             assert!(matches!(form(odd), Err(Error::Invalid(_))), "{odd:?}");
         }

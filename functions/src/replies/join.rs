@@ -104,7 +104,7 @@ async fn crowded(app: &App, me: &UserId, open: OpenStream) {
 
 fn number(request: &Request, name: &'static str) -> Result<Option<i32>> {
     request
-        .query(name)
+        .query(name)?
         .map(|text| {
             text.parse()
                 .ok()

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use shared::assistants::Answering;
+use shared::domain::characters::is_blank;
 use shared::domain::message::Role;
 use shared::domain::post::longest_on;
 use shared::domain::tokens;
@@ -46,7 +47,7 @@ pub(super) fn in_view(post: &PostInView, room: u32) -> String {
         format!("It goes to {}.", networks.join(", "))
     };
     let status = post.status;
-    if post.content.trim().is_empty() {
+    if is_blank(&post.content) {
         return format!(
             "\n\nThis chat is about a post of the person's. Its status is {status}. {networks} It has no text yet."
         );
@@ -91,7 +92,7 @@ pub(super) fn welcome(post: &PostInView, reserved: Option<u32>, answering: &Answ
             about.push_str(&in_one_line(sent));
         }
     }
-    if post.content.trim().is_empty() {
+    if is_blank(&post.content) {
         about.push_str("\nThe new post is still empty.");
     } else {
         about.push_str("\nThe new post so far: ");

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use shared::app::App;
+use shared::domain::characters::is_blank;
 use shared::domain::chat::Kind;
 use shared::domain::event::{Event, Outgoing, ReplyDelta, ReplyEnded};
 use shared::domain::ids::UserId;
@@ -324,7 +325,7 @@ impl<'a> Writer<'a> {
                 failure: Failure::Blocked,
                 usage: usage(model, &prompt, &text, Count::of(counted, so_far)),
             },
-            End::Said { usage: counted, .. } if text.trim().is_empty() => {
+            End::Said { usage: counted, .. } if is_blank(&text) => {
                 let spent = usage(model, &prompt, &text, Count::of(counted, so_far));
                 return retry_or_fail(app, claim, Failure::Empty, spent, text, None, audience).await;
             }

@@ -40,7 +40,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     let caller = request.caller(&app, RateClass::Read).await?;
     let size = request.page_size()?;
     // Read before the list: a tag may be older than what it names, never newer.
-    let tag = format!("\"{}-{}\"", app.store.inbox_version(&caller.id).await?, size.rows());
+    let tag = request.tag(&caller, &app.store.inbox_head(&caller.id).await?, size);
     if request.has(&tag) {
         return Ok(not_modified(&tag));
     }

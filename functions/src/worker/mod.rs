@@ -13,7 +13,7 @@ use shared::app::App;
 use shared::domain::ids::JobId;
 use shared::domain::job::JobKind;
 use shared::domain::reply::Wake;
-use shared::http::Result;
+use shared::http::{Result, json_of};
 use shared::observed;
 use shared::queue::{QueuedNotice, WakeUp, Woken};
 use shared::say_gathered;
@@ -170,7 +170,7 @@ async fn bury(app: &App, record: &Record, reason: &str) -> std::result::Result<(
 /// What a message asks for, or why nothing can be done with it.
 fn asked_by(record: &Record) -> std::result::Result<Asked, String> {
     let body = record.body.as_deref().ok_or("it has no body")?;
-    let value: Value = serde_json::from_str(body).map_err(|error| format!("it is not JSON: {error}"))?;
+    let value = json_of(body.as_bytes()).map_err(|error| error.detail)?;
     let version = value.get("v").and_then(Value::as_u64);
     if version != Some(WakeUp::VERSION.into()) {
         return Err(format!(
@@ -226,6 +226,8 @@ mod tests {
     fn a_notice_is_told_from_a_wake_up() {
         let notice = asked(r#"{"v":1,"notice":{"userId":"anna"}}"#).expect("a notice");
         assert!(matches!(notice, Asked::Notice(fields) if fields["userId"] == "anna"));
+        let twice = asked(r#"{"v":1,"notice":{"userId":"anna","userId":"ben"}}"#);
+        assert!(twice.is_err_and(|reason| reason.contains("the same key twice")));
         for odd in [r#"{"v":1,"notice":[]}"#, r#"{"v":2,"notice":{}}"#, r#"{"notice":{}}"#] {
             assert!(asked(odd).is_err(), "{odd}");
         }

@@ -64,7 +64,10 @@ pub struct Chat {
     pub read_seq: Seq,
     pub muted: bool,
     pub archived: bool,
+    /// In a list 20 of a channel's at most: oneself, who spoke last, who runs it, who came first. Elsewhere all of them.
     pub members: Vec<Member>,
+    /// How many there are.
+    pub member_count: i64,
     /// Direct chats: the other one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<Person>,

@@ -2,6 +2,7 @@
 
 pub mod attachment;
 pub mod budget;
+pub mod characters;
 pub mod chat;
 pub mod event;
 pub mod ids;
@@ -9,6 +10,7 @@ pub mod job;
 pub mod limits;
 pub mod message;
 pub mod notice;
+pub mod page;
 pub mod person;
 pub mod post;
 pub mod rate;

@@ -1,24 +1,32 @@
 //! Text from outside, parsed once: what these types hold can be stored, counted and shown without another look.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use url::{Host, Url};
 
+use super::characters::{is_blank, is_refused};
 use super::limits::Limits;
 
 /// Why a text was refused, in words for the client.
 pub type Refusal = String;
 
-/// Postgres cannot store NUL in text or JSON.
-fn without_nul(text: &str) -> Result<&str, Refusal> {
-    if text.contains('\0') {
-        Err("must not contain the character U+0000".into())
-    } else {
-        Ok(text)
+fn without_controls(text: &str) -> Result<&str, Refusal> {
+    match text.chars().find(|c| is_refused(*c)) {
+        Some(control) => Err(no_control(control)),
+        None => Ok(text),
     }
+}
+
+fn no_control(control: char) -> Refusal {
+    format!(
+        "must not contain control characters but tabs and line breaks, has U+{:04X}",
+        u32::from(control)
+    )
 }
 
 /// What these types hold, to be read.
@@ -49,10 +57,28 @@ as_text!(
     SearchText
 );
 
-/// For the contract's patterns: one character at least that is no space, and none that Postgres cannot store.
-const NOT_BLANK: &str = r"^[^\u0000]*[^\s\u0000][^\u0000]*$";
+/// For the contract's patterns: what [`is_refused`].
+macro_rules! controls {
+    () => {
+        r"\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f"
+    };
+}
+
+/// Any number of characters, one of which can be seen, and none of which is among `$refused`. What is [`is_blank`] beyond
+/// the first plane is left out: not all who read patterns read it.
+macro_rules! visible_without {
+    ($($refused:expr),+) => {
+        concat!(
+            "^[^", $($refused),+, r"]*[^\s\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e",
+            r"\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb", $($refused),+, "][^", $($refused),+, "]*$",
+        )
+    };
+}
+
+/// One character at least that can be seen, and no control characters.
+const NOT_BLANK: &str = visible_without!(controls!());
 /// The same on one line.
-const ONE_LINE: &str = r"^[^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*$";
+const ONE_LINE: &str = visible_without!(r"\u0000-\u001f\u007f-\u009f");
 /// See [`plain_word`].
 const PLAIN_WORD: &str = r"^[A-Za-z0-9][A-Za-z0-9._-]*$";
 
@@ -80,13 +106,13 @@ described! {
         "description": format!("Not blank, and at most {} bytes of UTF-8 unless configured otherwise.", Limits::DEFAULT.content_bytes),
     }
     PostText {
-        "type": "string", "maxLength": Limits::DEFAULT.post_bytes, "pattern": r"^[^\u0000]*$",
+        "type": "string", "maxLength": Limits::DEFAULT.post_bytes, "pattern": concat!("^[^", controls!(), "]*$"),
         "description": format!("At most {} bytes of UTF-8 unless configured otherwise.", Limits::DEFAULT.post_bytes),
     }
     Metadata {
         "type": "object", "additionalProperties": true,
         "description": format!(
-            "An object of your own, kept as it is. At most {} bytes of JSON unless configured otherwise; no U+0000 in it.",
+            "An object of your own, kept as it is. At most {} bytes of JSON unless configured otherwise, numbers written out; no control characters in it but tabs and line breaks.",
             Limits::DEFAULT.metadata_bytes
         ),
     }
@@ -96,11 +122,11 @@ described! {
     SearchText { "type": "string", "minLength": 1, "maxLength": Self::MAX_CHARS, "pattern": NOT_BLANK }
     TaskId {
         "type": "string", "minLength": 1, "maxLength": Self::MAX_CHARS,
-        "pattern": r"^[^\u0000-\u001f\u007f-\u009f/%?#\\]*[^\s\u0000-\u001f\u007f-\u009f/%?#\\][^\u0000-\u001f\u007f-\u009f/%?#\\]*$",
+        "pattern": visible_without!(r"\u0000-\u001f\u007f-\u009f/%?#\\"),
     }
     FileName {
         "type": "string", "minLength": 1, "maxLength": Self::MAX_CHARS,
-        "pattern": r"^[^\u0000-\u001f\u007f-\u009f/\\]*[^\s\u0000-\u001f\u007f-\u009f/\\][^\u0000-\u001f\u007f-\u009f/\\]*$",
+        "pattern": visible_without!(r"\u0000-\u001f\u007f-\u009f/\\"),
     }
     AuthProviderId { "type": "string", "minLength": 1, "maxLength": Self::MAX_CHARS, "pattern": ONE_LINE }
     ProviderName { "type": "string", "minLength": 1, "maxLength": Self::MAX_CHARS, "pattern": PLAIN_WORD }
@@ -122,15 +148,15 @@ described! {
     }
 }
 
-/// What a message says: not blank, within the limit, without NUL.
+/// What a message says: not blank, within the limit, without control characters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Content(String);
 
 impl Content {
     pub fn parse(text: &str, max_bytes: usize) -> Result<Self, Refusal> {
-        let text = without_nul(text)?;
-        if text.trim().is_empty() {
+        let text = without_controls(text)?;
+        if is_blank(text) {
             return Err("must not be empty".into());
         }
         if text.len() > max_bytes {
@@ -184,13 +210,13 @@ impl OrganisationId {
     }
 }
 
-/// What a post says, within the limit and without NUL. A draft may still be empty.
+/// What a post says, within the limit and without control characters. A draft may still be empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PostText(String);
 
 impl PostText {
     pub fn parse(text: &str, max_bytes: usize) -> Result<Self, Refusal> {
-        let text = without_nul(text)?;
+        let text = without_controls(text)?;
         if text.len() > max_bytes {
             return Err(format!("must be at most {max_bytes} bytes of UTF-8, is {}", text.len()));
         }
@@ -364,6 +390,20 @@ impl MimeType {
     }
 }
 
+/// Every emoji by its characters alone: keyboards write a heart with its variation selector or without, and some put one
+/// behind a skin tone, where none belongs.
+static SPELLINGS: LazyLock<HashMap<String, &str>> = LazyLock::new(|| {
+    emojis::iter()
+        .flat_map(|emoji| std::iter::once(emoji).chain(emoji.skin_tones().into_iter().flatten()))
+        .map(|emoji| (without_selectors(emoji.as_str()), emoji.as_str()))
+        .collect()
+});
+
+/// An emoji is the same in colour (U+FE0F) and in black (U+FE0E).
+fn without_selectors(text: &str) -> String {
+    text.replace(['\u{fe0e}', '\u{fe0f}'], "")
+}
+
 /// What one reacts with: an emoji of Unicode in its one fully-qualified spelling, or a site's own by `:name:`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
@@ -374,9 +414,8 @@ impl Emoji {
     pub const MAX_NAME_CHARS: usize = 32;
 
     pub fn parse(text: &str) -> Result<Self, Refusal> {
-        // A heart with its variation selector and one without are the same reaction.
-        if let Some(known) = emojis::get(text) {
-            return Ok(Self(known.as_str().to_owned()));
+        if let Some(known) = SPELLINGS.get(&without_selectors(text)) {
+            return Ok(Self((*known).to_owned()));
         }
         let name = text.strip_prefix(':').and_then(|text| text.strip_suffix(':'));
         let is_name = |name: &str| {
@@ -408,9 +447,9 @@ impl SearchText {
 }
 
 fn short(text: &str, max_chars: usize) -> Result<String, Refusal> {
-    let text = without_nul(text)?;
+    let text = without_controls(text)?;
     let length = text.chars().count();
-    if text.trim().is_empty() {
+    if is_blank(text) {
         return Err("must not be empty".into());
     }
     if length > max_chars {
@@ -427,13 +466,12 @@ pub struct Metadata(Map<String, Value>);
 impl Metadata {
     pub fn parse(object: Map<String, Value>, max_bytes: usize) -> Result<Self, Refusal> {
         let json = Value::Object(object);
-        let text = json.to_string();
-        if text.len() > max_bytes {
-            return Err(format!("must be at most {max_bytes} bytes of JSON, is {}", text.len()));
+        let bytes = json.to_string().len() + written_out(&json);
+        if bytes > max_bytes {
+            return Err(format!("must be at most {max_bytes} bytes of JSON, is {bytes}"));
         }
-        // serde_json writes NUL as this escape; Postgres refuses it in jsonb.
-        if contains_nul(&json) {
-            return Err("must not contain the character U+0000".into());
+        if let Some(control) = control_in(&json) {
+            return Err(no_control(control));
         }
         match json {
             Value::Object(object) => Ok(Self(object)),
@@ -447,14 +485,28 @@ impl Metadata {
     }
 }
 
-fn contains_nul(value: &Value) -> bool {
+/// How many bytes more there are where numbers are written out, as Postgres does: `1e300` has 301 digits there.
+fn written_out(value: &Value) -> usize {
     match value {
-        Value::String(text) => text.contains('\0'),
-        Value::Array(items) => items.iter().any(contains_nul),
+        Value::Number(number) => {
+            let digits = number.as_f64().map_or(0, |number| number.to_string().len());
+            digits.saturating_sub(number.to_string().len())
+        }
+        Value::Array(items) => items.iter().map(written_out).sum(),
+        Value::Object(fields) => fields.values().map(written_out).sum(),
+        Value::String(_) | Value::Null | Value::Bool(_) => 0,
+    }
+}
+
+fn control_in(value: &Value) -> Option<char> {
+    let of_text = |text: &str| text.chars().find(|c| is_refused(*c));
+    match value {
+        Value::String(text) => of_text(text),
+        Value::Array(items) => items.iter().find_map(control_in),
         Value::Object(fields) => fields
             .iter()
-            .any(|(name, value)| name.contains('\0') || contains_nul(value)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+            .find_map(|(name, value)| of_text(name).or_else(|| control_in(value))),
+        Value::Null | Value::Bool(_) | Value::Number(_) => None,
     }
 }
 
@@ -468,7 +520,62 @@ mod tests {
         assert!(Content::parse("hi", 2).is_ok());
         assert!(Content::parse("hé", 2).is_err());
         assert!(Content::parse(" \n\t", 100).is_err());
-        assert!(Content::parse("a\0b", 100).is_err());
+    }
+
+    #[test]
+    fn a_text_has_no_control_characters_but_tabs_and_line_breaks() {
+        let parsers: [(&str, fn(&str) -> bool); 9] = [
+            ("Content", |text| Content::parse(text, 100).is_ok()),
+            ("ClientId", |text| ClientId::parse(text).is_ok()),
+            ("OrganisationId", |text| OrganisationId::parse(text).is_ok()),
+            ("PostText", |text| PostText::parse(text, 100).is_ok()),
+            ("Title", |text| Title::parse(text).is_ok()),
+            ("SearchText", |text| SearchText::parse(text).is_ok()),
+            ("a key of metadata", |text| parse_metadata(json!({ text: 1 })).is_ok()),
+            ("a value of metadata", |text| {
+                parse_metadata(json!({"a": [{"b": text}]})).is_ok()
+            }),
+            ("TaskId", |text| {
+                TaskId::parse(&text.replace(['\t', '\n', '\r'], "")).is_ok()
+            }),
+        ];
+        for (what, is_taken) in parsers {
+            assert!(is_taken("a\tb\r\nc"), "{what}");
+            for control in (0..=0xff).filter_map(char::from_u32).filter(|c| is_refused(*c)) {
+                assert!(!is_taken(&format!("a{control}b")), "{what}: {control:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_text_that_nobody_can_see_is_as_good_as_none() {
+        for blank in [
+            "",
+            " \n\t",
+            "\u{200b}",
+            "\u{feff}\u{2060}",
+            "\u{3164}",
+            "\u{2800}\u{ad}",
+            "\u{e0041}",
+        ] {
+            assert_eq!(
+                Content::parse(blank, 100),
+                Err("must not be empty".to_owned()),
+                "{blank:?}"
+            );
+            for is_err in [
+                ClientId::parse(blank).is_err(),
+                TaskId::parse(blank).is_err(),
+                OrganisationId::parse(blank).is_err(),
+                AuthProviderId::parse(blank).is_err(),
+                Title::parse(blank).is_err(),
+                FileName::parse(blank).is_err(),
+                SearchText::parse(blank).is_err(),
+            ] {
+                assert!(is_err, "{blank:?}");
+            }
+        }
+        assert!(Content::parse("\u{200b}a\u{200b}", 100).is_ok());
     }
 
     #[test]
@@ -519,14 +626,45 @@ mod tests {
             ("👩\u{200d}🚀", "👩\u{200d}🚀"),
             ("🇩🇪", "🇩🇪"),
             ("1\u{fe0f}\u{20e3}", "1\u{fe0f}\u{20e3}"),
+            // As keyboards write them, too.
+            ("👍🏽\u{fe0f}", "👍🏽"),
+            ("👍\u{fe0f}🏽", "👍🏽"),
+            ("👍\u{fe0f}", "👍"),
+            ("❤\u{fe0e}", "❤\u{fe0f}"),
+            ("☝\u{fe0f}🏽", "☝🏽"),
+            ("1\u{20e3}", "1\u{fe0f}\u{20e3}"),
+            ("🇩🇪\u{fe0f}", "🇩🇪"),
+            ("🏳\u{200d}🌈", "🏳\u{fe0f}\u{200d}🌈"),
+            ("🏳\u{fe0f}\u{200d}🌈\u{fe0f}", "🏳\u{fe0f}\u{200d}🌈"),
+            ("🏋🏽\u{fe0f}\u{200d}♀", "🏋🏽\u{200d}♀\u{fe0f}"),
+            ("👩🏽\u{200d}❤\u{200d}👨🏿\u{fe0f}", "👩🏽\u{200d}❤\u{fe0f}\u{200d}👨🏿"),
             (":party_parrot:", ":party_parrot:"),
         ] {
             assert_eq!(Emoji::parse(text).map(|emoji| emoji.0), Ok(emoji.to_owned()), "{text}");
         }
         let long = format!(":{}:", "a".repeat(33));
         for bad in [
-            "", "a", "1", "👍👍", "👍 ", "👍a", "\u{200d}", "\u{fe0f}", "🏽🏽", "::", ":", ":A:", ":a b:", ":é:",
-            ":a\0:", "a:b", &long,
+            "",
+            "a",
+            "1",
+            "1\u{fe0f}",
+            "👍👍",
+            "👍🏽🏽",
+            "🏳🌈",
+            "a\u{fe0f}",
+            "👍 ",
+            "👍a",
+            "\u{200d}",
+            "\u{fe0f}",
+            "🏽🏽",
+            "::",
+            ":",
+            ":A:",
+            ":a b:",
+            ":é:",
+            ":a\0:",
+            "a:b",
+            &long,
         ] {
             assert!(Emoji::parse(bad).is_err(), "{bad:?}");
         }
@@ -549,14 +687,36 @@ mod tests {
     }
 
     #[test]
-    fn metadata_is_bounded_and_holds_no_nul_anywhere() {
-        let parse = |value: Value| match value {
+    fn every_emoji_has_one_spelling() {
+        for emoji in
+            emojis::iter().flat_map(|emoji| std::iter::once(emoji).chain(emoji.skin_tones().into_iter().flatten()))
+        {
+            let text = emoji.as_str();
+            for spelling in [text.to_owned(), without_selectors(text), format!("{text}\u{fe0f}")] {
+                assert_eq!(
+                    Emoji::parse(&spelling).map(|emoji| emoji.0),
+                    Ok(text.to_owned()),
+                    "{spelling:?}"
+                );
+            }
+        }
+    }
+
+    fn parse_metadata(value: Value) -> Result<Metadata, Refusal> {
+        match value {
             Value::Object(object) => Metadata::parse(object, 40),
             _ => unreachable!(),
-        };
+        }
+    }
+
+    #[test]
+    fn metadata_is_bounded_as_it_is_stored() {
+        let parse = parse_metadata;
         assert!(parse(json!({"a": [1, {"b": null}]})).is_ok());
-        assert!(parse(json!({"a": [{"b": "x\0"}]})).is_err());
-        assert!(parse(json!({"a\0": 1})).is_err());
         assert!(parse(json!({"a": "x".repeat(40)})).is_err());
+        assert!(parse(json!({"a": [1.5, -0.25, 1e20]})).is_ok());
+        // A few bytes here, and hundreds in the database.
+        assert!(parse(json!({"a": 1e300})).is_err());
+        assert!(parse(json!({"a": [[-1e-300]]})).is_err());
     }
 }

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
+use super::json::{escaped, json_of};
 use crate::domain::text::Refusal;
-use crate::error::{Error, FieldError};
+use crate::error::{Error, FieldError, MOST_ERRORS};
 
 #[derive(Debug)]
 pub struct Fields {
@@ -70,16 +71,7 @@ impl Fields {
                 "The body is empty; it must be a JSON object.",
             )));
         }
-        let mut deserializer = serde_json::Deserializer::from_slice(body);
-        let value: Value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-            Error::Malformed(FieldError::at(
-                pointer_of(error.path()),
-                format!("The body is not JSON: {}.", error.inner()),
-            ))
-        })?;
-        deserializer
-            .end()
-            .map_err(|error| Error::Malformed(FieldError::at("", format!("The body is not JSON alone: {error}."))))?;
+        let value = json_of(body).map_err(Error::Malformed)?;
         Self::of_value(value, String::new())
             .map_err(|detail| Error::Invalid(vec![FieldError::at("", format!("The body {detail}."))]))
     }
@@ -236,6 +228,7 @@ impl Fields {
         let unread: Vec<String> = std::mem::take(&mut self.object)
             .into_iter()
             .map(|(name, _)| name)
+            .take(MOST_ERRORS)
             .collect();
         let known: Vec<_> = self.known.iter().copied().collect();
         let detail = if known.is_empty() {
@@ -253,23 +246,6 @@ impl Fields {
 /// What a field must be once [`Fields::finish`] has passed.
 pub fn parsed<T>(field: Option<T>) -> T {
     field.expect("finish() reported every required field that was missing or refused")
-}
-
-/// RFC 6901: `~` and `/` are escaped in a pointer's parts.
-fn escaped(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
-}
-
-fn pointer_of(path: &serde_path_to_error::Path) -> String {
-    use serde_path_to_error::Segment;
-    path.iter()
-        .map(|segment| match segment {
-            Segment::Seq { index } => format!("/{index}"),
-            Segment::Map { key } => format!("/{}", escaped(key)),
-            Segment::Enum { variant } => format!("/{}", escaped(variant)),
-            Segment::Unknown => String::new(),
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -315,6 +291,18 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_has_an_end_however_much_is_wrong() {
+        let body = (0..30_000).fold(Map::new(), |mut body, number| {
+            body.insert(format!("{number}{}", "x".repeat(200)), Value::Null);
+            body
+        });
+        let fields = Fields::of_object(body);
+        let pointers = pointers(fields.finish().expect_err("none is known"));
+        assert_eq!(pointers.len(), MOST_ERRORS);
+        assert!(pointers.iter().all(|pointer| pointer.len() < 200));
+    }
+
+    #[test]
     fn a_bad_field_of_an_object_in_a_list_is_pointed_at() {
         let body = json!({"items": [{"a": "x"}, {"a": 1}, {"a": "y", "b": 2}]}).to_string();
         let mut fields = Fields::of_body(body.as_bytes()).expect("it is JSON");
@@ -336,6 +324,7 @@ mod tests {
             (b"{\"content\": \"\xff\"}", "/content"),
             (br#"{} {}"#, ""),
             (b"[]", ""),
+            (br#"{"content": "a", "content": "b"}"#, "/content"),
         ] {
             let error = Fields::of_body(body).expect_err("not a JSON object");
             assert_eq!(pointers(error), [pointer], "{}", String::from_utf8_lossy(body));

@@ -2,12 +2,14 @@
 //! a request, and no way for a panic to leave as anything but a 500.
 
 mod fields;
+mod json;
 mod request;
 mod response;
 mod serve;
 mod ui_message_stream;
 
 pub use fields::{Fields, parsed};
+pub use json::json_of;
 pub use request::Request;
 pub use response::{
     Body, Dialect, EventSink, Response, accepted, created, event_stream, found, json, no_content, not_modified, ok,

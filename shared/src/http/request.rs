@@ -3,9 +3,12 @@
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use lambda_http::RequestExt;
 use lambda_http::http::Method;
 use lambda_http::http::header::{ACCEPT, AUTHORIZATION, HeaderName, IF_NONE_MATCH};
+use sha2::{Digest, Sha256};
 
 use super::{Dialect, Fields, Result, ui_message_stream};
 use crate::app::App;
@@ -16,9 +19,13 @@ use crate::domain::rate::{RateClass, Spent};
 use crate::domain::text::{Emoji, TaskId};
 use crate::error::{Error, FieldError};
 use crate::observed;
+use crate::store::inbox::InboxHead;
 
 /// Lambda takes 6 MB, of which a body that is sent as base64 keeps three quarters.
 const LONG_BODY_BYTES: usize = 4 * 1024 * 1024;
+
+/// As much of a hash as tells answers apart.
+const TAG_BYTES: usize = 12;
 
 #[derive(Debug)]
 pub struct Request {
@@ -156,15 +163,21 @@ impl Request {
         percent_decoded(raw).into_owned()
     }
 
-    pub fn query(&self, name: &str) -> Option<&str> {
-        self.inner
-            .query_string_parameters_ref()
-            .and_then(|parameters| parameters.first(name))
+    /// A parameter of the query. Given twice it is refused: others who read the address may see the other one.
+    pub fn query(&self, name: &'static str) -> Result<Option<&str>> {
+        let Some(parameters) = self.inner.query_string_parameters_ref() else {
+            return Ok(None);
+        };
+        match parameters.all(name).as_deref() {
+            None | Some([]) => Ok(None),
+            Some([value]) => Ok(Some(value)),
+            Some(_) => Err(Error::Invalid(vec![FieldError::parameter(name, "must be given once")])),
+        }
     }
 
     /// A switch in the query; absent is off.
     pub fn flag(&self, name: &'static str) -> Result<bool> {
-        match self.query(name) {
+        match self.query(name)? {
             None | Some("false") => Ok(false),
             Some("true") => Ok(true),
             Some(_) => Err(Error::Invalid(vec![FieldError::parameter(
@@ -176,7 +189,7 @@ impl Request {
 
     /// `limit`: 1 to 100, by default 50.
     pub fn page_size(&self) -> Result<PageSize> {
-        match self.query("limit") {
+        match self.query("limit")? {
             None => Ok(PageSize::DEFAULT),
             Some(text) => text.parse().ok().and_then(PageSize::new).ok_or_else(|| {
                 Error::Invalid(vec![FieldError::parameter(
@@ -189,7 +202,7 @@ impl Request {
 
     /// A place in a chat's sequence, from the query.
     pub fn seq(&self, name: &'static str) -> Result<Option<Seq>> {
-        self.query(name)
+        self.query(name)?
             .map(|text| {
                 text.parse().ok().and_then(Seq::new).ok_or_else(|| {
                     Error::Invalid(vec![FieldError::parameter(name, "must be a whole number of 0 or more")])
@@ -202,6 +215,31 @@ impl Request {
     #[must_use]
     pub fn last_event_id(&self) -> Option<&str> {
         self.header(HeaderName::from_static("last-event-id"))
+    }
+
+    /// Names the answer to this request while the inbox stands where it does. The same address is another answer for
+    /// everybody else, and for the same person after an erasure.
+    #[must_use]
+    pub fn tag(&self, caller: &Caller, inbox: &InboxHead, size: PageSize) -> String {
+        // A page is as large as it is, whether that was said or not.
+        let mut asked: Vec<_> = self
+            .inner
+            .query_string_parameters_ref()
+            .into_iter()
+            .flat_map(|parameters| parameters.iter())
+            .filter(|(name, _)| *name != "limit")
+            .collect();
+        asked.sort_unstable();
+        let rows = size.rows().to_string();
+        let mut named = vec![caller.id.as_str(), &inbox.epoch, self.inner.raw_http_path(), &rows];
+        named.extend(asked.into_iter().flat_map(|(name, value)| [name, value]));
+        let mut hash = Sha256::new();
+        for part in named {
+            hash.update(part.len().to_be_bytes());
+            hash.update(part);
+        }
+        let hash = BASE64_URL_SAFE_NO_PAD.encode(&hash.finalize()[..TAG_BYTES]);
+        format!("\"{}-{hash}\"", inbox.version)
     }
 
     /// Whether the client has the version of the answer that this tag names.
@@ -222,7 +260,7 @@ impl Request {
     pub fn dialect(&self) -> Result<Dialect> {
         const UI_MESSAGE_STREAM: &str = "ui-message-stream";
         let header = HeaderName::from_static(ui_message_stream::HEADER);
-        match (self.query("format"), self.header(header)) {
+        match (self.query("format")?, self.header(header)) {
             (Some(UI_MESSAGE_STREAM), _) | (None, Some(ui_message_stream::VERSION)) => Ok(Dialect::UiMessageStream),
             (None, _) => Ok(Dialect::Events),
             (Some(_), _) => Err(Error::Invalid(vec![FieldError::parameter(
@@ -305,7 +343,12 @@ fn percent_decoded(text: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{HashMap, HashSet};
+
+    use chrono::{DateTime, Utc};
+
     use super::*;
+    use crate::domain::person::CallerRole;
 
     #[test]
     fn percent_escapes_are_decoded_and_nonsense_stays() {
@@ -318,5 +361,78 @@ mod tests {
         ] {
             assert_eq!(percent_decoded(raw), text);
         }
+    }
+
+    fn asking(path: &str, query: &[(&str, &str)]) -> Request {
+        let query: HashMap<String, Vec<String>> = query.iter().fold(HashMap::new(), |mut all, (name, value)| {
+            all.entry((*name).to_owned()).or_default().push((*value).to_owned());
+            all
+        });
+        let inner = lambda_http::Request::default()
+            .with_raw_http_path(path)
+            .with_query_string_parameters(query);
+        Request::new(inner)
+    }
+
+    fn caller(name: &str) -> Caller {
+        Caller {
+            id: UserId::parse(name).unwrap(),
+            name: name.to_owned(),
+            image: None,
+            org_id: None,
+            role: CallerRole::Person,
+            token_expires_at: DateTime::<Utc>::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn a_tag_names_the_person_the_inbox_and_what_was_asked_for() {
+        let head = |version, epoch: &str| InboxHead {
+            version,
+            epoch: epoch.to_owned(),
+        };
+        let (anna, ben) = (caller("anna"), caller("ben"));
+        let asked = [("kind", "direct"), ("archived", "true")];
+        let tag = |path: &str, query: &[(&str, &str)], of: &Caller, inbox: &InboxHead, rows: i64| {
+            asking(path, query).tag(of, inbox, PageSize::new(rows).unwrap())
+        };
+        let now = head(7, "a");
+        let tags = [
+            tag("/api/chat", &asked, &anna, &now, 50),
+            tag("/api/chat", &asked, &ben, &now, 50),
+            tag("/api/chat", &asked, &anna, &head(8, "a"), 50),
+            tag("/api/chat", &asked, &anna, &head(7, "b"), 50),
+            tag("/api/chat", &asked, &anna, &now, 49),
+            tag("/api/chat", &asked[..1], &anna, &now, 50),
+            tag("/api/chat", &[], &anna, &now, 50),
+            tag("/api/chat-messages", &asked, &anna, &now, 50),
+            tag(
+                "/api/chat",
+                &[("kind", "directarchived"), ("true", "")],
+                &anna,
+                &now,
+                50,
+            ),
+        ];
+        let different: HashSet<_> = tags.iter().collect();
+        assert_eq!(different.len(), tags.len(), "{tags:?}");
+        // A map of parameters has no order of its own.
+        for _ in 0..20 {
+            let again = tag("/api/chat", &[asked[1], asked[0], ("limit", "50")], &anna, &now, 50);
+            assert_eq!(again, tags[0]);
+        }
+        assert!(
+            tags.iter()
+                .all(|tag| !tag.contains("anna") && tag.starts_with('"') && tag.ends_with('"'))
+        );
+    }
+
+    #[test]
+    fn a_parameter_that_is_given_twice_is_refused() {
+        let request = asking("/api/chat", &[("limit", "1"), ("limit", "2"), ("kind", "direct")]);
+        assert_eq!(request.query("kind").unwrap(), Some("direct"));
+        assert_eq!(request.query("cursor").unwrap(), None);
+        assert!(matches!(request.query("limit"), Err(Error::Invalid(errors)) if errors[0].parameter == Some("limit")));
+        assert!(request.page_size().is_err());
     }
 }

@@ -8,7 +8,9 @@ use std::time::Instant;
 use chrono::Utc;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use lambda_http::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ORIGIN, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
+use lambda_http::http::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, ORIGIN, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
+};
 use lambda_http::http::{HeaderName, HeaderValue, Method, StatusCode};
 use lambda_http::{Error as LambdaError, service_fn};
 use lambda_runtime::LambdaEvent;
@@ -131,6 +133,7 @@ async fn answer(
     {
         add_rate(&mut response, spent);
     }
+    add_caching(&mut response);
     add_cors(&mut response, origin);
     say_gathered!(
         gathered,
@@ -227,6 +230,18 @@ fn add_limit(
     }
 }
 
+/// Whoever keeps an answer, errors included, keeps it for the one who asked, and for the page that asked: without a word a
+/// browser may keep what it likes for as long as it likes. What is public is the same for everybody.
+fn add_caching(response: &mut Response) {
+    let headers = response.headers_mut();
+    let kept = headers
+        .entry(CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("private, no-store"));
+    let is_public = kept.as_bytes().starts_with(b"public");
+    let varies = if is_public { "Origin" } else { "Authorization, Origin" };
+    headers.append(VARY, HeaderValue::from_static(varies));
+}
+
 fn allowed_origin(app: &App, origin: Option<&HeaderValue>) -> Option<HeaderValue> {
     let origins = &app.config.cors_origins;
     if origins.iter().any(|allowed| allowed == "*") {
@@ -241,12 +256,68 @@ fn add_cors(response: &mut Response, origin: Option<HeaderValue>) {
     let Some(origin) = origin else { return };
     let headers = response.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    headers.insert(VARY, HeaderValue::from_static("origin"));
     for (name, value) in [
         ("access-control-allow-headers", ALLOWED_HEADERS),
         ("access-control-allow-methods", ALLOWED_METHODS),
         ("access-control-expose-headers", EXPOSED_HEADERS),
     ] {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lambda_http::http::header::ETAG;
+
+    use super::super::response::{created, found, not_modified, ok, tagged};
+    use super::*;
+
+    fn kept(mut response: Response) -> (String, String) {
+        add_caching(&mut response);
+        add_cors(&mut response, Some(HeaderValue::from_static("https://app.example.com")));
+        let all = |name| {
+            let values = response.headers().get_all(name).iter();
+            values
+                .map(|value| value.to_str().unwrap())
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        (all(CACHE_CONTROL), all(VARY))
+    }
+
+    #[test]
+    fn no_answer_of_one_person_is_kept_for_another_or_another_page() {
+        let answer = || ok(&"a").unwrap();
+        for (what, response, control) in [
+            ("JSON", answer(), "private, no-store"),
+            ("what is new", created(&"a").unwrap(), "private, no-store"),
+            ("nothing", no_content(), "private, no-store"),
+            ("a refusal", refuse(&Error::NotFound("chat"), "id"), "private, no-store"),
+            ("a tag", tagged(answer(), "\"1\""), "private, no-cache"),
+            ("not modified", not_modified("\"1\""), "private, no-cache"),
+            ("a redirect", found("https://host/a").unwrap(), "no-store"),
+        ] {
+            assert_eq!(
+                kept(response),
+                (control.to_owned(), "Authorization, Origin".to_owned()),
+                "{what}"
+            );
+        }
+        let mut public = tagged(answer(), "\"1\"");
+        public
+            .headers_mut()
+            .insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+        assert!(public.headers().contains_key(ETAG));
+        assert_eq!(kept(public), ("public, max-age=300".to_owned(), "Origin".to_owned()));
+    }
+
+    #[test]
+    fn an_answer_that_no_page_may_read_varies_all_the_same() {
+        let mut response = ok(&"a").unwrap();
+        response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+        add_caching(&mut response);
+        add_cors(&mut response, None);
+        let varies: Vec<_> = response.headers().get_all(VARY).iter().collect();
+        assert_eq!(varies, ["Accept", "Authorization, Origin"]);
     }
 }

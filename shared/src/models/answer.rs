@@ -12,6 +12,7 @@ use super::events::Events;
 use super::refusal::Refusal;
 use super::upstream::lost;
 use super::{ApiKey, Chunk, Chunks, Finish, ModelError, TokenUsage};
+use crate::domain::characters::is_refused;
 
 /// What one provider means by its events and by its refusals. One is made for each answer, so it may remember.
 pub(super) trait Dialect: Send + 'static {
@@ -131,7 +132,7 @@ impl<S: Source> Answer<S> {
             return;
         }
         let mut text = heard.text;
-        text.retain(|c| c != '\0');
+        text.retain(|c| !is_refused(c));
         if !text.is_empty() {
             self.has_spoken = true;
             self.ready.push_back(Chunk::Text(text));

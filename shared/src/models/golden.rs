@@ -16,6 +16,7 @@ use super::{
     ApiKey, Chunk, Chunks, Finish, Image, Model, ModelError, ModelSettings, Prompt, Provider, TokenUsage, Turn,
     from_settings,
 };
+use crate::domain::characters::is_refused;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -106,7 +107,7 @@ pub(super) async fn hear(chunks: Result<Chunks, ModelError>) -> Heard {
     let end = loop {
         match chunks.next().await.expect("a stream has an end") {
             Ok(Chunk::Text(more)) => {
-                assert!(!more.is_empty() && !more.contains('\0'), "{more:?}");
+                assert!(!more.is_empty() && !more.contains(is_refused), "{more:?}");
                 text.push_str(&more);
             }
             Ok(Chunk::Counted(usage)) => counted = Some(tokens(Some(usage))),

@@ -15,6 +15,8 @@ use bytes::Bytes;
 use futures_util::Stream;
 use serde_json::Value;
 
+use crate::domain::characters::is_blank;
+
 mod answer;
 mod anthropic;
 #[cfg(feature = "bedrock")]
@@ -102,7 +104,7 @@ impl Turn {
     }
 
     fn has_words(&self) -> bool {
-        !self.text.trim().is_empty()
+        !is_blank(&self.text)
     }
 }
 
@@ -114,7 +116,7 @@ pub enum Speaker {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Chunk {
-    /// Never empty, never with NUL, which Postgres cannot store.
+    /// Never empty, and without the control characters that no text of ours has.
     Text(String),
     /// What it has cost so far, where the provider says so on the way; a later one replaces it.
     Counted(TokenUsage),

@@ -16,6 +16,7 @@ use serde::Deserialize;
 use tokio::time::sleep;
 
 use super::{Chunk, Chunks, Finish, Image, Model, ModelError, ModelSettings, Prompt, Speaker, TokenUsage};
+use crate::domain::characters::is_refused;
 
 const COMMAND: &str = "/script";
 
@@ -130,7 +131,7 @@ impl Script {
             return Box::new((1..=self.words.unwrap_or(20)).map(|number| format!("word{number} ")));
         };
         let mut words: Vec<String> = Vec::new();
-        for piece in text.replace('\0', "").split_inclusive(char::is_whitespace) {
+        for piece in text.replace(is_refused, "").split_inclusive(char::is_whitespace) {
             match words.last_mut() {
                 Some(word) if piece.trim().is_empty() => word.push_str(piece),
                 _ => words.push(piece.to_owned()),

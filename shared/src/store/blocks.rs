@@ -6,6 +6,7 @@ use super::rows::user_id;
 use super::{Doing, Result, Store};
 use crate::domain::ids::{ChatId, UserId};
 use crate::domain::limits::PageSize;
+use crate::domain::page::{Kept, Page};
 use crate::domain::person::{BlockedPerson, Person};
 
 /// Where a page of blocked people ended: newest first, ids telling apart what happened in the same microsecond.
@@ -85,11 +86,8 @@ impl Store {
         .fetch_all(&self.pool)
         .await
         .doing("listing blocked people")?;
-        let page = usize::try_from(size.rows()).unwrap_or(usize::MAX);
-        let has_more = rows.len() > page;
-        let people: Vec<BlockedPerson> = rows
+        let people = rows
             .into_iter()
-            .take(page)
             .map(|row| {
                 Ok(BlockedPerson {
                     user: Person {
@@ -100,7 +98,11 @@ impl Store {
                     blocked_at: row.created_at,
                 })
             })
-            .collect::<Result<_>>()?;
+            .collect::<Result<Vec<_>>>()?;
+        let Page {
+            items: people,
+            has_more,
+        } = Page::of(people, size, Kept::First);
         let next = people.last().filter(|_| has_more).map(|last| BlockedCursor {
             blocked_at: last.blocked_at,
             user_id: last.user.id.clone(),

@@ -10,6 +10,7 @@ use crate::domain::event::{Event, EventType, Outgoing};
 use crate::domain::ids::{ChatId, UserId};
 use crate::domain::limits::PageSize;
 use crate::domain::message::Message;
+use crate::domain::page::{Kept, Page};
 use crate::domain::reply::{ReplyState, RunningReply};
 use crate::domain::text::Title;
 
@@ -52,6 +53,10 @@ pub enum DirectChat {
     NoSuchPerson,
 }
 
+/// Of a channel's members its entry in a list names so many: oneself, who spoke last, those who run it, then those who came
+/// first. Read with its chat, they are all there.
+const MEMBERS_IN_LIST: i64 = 20;
+
 /// Whoever loses the race for a pair finds the winner's chat with the next look.
 const OPEN_TRIES: usize = 3;
 
@@ -91,11 +96,11 @@ pub struct ChatChange<'a> {
 }
 
 /// A chat as its member sees it: `$mine` chooses rows of `members m join chats c` and whatever `$with` and `$join` bring
-/// along, `$1` is the member, `$active_at` when it was last active for them.
+/// along, `$1` is the member, `$active_at` when it was last active for them. `$most` is how many of its members are named.
 ///
 /// The last message is one look-up by messages_pkey, the members one range of members_pkey a chat.
 macro_rules! chats_of_member {
-    ($with:tt, $active_at:tt, $join:tt, $mine:tt, $($argument:expr),+ $(,)?) => {
+    ($with:tt, $active_at:tt, $join:tt, $mine:tt, $most:tt, $($argument:expr),+ $(,)?) => {
         sqlx::query_as!(
             ChatRow,
             "with " + $with + r#"
@@ -128,10 +133,21 @@ macro_rules! chats_of_member {
                         'delivered_seq', everyone.delivered_seq, 'last_seen_at', people.last_seen_at,
                         'online', coalesce(people.online_until > now(), false)
                     ) order by everyone.joined_at, everyone.user_id)
-                    from members everyone
+                    from (
+                        select named.* from members named
+                        where named.chat_id = mine.id
+                        order by
+                            named.user_id = $1 desc,
+                            named.user_id is not distinct from (
+                                select sender_id from messages where chat_id = mine.id and seq = mine.last_message_seq
+                            ) desc,
+                            case named.role when 'owner' then 0 when 'admin' then 1 else 2 end,
+                            named.joined_at, named.user_id
+                        limit "# + $most + r#"
+                    ) as everyone
                     join people on people.id = everyone.user_id
-                    where everyone.chat_id = mine.id
-                ) as "members!: Json<Vec<rows::MemberRow>>"
+                ) as "members!: Json<Vec<rows::MemberRow>>",
+                (select count(*) from members everyone where everyone.chat_id = mine.id) as "member_count!"
             from mine
             order by active_at desc, id desc
             "#,
@@ -311,6 +327,7 @@ impl Store {
                 order by active_at desc, c.id desc
                 limit $5
             "#,
+            "$8",
             me.as_str(),
             kind,
             after.map(|cursor| cursor.active_at),
@@ -318,6 +335,7 @@ impl Store {
             size.rows_and_one(),
             version,
             filter.archived,
+            MEMBERS_IN_LIST,
         )
         .fetch_all(&self.pool)
         .await
@@ -337,39 +355,42 @@ impl Store {
         .fetch_one(&self.pool)
         .await
         .doing("counting chats")?;
-        let page = usize::try_from(size.rows()).unwrap_or(usize::MAX);
-        let next = (rows.len() > page)
-            .then(|| rows.get(page - 1))
-            .flatten()
-            .map(|last| ListCursor {
-                version,
-                active_at: last.active_at,
-                chat_id: last.id.into(),
-            });
-        let chats = rows
-            .into_iter()
-            .take(page)
-            .map(|row| row.seen_by(me))
-            .collect::<Result<_>>()?;
+        let places: Vec<_> = rows.iter().map(|row| row.active_at).collect();
+        let found = rows.into_iter().map(|row| row.seen_by(me));
+        let Page { items: chats, has_more } = Page::of(found.collect::<Result<Vec<_>>>()?, size, Kept::First);
+        let last = places.into_iter().zip(&chats).last().filter(|_| has_more);
+        let next = last.map(|(active_at, chat)| ListCursor {
+            version,
+            active_at,
+            chat_id: chat.id,
+        });
         Ok(ChatPage { chats, total, next })
     }
 
     /// One of my chats.
     pub async fn chat(&self, me: &UserId, chat: ChatId) -> Result<Option<Chat>> {
-        let row = chats_of_member!("", "c.active_at", "", "and m.chat_id = $2", me.as_str(), chat.uuid())
-            .fetch_optional(&self.pool)
-            .await
-            .doing("reading a chat")?;
+        let row = chats_of_member!(
+            "",
+            "c.active_at",
+            "",
+            "and m.chat_id = $2",
+            "all",
+            me.as_str(),
+            chat.uuid()
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .doing("reading a chat")?;
         row.map(|row| row.seen_by(me)).transpose()
     }
 
-    /// The newest messages of one of my chats, ascending, and the answer that is being written.
+    /// The newest page of one of my chats, ascending, and the answer that is being written.
     pub async fn newest(
         &self,
         me: &UserId,
         chat: ChatId,
         size: PageSize,
-    ) -> Result<(Vec<Message>, Option<RunningReply>)> {
+    ) -> Result<(Page<Message>, Option<RunningReply>)> {
         let row = sqlx::query!(
             r#"
             select
@@ -398,12 +419,14 @@ impl Store {
             "#,
             me.as_str(),
             chat.uuid(),
-            size.rows(),
+            size.rows_and_one(),
         )
         .fetch_optional(&self.pool)
         .await
         .doing("reading the newest messages")?;
-        let Some(row) = row else { return Ok((Vec::new(), None)) };
+        let Some(row) = row else {
+            return Ok((Page::default(), None));
+        };
         let running = match (row.running_id, row.running_state, row.running_attempt) {
             (Some(id), Some(state), Some(attempt)) => Some(RunningReply {
                 message_id: id.into(),
@@ -413,7 +436,7 @@ impl Store {
             }),
             _ => None,
         };
-        Ok((rows::messages(row.messages)?, running))
+        Ok((Page::of(rows::messages(row.messages)?, size, Kept::Last), running))
     }
 
     /// Everyone in a chat, the caller too: who is told of what is not stored. `None` for a stranger.

@@ -11,6 +11,7 @@ use sqlx::types::Json;
 use super::{Doing, Result, Store};
 use crate::domain::ids::UserId;
 use crate::domain::message::words;
+use crate::domain::page::{Kept, Page};
 
 /// Lambda answers with 6 MB at most; a message is far from the rest.
 const BYTES_A_PAGE: usize = 3 * 1024 * 1024;
@@ -103,21 +104,18 @@ impl Store {
     /// What comes after a place, of one kind; none where we never met them.
     pub async fn export(&self, person: &UserId, after: &ExportCursor) -> Result<ExportPage> {
         let rows = self.rows_of(person, after).await?;
-        let (mut lines, mut bytes) = (Vec::new(), 0);
-        let mut last = None;
-        let found = rows.len();
-        for row in rows {
-            let fields = row.line.0.into_iter().map(|(name, value)| (camel_case(&name), value));
-            let line = json!({"type": after.section.word(), "data": Map::from_iter(fields)});
-            bytes += line.to_string().len();
-            if bytes > BYTES_A_PAGE && !lines.is_empty() {
-                break;
-            }
-            lines.push(line);
-            last = Some(row.key);
-        }
-        let is_whole = lines.len() == found && i64::try_from(found).is_ok_and(|found| found < ROWS_A_PAGE);
-        let next = match last {
+        let has_all = i64::try_from(rows.len()).is_ok_and(|found| found < ROWS_A_PAGE);
+        let (keys, found): (Vec<_>, Vec<_>) = rows
+            .into_iter()
+            .map(|row| {
+                let fields = row.line.0.into_iter().map(|(name, value)| (camel_case(&name), value));
+                let line = json!({"type": after.section.word(), "data": Map::from_iter(fields)});
+                (row.key, line)
+            })
+            .unzip();
+        let Page { items: lines, has_more } = Page::within(found, usize::MAX, BYTES_A_PAGE, Kept::First);
+        let is_whole = has_all && !has_more;
+        let next = match keys.into_iter().take(lines.len()).last() {
             Some(key) if !is_whole => Some(ExportCursor {
                 section: after.section,
                 key,

@@ -17,6 +17,15 @@ use crate::domain::message::Reacting;
 use crate::domain::reply::{ReplyState, RunningReply};
 use crate::domain::unread::Receipt;
 
+/// Where a person's inbox stands; the default is that of somebody we never met.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InboxHead {
+    pub version: i64,
+    /// The same version of another inbox has another one: when the inbox began, for somebody who was erased and comes back,
+    /// and the transaction that wrote the version, for a database that was restored and reaches it a second time. Opaque.
+    pub epoch: String,
+}
+
 /// What a person's inbox holds after a cursor.
 #[derive(Debug)]
 pub struct News {
@@ -73,16 +82,26 @@ struct RunningRow {
 }
 
 impl Store {
-    /// How far a person's inbox has come: one look-up in inbox_heads_pkey. 0 for somebody we never met.
+    /// How far a person's inbox has come. 0 for somebody we never met.
     pub async fn inbox_version(&self, me: &UserId) -> Result<i64> {
-        let version = sqlx::query_scalar!(
-            "select version from inbox_heads where user_id = $1 and (select acting_as($1))",
+        Ok(self.inbox_head(me).await?.version)
+    }
+
+    /// Where a person's inbox stands: one look-up in inbox_heads_pkey.
+    pub async fn inbox_head(&self, me: &UserId) -> Result<InboxHead> {
+        let head = sqlx::query_as!(
+            InboxHead,
+            r#"
+            select version, begun_at::text || ' ' || xmin::text as "epoch!"
+            from inbox_heads
+            where user_id = $1 and (select acting_as($1))
+            "#,
             me.as_str(),
         )
         .fetch_optional(&self.pool)
         .await
         .doing("reading an inbox's version")?;
-        Ok(version.unwrap_or(0))
+        Ok(head.unwrap_or_default())
     }
 
     /// What happened after a version, of one chat or of all: a range of inbox_pkey, at most `most` rows of it.

@@ -17,6 +17,7 @@ use crate::domain::ids::{ChatId, Fence, JobId, MessageId, Seq, UserId};
 use crate::domain::limits::PageSize;
 use crate::domain::message::{Draft, Edit, EditHistory, Message, MessageType, ReplyPreview, Role, Status};
 use crate::domain::notice::Priority;
+use crate::domain::page::{Kept, Page};
 use crate::domain::person::Caller;
 use crate::domain::reply::{Claim, Purpose, ReplyHandle, ReplyState, Terms, Wake};
 use crate::domain::tokens;
@@ -724,15 +725,14 @@ impl Store {
         let Some(row) = row.doing("reading messages")? else {
             return Ok(None);
         };
-        let mut messages = rows::messages(row.messages)?;
-        let page = usize::try_from(size.rows()).unwrap_or(usize::MAX);
-        let has_more = messages.len() > page;
-        if has_more {
-            match range {
-                Range::Newest | Range::Before(_) => drop(messages.remove(0)),
-                Range::After(_) | Range::ChangedAfter(_) => messages.truncate(page),
-            }
-        }
+        let kept = match range {
+            Range::Newest | Range::Before(_) => Kept::Last,
+            Range::After(_) | Range::ChangedAfter(_) => Kept::First,
+        };
+        let Page {
+            items: messages,
+            has_more,
+        } = Page::of(rows::messages(row.messages)?, size, kept);
         let seq = match (range, has_more, messages.last()) {
             (Range::ChangedAfter(_), true, Some(last)) => last.changed_seq,
             _ => seq(row.last_seq)?,

@@ -12,6 +12,7 @@ use crate::domain::ids::{ChatId, MessageId, Seq, UserId};
 use crate::domain::limits::PageSize;
 use crate::domain::message::{Message, MessageType, Role};
 use crate::domain::notice::{NoticeDraft, TaskMessage, TaskMessages};
+use crate::domain::page::{Kept, Page};
 use crate::domain::reply::Wake;
 use crate::domain::text::{OrganisationId, TaskId};
 
@@ -129,7 +130,7 @@ impl Store {
         before: Option<Seq>,
         size: PageSize,
     ) -> Result<TaskMessages> {
-        let mut rows = sqlx::query!(
+        let rows = sqlx::query!(
             r#"
             select
                 page.id, page.type as message_type, page.chat_id, page.seq, page.role, page.content, page.metadata,
@@ -155,11 +156,7 @@ impl Store {
         .fetch_all(&self.pool)
         .await
         .doing("reading a task's messages")?;
-        let page = usize::try_from(size.rows()).unwrap_or(usize::MAX);
-        let has_more = rows.len() > page;
-        rows.truncate(page);
-        rows.reverse();
-        let messages = rows.into_iter().map(|row| {
+        let messages = rows.into_iter().rev().map(|row| {
             Ok::<_, Error>(TaskMessage {
                 id: row.id.into(),
                 message_type: word("message type", &row.message_type, MessageType::parse)?,
@@ -175,8 +172,9 @@ impl Store {
                 created_at: row.created_at,
             })
         });
+        let Page { items, has_more } = Page::of(messages.collect::<Result<_>>()?, size, Kept::Last);
         Ok(TaskMessages {
-            messages: messages.collect::<Result<_>>()?,
+            messages: items,
             has_more,
         })
     }

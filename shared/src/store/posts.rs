@@ -13,6 +13,7 @@ use super::{Doing, Result, Store, lost_a_race};
 use crate::domain::budget::BudgetPolicy;
 use crate::domain::ids::{ChatId, JobId, MessageId, PostId, UserId};
 use crate::domain::limits::PageSize;
+use crate::domain::page::{Kept, Page};
 use crate::domain::person::Caller;
 use crate::domain::post::{FOLLOWED_UP_ABOVE, Post, PostChange, PostDraft, PostStatus};
 use crate::domain::reply::{Allowance, Claim, Wake};
@@ -237,7 +238,7 @@ impl Store {
         .fetch_all(&self.pool)
         .await
         .doing("listing posts")?;
-        let mut posts = rows
+        let posts = rows
             .into_iter()
             .map(|row| {
                 let post = PostRow {
@@ -254,9 +255,7 @@ impl Store {
                 post.with_chat(row.chat_id)
             })
             .collect::<Result<Vec<_>>>()?;
-        let page = usize::try_from(size.rows()).unwrap_or(usize::MAX);
-        let has_more = posts.len() > page;
-        posts.truncate(page);
+        let Page { items: posts, has_more } = Page::of(posts, size, Kept::First);
         let next = posts.last().filter(|_| has_more).map(|last| PostCursor {
             created_at: last.created_at,
             post_id: last.id,

@@ -11,6 +11,7 @@ use super::rows::{EndRow, MessageRow, seq, user_id, word};
 use super::webhooks::announced;
 use super::{Doing, Result, Store, lost_a_race};
 use crate::domain::budget::Exhausted;
+use crate::domain::characters::is_blank;
 use crate::domain::chat::Kind;
 use crate::domain::event::ReplyEnded;
 use crate::domain::ids::{ChatId, Fence, JobId, MessageId, UserId};
@@ -871,7 +872,7 @@ impl Store {
             Ending::Completed { text, .. } | Ending::Templated { text, .. } | Ending::Stopped { text, .. } => (
                 Role::Assistant,
                 MessageType::Text,
-                Some(text.as_str()).filter(|text| !text.trim().is_empty()),
+                Some(text.as_str()).filter(|text| !is_blank(text)),
             ),
             Ending::Failed { failure, .. } => (
                 Role::System,

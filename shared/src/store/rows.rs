@@ -12,9 +12,14 @@ use crate::domain::event::ReplyEnded;
 use crate::domain::ids::{Seq, UserId};
 use crate::domain::message::{Message, MessageType, Reaction, ReplyPreview, Role, Status, Usage};
 use crate::domain::notice::Priority;
+use crate::domain::page::{Kept, Page};
 use crate::domain::person::Person;
 use crate::domain::reply::{Failure, ReplyState};
 use crate::domain::unread::UnreadMessage;
+
+/// What the members of one chat may take of an answer, which has a page of its messages beside them: never reached by as
+/// many members as a channel has unless configured otherwise.
+const MEMBERS_BYTES: usize = 1024 * 1024;
 
 /// A word of ours that came back from the database.
 pub(super) fn word<T>(what: &'static str, word: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T> {
@@ -177,6 +182,7 @@ pub(super) struct ChatRow {
     pub muted: bool,
     pub archived: bool,
     pub members: Json<Vec<MemberRow>>,
+    pub member_count: i64,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
     pub last_message_at: Option<DateTime<Utc>>,
@@ -186,12 +192,9 @@ pub(super) struct ChatRow {
 impl ChatRow {
     pub(super) fn seen_by(self, viewer: &UserId) -> Result<Chat> {
         let kind = word("chat kind", &self.kind, Kind::parse)?;
-        let members: Vec<Member> = self
-            .members
-            .0
-            .into_iter()
-            .map(Member::try_from)
-            .collect::<Result<_>>()?;
+        let members = self.members.0.into_iter().map(Member::try_from);
+        let Page { items: members, .. } =
+            Page::within(members.collect::<Result<_>>()?, usize::MAX, MEMBERS_BYTES, Kept::First);
         let user = (kind == Kind::Direct)
             .then(|| members.iter().find(|member| member.user_id != *viewer))
             .flatten()
@@ -212,6 +215,7 @@ impl ChatRow {
             muted: self.muted,
             archived: self.archived,
             members,
+            member_count: self.member_count,
             user,
             reply: None,
             post_id: self.post_id,

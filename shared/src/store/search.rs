@@ -9,6 +9,7 @@ use super::{Doing, Result, Store};
 use crate::domain::chat::Kind;
 use crate::domain::ids::{ChatId, MessageId, UserId};
 use crate::domain::limits::PageSize;
+use crate::domain::page::{Kept, Page};
 use crate::domain::person::Person;
 use crate::domain::search::{ChatOfResult, MATCH_BEGINS, MATCH_ENDS, SearchResult, SnippetPiece};
 use crate::domain::text::SearchText;
@@ -95,15 +96,11 @@ impl Store {
         if !row.is_mine {
             return Ok(None);
         }
-        let mut results: Vec<SearchResult> = row
-            .results
-            .0
-            .into_iter()
-            .map(SearchResult::try_from)
-            .collect::<Result<_>>()?;
-        let page = usize::try_from(size.rows()).unwrap_or(usize::MAX);
-        let has_more = results.len() > page;
-        results.truncate(page);
+        let found = row.results.0.into_iter().map(SearchResult::try_from);
+        let Page {
+            items: results,
+            has_more,
+        } = Page::of(found.collect::<Result<_>>()?, size, Kept::First);
         let next = results.last().filter(|_| has_more).map(|last| SearchCursor {
             created_at: last.message.created_at,
             message_id: last.message.id,

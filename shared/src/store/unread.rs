@@ -10,6 +10,7 @@ use super::rows::{UnreadRow, user_id};
 use super::{Doing, Result, Store};
 use crate::domain::ids::{ChatId, MessageId, UserId};
 use crate::domain::limits::PageSize;
+use crate::domain::page::{Kept, Page};
 use crate::domain::unread::{Receipt, UnreadMessage, UnreadMessages};
 
 /// What marking messages read has done.
@@ -181,12 +182,8 @@ impl Store {
         .fetch_one(&self.pool)
         .await
         .doing("listing unread messages")?;
-        let messages: Vec<UnreadMessage> = row
-            .messages
-            .0
-            .into_iter()
-            .map(UnreadMessage::try_from)
-            .collect::<Result<_>>()?;
+        let oldest = row.messages.0.into_iter().map(UnreadMessage::try_from);
+        let Page { items: messages, .. } = Page::of(oldest.collect::<Result<_>>()?, size, Kept::First);
         let shown = i64::try_from(messages.len()).unwrap_or(i64::MAX);
         Ok(UnreadMessages {
             has_more: row.total > shown,

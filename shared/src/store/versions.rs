@@ -6,6 +6,7 @@ use super::{Doing, Result, Store};
 use crate::domain::ids::{ChatId, MessageId, UserId};
 use crate::domain::limits::PageSize;
 use crate::domain::message::MessageVersion;
+use crate::domain::page::{Kept, Page};
 
 #[derive(Debug)]
 pub struct VersionPage {
@@ -52,11 +53,12 @@ impl Store {
         .fetch_optional(&self.pool)
         .await
         .doing("listing a message's versions")?;
-        let most = usize::try_from(size.rows()).unwrap_or(usize::MAX);
-        Ok(page.map(|Json(mut versions)| {
-            let has_more = versions.len() > most;
-            versions.truncate(most);
-            VersionPage { versions, has_more }
+        Ok(page.map(|Json(found)| {
+            let Page { items, has_more } = Page::of(found, size, Kept::First);
+            VersionPage {
+                versions: items,
+                has_more,
+            }
         }))
     }
 }

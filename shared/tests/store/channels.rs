@@ -9,6 +9,7 @@ use shared::domain::event::{Event, EventType};
 use shared::domain::ids::{ChatId, UserId};
 use shared::domain::limits::PageSize;
 use shared::domain::message::{Draft, EditHistory};
+use shared::domain::page::Page;
 use shared::domain::person::Caller;
 use shared::domain::text::Title;
 use shared::domain::unread::ReadMark;
@@ -502,7 +503,7 @@ async fn where_history_begins_with_the_join_nothing_shows_what_came_before(pool:
         assert_eq!(bens.unread_count, 0);
         let list = store.chats(me, ListFilter::default(), None, page(10)).await.unwrap();
         assert!(list.chats[0].last_message.is_none());
-        let (newest, _) = store.newest(me, chat, PageSize::DEFAULT).await.unwrap();
+        let (Page { items: newest, .. }, _) = store.newest(me, chat, PageSize::DEFAULT).await.unwrap();
         assert!(newest.is_empty());
         for range in [
             Range::Newest,

@@ -185,3 +185,35 @@ async fn a_ticket_is_good_for_no_longer_than_its_token(pool: PgPool) {
     let holder = world.people.ticket_holder(&old).await.unwrap().unwrap();
     assert!(holder.token_expires_at <= Utc::now() + MINUTE);
 }
+
+#[sqlx::test(migrations = "../migrations")]
+async fn the_same_version_of_another_inbox_is_told_apart(pool: PgPool) {
+    let world = World::on(pool).await;
+    let (anna, ben) = (world.person("anna").await, world.person("ben").await);
+    let head = async || world.people.inbox_head(&anna.id).await.unwrap();
+    let mut epochs = vec![(head().await.version, head().await.epoch)];
+    assert_eq!(head().await.epoch, epochs[0].1, "it stays while nothing happens");
+
+    // Erased, and back.
+    world
+        .rows
+        .execute("delete from people where id = 'anna'")
+        .await
+        .unwrap();
+    assert_eq!((head().await.version, head().await.epoch), (0, String::new()));
+    world.people.meet(&anna).await.unwrap();
+    epochs.push((head().await.version, head().await.epoch));
+    assert_eq!(epochs[1].0, epochs[0].0);
+
+    // Restored to before a message, after which there is another one.
+    let chat = world.chat(Kind::Direct, &[&anna, &ben]).await;
+    for text in ["hi", "ho"] {
+        world.send(&ben, chat, text).await;
+        epochs.push((head().await.version, head().await.epoch));
+        world.rows.execute("delete from inbox").await.unwrap();
+        world.rows.execute("update inbox_heads set version = 0").await.unwrap();
+    }
+    assert_eq!((epochs[2].0, epochs[3].0), (1, 1));
+    let different: BTreeSet<_> = epochs.iter().map(|(_, epoch)| epoch).collect();
+    assert_eq!(different.len(), epochs.len(), "{epochs:?}");
+}

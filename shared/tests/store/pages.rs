@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use shared::domain::chat::Kind;
 use shared::domain::ids::ChatId;
 use shared::domain::limits::PageSize;
+use shared::domain::page::Page;
 use shared::domain::person::Caller;
 use shared::store::chats::{ChatPage, ListFilter};
 use shared::store::messages::{MessagePage, Range};
@@ -121,7 +122,7 @@ async fn a_stranger_reads_nothing(pool: PgPool) {
         );
     }
     assert!(world.people.chat(&ben.id, chat).await.unwrap().is_none());
-    let (messages, reply) = world.people.newest(&ben.id, chat, PageSize::DEFAULT).await.unwrap();
+    let (Page { items: messages, .. }, reply) = world.people.newest(&ben.id, chat, PageSize::DEFAULT).await.unwrap();
     assert!(messages.is_empty() && reply.is_none());
     assert_eq!(
         world
@@ -334,4 +335,240 @@ async fn a_chat_that_moves_to_the_top_is_still_where_it_was_on_later_pages(pool:
         ids(&anew),
         [chats[2], fresh, chats[1], chats[0], chats[3], chats[5], chats[4]]
     );
+}
+
+/// What Lambda hands on of an answer at most, in bytes of the JSON that a function answers with.
+const LAMBDA_BYTES: usize = 6_291_556;
+
+/// As an older version took it: each character is six bytes of JSON, and seven of the JSON within Lambda's.
+fn controls() -> String {
+    "\u{1}".repeat(32 * 1024)
+}
+
+/// What a list takes of the answer to Lambda.
+fn bytes(list: &impl serde::Serialize) -> usize {
+    shared::domain::page::bytes_in_answer(list)
+}
+
+/// A chat with so many messages of `text`, as if an older version had taken them.
+async fn chat_of(world: &World, anna: &Caller, ben: &Caller, messages: i64, text: &str) -> ChatId {
+    let chat = world.chat(Kind::Direct, &[anna, ben]).await;
+    for number in 1..=messages {
+        world.send(ben, chat, &number.to_string()).await;
+    }
+    sqlx::query("update messages set content = $2 where chat_id = $1")
+        .bind(chat.uuid())
+        .bind(text)
+        .execute(&world.rows)
+        .await
+        .unwrap();
+    chat
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn no_page_is_larger_than_lambda_hands_on_whatever_was_stored(pool: PgPool) {
+    let world = World::on(pool).await;
+    let (anna, ben) = (world.person("anna").await, world.person("ben").await);
+    let chat = chat_of(&world, &anna, &ben, 50, &controls()).await;
+    let store = &world.people;
+
+    // Each character is `\\u0001` there.
+    let whole = 50 * bytes(&controls());
+    let mut sizes = Vec::new();
+
+    // History, both ways and by change: with `hasMore` until all were there, each once.
+    let (mut before, mut after, mut changed) = (i64::MAX, 0, 0);
+    let (mut back, mut on, mut caught_up) = (Vec::new(), Vec::new(), Vec::new());
+    loop {
+        let page = store
+            .messages(&anna.id, chat, Range::Before(seq(before)), page(100))
+            .await
+            .unwrap()
+            .unwrap();
+        sizes.push(bytes(&page.messages));
+        back.splice(0..0, page.messages.iter().map(|message| message.seq.value()));
+        before = back[0];
+        if !page.has_more {
+            break;
+        }
+    }
+    loop {
+        let page = store
+            .messages(&anna.id, chat, Range::After(seq(after)), page(100))
+            .await
+            .unwrap()
+            .unwrap();
+        sizes.push(bytes(&page.messages));
+        on.extend(page.messages.iter().map(|message| message.seq.value()));
+        after = *on.last().unwrap();
+        if !page.has_more {
+            break;
+        }
+    }
+    loop {
+        let page = store
+            .messages(&anna.id, chat, Range::ChangedAfter(seq(changed)), page(100))
+            .await
+            .unwrap()
+            .unwrap();
+        sizes.push(bytes(&page.messages));
+        caught_up.extend(page.messages.iter().map(|message| message.seq.value()));
+        changed = page.seq.value();
+        if !page.has_more {
+            break;
+        }
+    }
+    for all in [&back, &on, &caught_up] {
+        assert_eq!(*all, run(1, 50));
+    }
+
+    let (newest, _) = store.newest(&anna.id, chat, page(50)).await.unwrap();
+    sizes.push(bytes(&newest.items));
+    assert!(newest.has_more && newest.items.last().unwrap().seq == seq(50));
+
+    // The unread list has no cursor: what was read makes room for the rest.
+    let mut unread = Vec::new();
+    loop {
+        let list = store.unread_messages(&anna.id, page(50)).await.unwrap();
+        sizes.push(bytes(&list.messages));
+        assert_eq!(list.total, i64::try_from(50 - unread.len()).unwrap());
+        assert_eq!(list.has_more, list.messages.len() + unread.len() < 50);
+        let ids: Vec<_> = list.messages.iter().map(|message| message.id).collect();
+        unread.extend(list.messages.iter().map(|message| message.seq.value()));
+        store.mark_messages_read(&anna.id, &ids).await.unwrap();
+        if !list.has_more {
+            break;
+        }
+    }
+    assert_eq!(unread, run(1, 50));
+
+    let most = sizes.iter().max().unwrap();
+    println!("50 messages of 32,768 control characters: {whole} bytes in one answer before, {most} in the largest now");
+    assert!(whole > LAMBDA_BYTES, "{whole}");
+    assert!(*most < LAMBDA_BYTES - 1024 * 1024, "{most}");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_list_of_chats_goes_on_where_its_bytes_ended(pool: PgPool) {
+    let world = World::on(pool).await;
+    let anna = world.person("anna").await;
+    for number in 0..60 {
+        let other = world.person(&format!("other-{number}")).await;
+        chat_of(&world, &anna, &other, 1, &controls()).await;
+    }
+    let (mut seen, mut cursor, mut most) = (Vec::new(), None, 0);
+    loop {
+        let page = world
+            .people
+            .chats(&anna.id, ListFilter::default(), cursor, page(100))
+            .await
+            .unwrap();
+        most = most.max(bytes(&page.chats));
+        assert_eq!(page.total, 60);
+        seen.extend(page.chats.iter().map(|chat| chat.id));
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert!(most < LAMBDA_BYTES - 1024 * 1024, "{most}");
+    assert_eq!((seen.len(), seen.iter().collect::<HashSet<_>>().len()), (60, 60));
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn other_lists_end_by_bytes_too(pool: PgPool) {
+    let world = World::on(pool).await;
+    let (anna, ben) = (world.person("anna").await, world.person("ben").await);
+    let chat = chat_of(&world, &anna, &ben, 1, "hello").await;
+    let store = &world.people;
+    let row: (uuid::Uuid,) = sqlx::query_as("select id from messages")
+        .fetch_one(&world.rows)
+        .await
+        .unwrap();
+    for (sql, what) in [
+        (
+            "insert into message_versions (message_id, version, role, type, content, metadata, reason, created_at)
+                select $1, number, 'user', 'TEXT', $2, '{}', 'edited', now() from generate_series(1, 60) as number",
+            "versions",
+        ),
+        (
+            "insert into posts (id, owner_id, content)
+                select gen_random_uuid(), 'ben', $2 from generate_series(1, 60) where $1::uuid is not null",
+            "posts",
+        ),
+    ] {
+        let done = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(row.0)
+            .bind(controls())
+            .execute(&world.rows)
+            .await;
+        assert_eq!(done.unwrap().rows_affected(), 60, "{what}");
+    }
+    sqlx::query(
+        "insert into chats (id, kind, owner_id, post_id) select gen_random_uuid(), 'post', 'ben', id from posts",
+    )
+    .execute(&world.rows)
+    .await
+    .unwrap();
+
+    let (mut before, mut versions) = (None, 0);
+    loop {
+        let page = store
+            .versions(&ben.id, chat, row.0.into(), before, page(100))
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(bytes(&page.versions) < LAMBDA_BYTES - 1024 * 1024);
+        versions += page.versions.len();
+        before = page.versions.last().map(|version| version.version);
+        if !page.has_more {
+            break;
+        }
+    }
+    let (mut after, mut posts) = (None, 0);
+    loop {
+        let page = store.posts(&ben.id, None, after, page(100)).await.unwrap();
+        assert!(bytes(&page.posts) < LAMBDA_BYTES - 1024 * 1024);
+        posts += page.posts.len();
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!((versions, posts), (60, 60));
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_list_names_twenty_members_of_a_large_channel_and_its_chat_all(pool: PgPool) {
+    let world = World::on(pool).await;
+    let mut people = Vec::new();
+    for number in 0..60 {
+        people.push(world.person(&format!("person-{number:02}")).await);
+    }
+    let everyone: Vec<_> = people.iter().collect();
+    let chat = world.chat(Kind::Channel, &everyone).await;
+    sqlx::query(
+        "update members set joined_at = now() + make_interval(secs => right(user_id, 2)::int),
+            role = case user_id when 'person-50' then 'owner' when 'person-51' then 'admin' else 'member' end",
+    )
+    .execute(&world.rows)
+    .await
+    .unwrap();
+    world.send(&people[55], chat, "hello").await;
+    let me = &people[57];
+    let page = world
+        .people
+        .chats(&me.id, ListFilter::default(), None, PageSize::DEFAULT)
+        .await
+        .unwrap();
+    let listed = &page.chats[0];
+    let named: Vec<_> = listed.members.iter().map(|member| member.user_id.to_string()).collect();
+    // In the order in which they came, as ever: the first sixteen, and those who matter to me.
+    let expected: Vec<_> = (0..16)
+        .chain([50, 51, 55, 57])
+        .map(|number| format!("person-{number:02}"))
+        .collect();
+    assert_eq!((named, listed.member_count), (expected, 60));
+    let read = world.people.chat(&me.id, chat).await.unwrap().unwrap();
+    assert_eq!((read.members.len(), read.member_count), (60, 60));
 }

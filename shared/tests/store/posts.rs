@@ -6,6 +6,7 @@ use serde_json::json;
 use shared::domain::chat::Kind;
 use shared::domain::ids::JobId;
 use shared::domain::message::{Message, MessageType, Role};
+use shared::domain::page::Page;
 use shared::domain::person::Caller;
 use shared::domain::post::{Post, PostChange, PostDraft, PostStatus};
 use shared::domain::reply::{Claim, Failure, Purpose, Terms, Wake, WhenBusy};
@@ -85,7 +86,7 @@ async fn follow_up(world: &World, job: JobId) -> Claim {
 }
 
 async fn messages(world: &World, owner: &Caller, post: &Post) -> Vec<Message> {
-    let (messages, _) = world.people.newest(&owner.id, post.chat_id, page(100)).await.unwrap();
+    let (Page { items: messages, .. }, _) = world.people.newest(&owner.id, post.chat_id, page(100)).await.unwrap();
     messages
 }
 

@@ -6,6 +6,7 @@ use serde_json::json;
 use shared::domain::event::EventType;
 use shared::domain::ids::{ChatId, MessageId};
 use shared::domain::message::{MessageType, Role};
+use shared::domain::page::Page;
 use shared::domain::person::Caller;
 use shared::domain::reply::{Claim, Failure, ReplyState, Terms, WhenBusy};
 use shared::domain::text::ClientId;
@@ -72,7 +73,7 @@ async fn an_answer_is_replaced_in_its_place_and_kept_as_a_version(pool: PgPool) 
         assert_eq!(said, ["before?", "earlier", "hi?"]);
         // What it said stands until the new text is whole.
         world.system.append_to_reply(&claim, 0, "new").await.unwrap();
-        let (messages, running) = world.people.newest(&anna.id, chat, page(50)).await.unwrap();
+        let (Page { items: messages, .. }, running) = world.people.newest(&anna.id, chat, page(50)).await.unwrap();
         assert_eq!(messages.len(), 6);
         assert_ne!(messages[3].content, text);
         assert_eq!(running.unwrap().text, "new");
@@ -86,7 +87,7 @@ async fn an_answer_is_replaced_in_its_place_and_kept_as_a_version(pool: PgPool) 
     }
     let kept = [(1, "first"), (2, "second")].map(|(n, text)| (n, text.to_owned(), "regenerated".to_owned()));
     assert_eq!(versions(&world, answer).await, kept);
-    let (messages, running) = world.people.newest(&anna.id, chat, page(50)).await.unwrap();
+    let (Page { items: messages, .. }, running) = world.people.newest(&anna.id, chat, page(50)).await.unwrap();
     let said: Vec<_> = messages.iter().map(|message| message.content.as_str()).collect();
     assert_eq!(said, ["before?", "earlier", "hi?", "third", "and after?", "later"]);
     assert_eq!(running, None);

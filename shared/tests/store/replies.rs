@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use shared::domain::chat::Kind;
 use shared::domain::message::{MessageType, Role};
+use shared::domain::page::Page;
 use shared::domain::reply::{Claim, Failure, ReplyState};
 use shared::store::replies::{Ending, Hold, Reach};
 use sqlx::PgPool;
@@ -83,7 +84,7 @@ async fn a_reply_goes_from_the_queue_to_a_message(pool: PgPool) {
     assert_eq!((progress.state, progress.attempt), (ReplyState::Streaming, 1));
     assert_eq!(progress.text, "héllo wörld");
     assert!(progress.message.is_none());
-    let (messages, running) = world
+    let (Page { items: messages, .. }, running) = world
         .people
         .newest(&anna.id, chat, crate::world::page(50))
         .await

@@ -41,7 +41,7 @@ async fn everywhere(world: &World, reader: &Caller, chat: ChatId, reply: Message
                 .messages,
         );
     }
-    seen.extend(store.newest(&reader.id, chat, page(10)).await.unwrap().0);
+    seen.extend(store.newest(&reader.id, chat, page(10)).await.unwrap().0.items);
     seen.extend(store.chat(&reader.id, chat).await.unwrap().unwrap().last_message);
     let seen = seen.into_iter().filter(|message| message.id == reply);
     let mut previews: Vec<_> = seen.map(|message| message.reply_preview).collect();

@@ -379,7 +379,7 @@ async fn no_message_is_too_odd_to_be_stored(pool: PgPool) {
         "ü".repeat(1_500_000),
         "🦀".repeat(9_000),
         " '\\ ".repeat(9_000),
-        "\u{1}".repeat(9),
+        "\t\r\n".repeat(9),
     ] {
         world.send(&ben, chat, &format!("needle {odd}")).await;
     }

@@ -4,6 +4,7 @@
 use shared::domain::chat::Kind;
 use shared::domain::limits::PageSize;
 use shared::domain::message::{EditHistory, Reacting};
+use shared::domain::page::Page;
 use shared::domain::text::Emoji;
 use shared::store::Store;
 use shared::store::blocks::TypingAudience;
@@ -61,7 +62,7 @@ async fn each_statement_keeps_strangers_out_by_itself(pool: PgPool) {
         for chat in [direct, assistant] {
             assert!(store.chat(me, chat).await.unwrap().is_none());
             assert!(store.audience(me, chat).await.unwrap().is_none());
-            let (messages, running) = store.newest(me, chat, PageSize::DEFAULT).await.unwrap();
+            let (Page { items: messages, .. }, running) = store.newest(me, chat, PageSize::DEFAULT).await.unwrap();
             assert!(messages.is_empty() && running.is_none());
             for range in [
                 Range::Newest,

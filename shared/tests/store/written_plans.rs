@@ -143,7 +143,7 @@ async fn lists_and_history_are_answered_by_indexes_however_many_chats_there_are(
     let page = plan_of(
         &one,
         "moved as materialized",
-        "'keeper', null, null, null, 51, 0, false",
+        "'keeper', null, null, null, 51, 0, false, 20",
     )
     .await;
     assert_eq!(scans(&page, "Seq Scan"), Vec::<&str>::new(), "{page}");

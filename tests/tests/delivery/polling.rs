@@ -1,10 +1,13 @@
 //! Polling: one look-up and 304 while nothing happens, and never while something has.
 
+use std::collections::BTreeSet;
+
 use reqwest::Method;
-use reqwest::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH};
+use reqwest::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH, VARY};
 use serde_json::{Value, json};
 use tests::{Answer, Person, Stack};
 
+use crate::node::Client;
 use crate::{Pair, delete, edit, mark_read, say};
 
 async fn get_if(person: &Person, path: &str, tags: &str) -> Answer {
@@ -14,6 +17,15 @@ async fn get_if(person: &Person, path: &str, tags: &str) -> Answer {
 
 fn tag(answer: &Answer) -> String {
     answer.headers[ETAG].to_str().unwrap().to_owned()
+}
+
+/// By what an answer varies. The local gateway adds something of its own.
+fn varies(answer: &Answer) -> BTreeSet<String> {
+    let values = answer.headers.get_all(VARY).iter();
+    values
+        .flat_map(|value| value.to_str().unwrap().split(','))
+        .map(|name| name.trim().to_lowercase())
+        .collect()
 }
 
 const LISTS: [&str; 2] = ["/api/chat-messages", "/api/chat"];
@@ -78,6 +90,83 @@ async fn a_list_is_not_sent_again_until_something_happens() {
         anna.assistant_chat().await;
         assert_new("a new chat").await;
     }
+}
+
+#[tokio::test]
+async fn nobody_has_the_answer_of_another_by_its_tag() {
+    let stack = Stack::running();
+    let Pair { anna, ben, .. } = Pair::meet(&stack).await;
+    let stranger = stack.person("nobody has met them");
+    for path in LISTS {
+        let annas = tag(&anna.get(path).await);
+        for other in [&ben, &stranger] {
+            let answer = get_if(other, path, &annas).await;
+            assert_eq!(answer.status, 200, "{path}: both inboxes have come as far");
+            assert_ne!(tag(&answer), annas, "{path}");
+        }
+        assert_eq!(get_if(&anna, path, &annas).await.status, 304);
+    }
+}
+
+#[tokio::test]
+async fn what_is_kept_of_an_answer_is_kept_for_one_person_and_one_page() {
+    let stack = Stack::running();
+    let Pair { anna, chat, .. } = Pair::meet(&stack).await;
+    let message = say(&anna, &chat, "hi").await;
+    let both = BTreeSet::from(["authorization", "origin"].map(str::to_owned));
+    let (messages, versions) = (
+        format!("/api/chat/{chat}/messages"),
+        crate::path_of(&message) + "/versions",
+    );
+    for (path, status, control) in [
+        ("/api/chat", 200, "private, no-cache"),
+        ("/api/chat-messages", 200, "private, no-cache"),
+        (&*format!("/api/chat/{chat}"), 200, "private, no-store"),
+        (&*messages, 200, "private, no-store"),
+        (&*versions, 200, "private, no-store"),
+        ("/api/chat/search?q=hi", 200, "private, no-store"),
+        ("/api/chat-messages/a-task", 200, "private, no-store"),
+        ("/api/me", 200, "private, no-store"),
+        ("/api/people/blocked", 200, "private, no-store"),
+        ("/api/posts", 200, "private, no-store"),
+        ("/api/usage", 200, "private, no-store"),
+        (
+            &*format!("/api/chat/{}", uuid::Uuid::now_v7()),
+            404,
+            "private, no-store",
+        ),
+        ("/api/chat?limit=0", 422, "private, no-store"),
+    ] {
+        let answer = anna.get(path).await;
+        assert_eq!(answer.status.as_u16(), status, "{path}");
+        assert_eq!(answer.headers[CACHE_CONTROL], control, "{path}");
+        assert!(varies(&answer).is_superset(&both), "{path}");
+    }
+    let known = get_if(&anna, "/api/chat", &tag(&anna.get("/api/chat").await)).await;
+    assert_eq!(known.status, 304);
+    assert!(varies(&known).is_superset(&both));
+    let contract = anna.get("/api/openapi.json").await;
+    assert_eq!(contract.headers[CACHE_CONTROL], "public, max-age=300");
+    let varies = varies(&contract);
+    assert!(
+        varies.contains("origin") && !varies.contains("authorization"),
+        "{varies:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_browsers_cache_answers_nobody_with_anothers_list() {
+    let stack = Stack::running();
+    let Pair { anna, ben, .. } = Pair::meet(&stack).await;
+    let tokens = json!([anna.token, ben.token, anna.token]).to_string();
+    let mut page = Client::start("cache.mjs", &[("API_URL", &stack.api), ("TOKENS", &tokens)]);
+    let (annas, bens) = (json!(ben.id), json!(anna.id));
+    page.tell(&json!("/api/chat")).await;
+    let heard = page.hears("the lists", |line| line["on"] == "answered").await;
+    let others: Vec<_> = (0..3)
+        .map(|place| &heard["answers"][place]["body"]["chats"][0]["user"]["id"])
+        .collect();
+    assert_eq!(others, [&annas, &bens, &annas]);
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! What comes from outside is taken as it is or refused with the place that is wrong; never cut, never a 500.
 
+use reqwest::Method;
 use serde_json::{Value, json};
+use tests::person::text;
 use tests::{Answer, Stack};
 use uuid::Uuid;
 
@@ -71,6 +73,27 @@ async fn a_message_that_cannot_be_taken_is_refused_with_the_place_that_is_wrong(
             "few letters of many bytes",
             with("content", json!("👍".repeat(8 * 1024 + 1))),
             &["/content"],
+        ),
+        (
+            "content that nobody can see",
+            with("content", json!("\u{200b}\u{2060}\u{feff}\u{3164}\u{2800}\u{e0041}")),
+            &["/content"],
+        ),
+        ("a bell in content", with("content", json!("a\u{7}b")), &["/content"]),
+        (
+            "an escape in content",
+            with("content", json!("a\u{9b}31mb")),
+            &["/content"],
+        ),
+        (
+            "a control character in metadata",
+            with("metadata", json!({ "a": "\u{1b}" })),
+            &["/metadata"],
+        ),
+        (
+            "metadata that is larger once it is stored",
+            with("metadata", json!({ "a": vec![1e300; 100] })),
+            &["/metadata"],
         ),
         ("NUL in content", with("content", json!("a\u{0}b")), &["/content"]),
         ("NUL in clientId", with("clientId", json!("a\u{0}b")), &["/clientId"]),
@@ -242,6 +265,71 @@ async fn what_is_not_json_is_refused() {
     }
     assert_eq!(stack.rows_of_chat(&chat).await, rows);
     assert_eq!(anna.get("/api/chat").await.with(200)["total"], 1);
+}
+
+#[tokio::test]
+async fn a_key_that_is_there_twice_is_refused_where_it_stands() {
+    let stack = Stack::running();
+    let anna = stack.person("anna");
+    let chat = anna.assistant_chat().await;
+    let messages = format!("/api/chat/{chat}/messages");
+    for (path, body, pointer) in [
+        (
+            &*messages,
+            r#"{"clientId":"c","content":"a","content":"b"}"#,
+            "/content",
+        ),
+        (
+            &*messages,
+            r#"{"clientId":"c","content":"a","metadata":{"a":[{"b":1,"b":1}]}}"#,
+            "/metadata/a/0/b",
+        ),
+        ("/api/chat", r#"{"kind":"assistant","kind":"assistant"}"#, "/kind"),
+        ("/api/posts", r#"{"content":"a","content":"b"}"#, "/content"),
+        (
+            "/api/chat-messages/mark-read",
+            r#"{"messageIds":[],"messageIds":[]}"#,
+            "/messageIds",
+        ),
+    ] {
+        let problem = anna.post_raw(path, body.into()).await.problem(400, "malformed-body");
+        assert_eq!(places(&problem, "pointer"), [pointer], "{body}");
+    }
+    let ui = r#"{"id":"c","messages":[{"id":"m","role":"user","role":"user","parts":[{"type":"text","text":"a"}]}]}"#;
+    let path = format!("{messages}?format=ui-message-stream");
+    let problem = anna.post_raw(&path, ui.into()).await.problem(400, "malformed-body");
+    assert_eq!(places(&problem, "pointer"), ["/messages/0/role"]);
+    assert_eq!(anna.history(&chat).await.len(), 0);
+}
+
+#[tokio::test]
+async fn a_parameter_that_is_given_twice_is_refused() {
+    let stack = Stack::running();
+    let anna = stack.person("anna");
+    for (path, parameter) in [
+        ("/api/chat?limit=1&limit=2", "limit"),
+        ("/api/chat?kind=direct&kind=direct", "kind"),
+        ("/api/chat/search?q=a&q=b", "q"),
+        ("/api/chat/stream?ticket=a&ticket=b", "ticket"),
+    ] {
+        let problem = anna.get(path).await.problem(422, "invalid-request");
+        assert_eq!(places(&problem, "parameter"), [parameter], "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_reaction_has_one_spelling_however_it_is_typed() {
+    let stack = Stack::running();
+    let anna = stack.person("anna");
+    let chat = anna.assistant_chat().await;
+    let message = anna.send(&chat, "c-1", "hi").await.with(201)["message"]["id"].clone();
+    let of = |emoji: &str| format!("/api/chat/{chat}/messages/{}/reactions/{emoji}", text(&message));
+    // A thumb with its skin tone, and behind it the selector that some keyboards put there.
+    for emoji in ["%F0%9F%91%8D%F0%9F%8F%BD%EF%B8%8F", "%F0%9F%91%8D%F0%9F%8F%BD"] {
+        let answer = Answer::of(anna.request(Method::PUT, &of(emoji)).send().await.unwrap()).await;
+        assert_eq!(answer.with(200)["message"]["reactions"][0]["emoji"], "👍🏽");
+    }
+    assert_eq!(anna.history(&chat).await[0]["reactions"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod bodies;
 mod chats;
 mod contract;
 mod crashes;
+mod large;
 mod model_faults;
 mod observed;
 mod paging;

@@ -95,6 +95,12 @@ const END_FOLLOWS_WITHIN_MS = 500;
 
 const isOver = (state: string) => state === 'completed' || state === 'failed' || state === 'stopped';
 
+const withMembers = (chat: Chat, members: Member[]): Chat => ({
+  ...chat,
+  members,
+  memberCount: chat.memberCount + members.length - chat.members.length,
+});
+
 /** One chat: its messages in order, what is being said in it, and what one does in it. */
 export class ChatSession {
   readonly state: Value<ChatState>;
@@ -164,10 +170,11 @@ export class ChatSession {
   async #load(): Promise<void> {
     clearTimeout(this.#timer);
     try {
-      const { chat, messages } = await this.host.api.openChat(this.id);
-      const first = messages[0];
+      const { chat, messages, hasMore } = await this.host.api.openChat(this.id);
+      // A server from before it said so ended its page by rows alone.
+      const isFull = (messages[0]?.seq ?? 0) > 1 && messages.length >= 50;
       // A page may be newer than its chat, never older.
-      this.#timeline.open(messages, chat.lastSeq, first !== undefined && first.seq > 1 && messages.length >= 50);
+      this.#timeline.open(messages, chat.lastSeq, hasMore ?? isFull);
       for (const message of messages) this.host.arrived(message);
       this.#isOpen = true;
       this.#error = null;
@@ -215,9 +222,16 @@ export class ChatSession {
   compare(chat: Chat): void {
     if (!this.#isOpen || this.#isGone) return;
     this.#target = Math.max(this.#target, chat.lastSeq);
-    if (chat.lastSeq >= this.seq) this.#takeChat(chat);
+    if (chat.lastSeq >= this.seq) this.#takeChat(this.#withAllMembers(chat));
     if (this.#isMissing) this.#fillSoon();
     this.show();
+  }
+
+  /** A list names some of a large channel's members. The others are known; whoever comes or goes takes a seq. */
+  #withAllMembers(chat: Chat): Chat {
+    if (!this.#chat || !(chat.members.length < chat.memberCount)) return chat;
+    const listed = new Map(chat.members.map((member) => [member.userId, member]));
+    return { ...chat, members: this.#chat.members.map((member) => listed.get(member.userId) ?? member) };
   }
 
   get #isMissing(): boolean {
@@ -446,7 +460,7 @@ export class ChatSession {
         const unseen = { lastSeenAt: null, online: false };
         const added = new Map(event.data.members.map((member) => [member.userId, { ...unseen, ...member }]));
         const kept = this.#chat.members.filter((member) => !added.has(member.userId));
-        this.#chat = { ...this.#chat, members: [...kept, ...added.values()] };
+        this.#chat = withMembers(this.#chat, [...kept, ...added.values()]);
         break;
       }
       case 'member.removed':
@@ -454,10 +468,10 @@ export class ChatSession {
           this.#isGone = true;
           this.close();
         }
-        this.#chat = {
-          ...this.#chat,
-          members: this.#chat.members.filter((member) => member.userId !== event.data.userId),
-        };
+        this.#chat = withMembers(
+          this.#chat,
+          this.#chat.members.filter((member) => member.userId !== event.data.userId),
+        );
         break;
       default:
     }

@@ -79,7 +79,7 @@ export class Http {
         body: ask.body === undefined ? undefined : isForm ? String(ask.body) : JSON.stringify(ask.body),
         signal: ask.signal,
         keepalive: ask.keepalive,
-        // Our ETags are about the caller; a browser's cache would answer one person with another's.
+        // What was said stays in no cache of a shared machine. Whoever asks by an ETag has what it names.
         cache: 'no-store',
       });
     } catch (error) {

@@ -737,6 +737,12 @@ export interface components {
             lastMessageAt: string | null;
             /** Format: int64 */
             lastSeq: number;
+            /**
+             * Format: int64
+             * @description How many there are.
+             */
+            memberCount: number;
+            /** @description In a list 20 of a channel's at most: oneself, who spoke last, who runs it, who came first. Elsewhere all of them. */
             members: components["schemas"]["Member"][];
             muted: boolean;
             /** Format: uuid */
@@ -1030,7 +1036,7 @@ export interface components {
             content: string;
             /** @description Who is named; members of a channel or direct chat. */
             mentions?: string[] | null;
-            /** @description An object of your own, kept as it is. At most 16384 bytes of JSON unless configured otherwise; no U+0000 in it. */
+            /** @description An object of your own, kept as it is. At most 16384 bytes of JSON unless configured otherwise, numbers written out; no control characters in it but tabs and line breaks. */
             metadata?: {
                 [key: string]: unknown;
             } | null;
@@ -1121,7 +1127,7 @@ export interface components {
         NoticeToSend: {
             /** @description Not blank, and at most 32768 bytes of UTF-8 unless configured otherwise. */
             content: string;
-            /** @description An object of your own, kept as it is. At most 16384 bytes of JSON unless configured otherwise; no U+0000 in it. */
+            /** @description An object of your own, kept as it is. At most 16384 bytes of JSON unless configured otherwise, numbers written out; no control characters in it but tabs and line breaks. */
             data?: {
                 [key: string]: unknown;
             } | null;
@@ -1141,6 +1147,8 @@ export interface components {
         };
         OpenedChat: {
             chat: components["schemas"]["Chat"];
+            /** @description Whether there are older ones: `before` the first of these. */
+            hasMore: boolean;
             /** @description The newest page, ascending. */
             messages: components["schemas"]["Message"][];
         };
@@ -1640,7 +1648,7 @@ export interface components {
         UiMessage: {
             /** @description Becomes the `clientId`. */
             id: string;
-            /** @description An object of your own, kept as it is. At most 16384 bytes of JSON unless configured otherwise; no U+0000 in it. */
+            /** @description An object of your own, kept as it is. At most 16384 bytes of JSON unless configured otherwise, numbers written out; no control characters in it but tabs and line breaks. */
             metadata?: {
                 [key: string]: unknown;
             } | null;

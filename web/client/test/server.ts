@@ -46,6 +46,7 @@ export function chatOf(lastSeq: number, change: Partial<Chat> = {}): Chat {
     muted: false,
     archived: false,
     members: [],
+    memberCount: change.members?.length ?? 0,
     postId: null,
     taskId: null,
     createdAt: AT,
@@ -178,7 +179,7 @@ export class SimulatedServer {
   }
 
   open(): OpenedChat {
-    return { chat: this.chat(), messages: this.messages.slice(-PAGE) };
+    return { chat: this.chat(), messages: this.messages.slice(-PAGE), hasMore: this.messages.length > PAGE };
   }
 
   changes(after: number): MessagePage {

@@ -146,7 +146,7 @@ describe('a chat', () => {
     const messages = Array.from({ length: lastSeq }, (_, index) => message(index + 1));
     const server = new SimulatedServer();
     const api = { ...overNetwork(server, new Random(1), 0), changes };
-    api.openChat = async () => ({ chat: chatOf(lastSeq), messages });
+    api.openChat = async () => ({ chat: chatOf(lastSeq), messages, hasMore: false });
     const session = new ChatSession('chat', hostOf(api, { patienceMs: 50 }));
     await session.open();
     return { session, changes, messages };
@@ -156,6 +156,34 @@ describe('a chat', () => {
     chatId: 'chat',
     seq,
     data: message(seq),
+  });
+
+  test('of few but long messages has older ones, where the server says so', async () => {
+    const messages = Array.from({ length: 30 }, (_, index) => message(index + 1));
+    const api = { ...overNetwork(new SimulatedServer(), new Random(1), 0) };
+    api.openChat = async () => ({ chat: chatOf(30), messages: messages.slice(-20), hasMore: true });
+    const history = vi.fn(async () => ({ messages: messages.slice(0, 10), hasMore: false, seq: 30 }));
+    const session = new ChatSession('chat', hostOf({ ...api, history }, { patienceMs: 50 }));
+    await session.open();
+    expect(session.state.get().hasOlder).toBe(true);
+    await session.loadOlder();
+    expect(history.mock.calls).toEqual([['chat', 11]]);
+    expect(session.state.get()).toMatchObject({ hasOlder: false });
+    expect(session.state.get().messages.map((one) => one.seq)).toEqual(messages.map((one) => one.seq));
+  });
+
+  test('keeps the members that an entry of a list leaves out', async () => {
+    const { session } = await opened(1);
+    const member = (userId: string, readSeq = 0) =>
+      ({ userId, name: userId, image: null, role: 'member', readSeq, readAt: null, deliveredSeq: 0 }) as never;
+    const all = Array.from({ length: 30 }, (_, index) => member(`u${index}`));
+    session.compare(chatOf(1, { members: all }));
+    session.compare(chatOf(1, { members: [member('u3', 1), member('u9')], memberCount: 30 }));
+    const { chat } = session.state.get();
+    expect([chat?.memberCount, chat?.members.length, chat?.members[3]?.readSeq]).toEqual([30, 30, 1]);
+    session.take({ type: 'member.removed', chatId: 'chat', seq: 2, data: { userId: 'u9' } } as ChatEvent);
+    expect(session.state.get().chat).toMatchObject({ memberCount: 29 });
+    expect(session.state.get().chat?.members.length).toBe(29);
   });
 
   test('reads just the hole, and only once it does not close by itself', async () => {
@@ -263,7 +291,7 @@ describe('a chat', () => {
     const reply = { messageId: 'r', attempt: 1, state: 'streaming', text: '' };
     const api = {
       ...overNetwork(new SimulatedServer(), new Random(1), 0),
-      openChat: async () => ({ chat: chatOf(1, { reply } as object), messages: messages.slice(0, 1) }),
+      openChat: async () => ({ chat: chatOf(1, { reply } as object), messages: messages.slice(0, 1), hasMore: false }),
       joinReply: vi
         .fn()
         .mockResolvedValueOnce(new Response(null, { status: 204 }))

@@ -189,7 +189,10 @@ function Header({ chat, title, leading, isConnected }: HeaderProps) {
 }
 
 function aboutChat(chat: Chat | null, presence: PersonPresence | null): string {
-  if (chat?.kind === 'channel') return chat.members.length === 1 ? 'Only you' : `${chat.members.length} members`;
+  if (chat?.kind === 'channel') {
+    const members = chat.memberCount ?? chat.members.length;
+    return members === 1 ? 'Only you' : `${members} members`;
+  }
   if (chat?.kind !== 'direct') return '';
   if (presence?.online) return 'Online';
   return presence?.lastSeenAt ? `Last seen ${when(presence.lastSeenAt)}` : '';

@@ -144,7 +144,7 @@ export class Site {
     if (this.isClosed) return problem(403, 'forbidden', 'Your subscription has ended.');
     const kept = this.chats.get(id);
     if (!kept) return problem(404, 'not-found');
-    if (part === '') return Response.json({ chat: kept.chat, messages: kept.messages });
+    if (part === '') return Response.json({ chat: kept.chat, messages: kept.messages, hasMore: false });
     if (part === 'read') {
       kept.chat = { ...kept.chat, readSeq: body.seq ?? kept.chat.readSeq, unreadCount: 0 };
       return Response.json({ userId: ME, readSeq: kept.chat.readSeq, readAt: null, deliveredSeq: 0, unreadCount: 0 });

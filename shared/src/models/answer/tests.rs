@@ -121,3 +121,21 @@ async fn nothing_is_waited_for_behind_the_last_event() {
     };
     assert_eq!(chunks([Ok(last), says("", Some(9))]).await, [done(Finish::Stop, 1)]);
 }
+
+#[tokio::test]
+async fn a_model_says_no_control_characters_but_tabs_and_line_breaks() {
+    let said = chunks([
+        says("a\u{1b}[31m\u{1}\tb\r\n", None),
+        says("\u{7}\u{9b}", None),
+        ends("c", None, Ok(Ending::Stop)),
+    ])
+    .await;
+    let texts: Vec<_> = said
+        .iter()
+        .filter_map(|chunk| match chunk {
+            Ok(Chunk::Text(text)) => Some(text.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(texts, ["a[31m\tb\r\n", "c"]);
+}
