@@ -89,6 +89,9 @@ pub struct Config {
     /// `STREAM_SECONDS`: how long a response streams before its reader is asked to come again; default 240. It must end
     /// before the function that gives it is ended.
     pub stream_for: Duration,
+    /// `FUNCTION_SECONDS`: how long an invocation may take where the platform does not say, as a local one; default 300, as in
+    /// the template. Lambda says it.
+    pub function_time: Duration,
     /// `CORS_ORIGINS`: comma-separated origins that browsers may call from; default `*`.
     pub cors_origins: Vec<String>,
 }
@@ -290,6 +293,7 @@ impl Config {
             retention: retention::read(env)?,
             webhooks: WebhookConfig::read(env)?,
             stream_for: env.seconds("STREAM_SECONDS", 240)?,
+            function_time: env.seconds("FUNCTION_SECONDS", 300)?,
             cors_origins: env
                 .optional("CORS_ORIGINS")
                 .unwrap_or_else(|| "*".into())
