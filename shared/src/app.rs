@@ -1,4 +1,4 @@
-//! What a handler has at hand: made once a process, cheap to clone.
+//! What a handler has at hand: made once a process, cheap to clone; and how long its invocation may go on.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -14,6 +14,7 @@ use crate::assistants::Assistants;
 use crate::attachments::Attachments;
 use crate::auth::Authenticator;
 use crate::config::{Config, ConfigError, DatabaseConfig};
+use crate::deadline::Deadline;
 use crate::delivery::Delivery;
 use crate::models::ApiKey;
 use crate::moderation::Moderation;
@@ -23,7 +24,10 @@ use crate::store::{Acting, ReadAgain, Store};
 use crate::webhooks::Webhooks;
 
 #[derive(Clone, Debug)]
-pub struct App(Arc<Parts>);
+pub struct App {
+    parts: Arc<Parts>,
+    deadline: Deadline,
+}
 
 #[derive(Debug)]
 pub struct Parts {
@@ -42,7 +46,7 @@ impl Deref for App {
     type Target = Parts;
 
     fn deref(&self) -> &Parts {
-        &self.0
+        &self.parts
     }
 }
 
@@ -106,7 +110,8 @@ impl App {
         let attachments = Attachments::new(&config.attachments, aws, http.clone());
         let webhooks = Webhooks::new(&config.webhooks, aws)?;
         let authenticator = Authenticator::new(&config.tokens, http);
-        Ok(Self(Arc::new(Parts {
+        let deadline = Deadline::of(config.function_time);
+        let parts = Parts {
             config,
             store,
             queue,
@@ -116,7 +121,32 @@ impl App {
             authenticator,
             attachments,
             webhooks,
-        })))
+        };
+        Ok(Self {
+            parts: Arc::new(parts),
+            deadline,
+        })
+    }
+
+    /// The same for an invocation that begins now; `deadline` is when Lambda ends it, as its context says.
+    #[must_use]
+    pub fn invoked(&self, deadline: u64) -> Self {
+        self.until(Deadline::told(deadline, self.config.function_time))
+    }
+
+    /// The same for work that must end by then.
+    #[must_use]
+    pub fn until(&self, deadline: Deadline) -> Self {
+        Self {
+            parts: Arc::clone(&self.parts),
+            deadline,
+        }
+    }
+
+    /// When what this invocation does has to end.
+    #[must_use]
+    pub fn deadline(&self) -> Deadline {
+        self.deadline
     }
 }
 

@@ -93,6 +93,9 @@ pub struct Config {
     /// `STREAMS_PER_PERSON`: how many event streams, and how many joined replies, somebody may have open at once; default 5.
     /// The newest stay.
     pub streams_per_person: i32,
+    /// `FUNCTION_SECONDS`: how long an invocation may take where the platform does not say, as a local one; default 300, as in
+    /// the template. Lambda says it.
+    pub function_time: Duration,
     /// `CORS_ORIGINS`: comma-separated origins that browsers may call from; default `*`.
     pub cors_origins: Vec<String>,
 }
@@ -301,6 +304,7 @@ impl Config {
             webhooks: WebhookConfig::read(env)?,
             stream_for: env.seconds("STREAM_SECONDS", 240)?,
             streams_per_person: streams_per_person(env)?,
+            function_time: env.seconds("FUNCTION_SECONDS", 300)?,
             cors_origins: env
                 .optional("CORS_ORIGINS")
                 .unwrap_or_else(|| "*".into())

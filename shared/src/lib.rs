@@ -6,6 +6,7 @@ pub mod assistants;
 pub mod attachments;
 pub mod auth;
 pub mod config;
+pub mod deadline;
 pub mod delivery;
 pub mod domain;
 pub mod error;

@@ -97,7 +97,10 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     let request_id = request.id().to_owned();
     tokio::spawn(async move {
         let mut stream = Listening {
-            until: Instant::now() + app.config.stream_for.min(time_left),
+            until: app
+                .deadline()
+                .at()
+                .min(Instant::now() + app.config.stream_for.min(time_left)),
             app,
             listener,
             open: opened.stream,
@@ -203,8 +206,8 @@ struct Listening {
     chat: Option<ChatId>,
     /// Up to where the reader has everything.
     after: Place,
-    /// What the reader has of the replies that are being written.
-    replies: HashMap<MessageId, Seen>,
+    /// What the reader has of the replies that are being written, and where.
+    replies: HashMap<MessageId, (ChatId, Seen)>,
 }
 
 /// What a look has found.
@@ -297,7 +300,7 @@ impl Listening {
             self.tell_reply(reader, *chat, running).await?;
         }
         for (version, events) in &news.events {
-            self.tell_version(reader, *version, events);
+            self.tell_version(reader, *version, events).await;
         }
         if news.next > self.after.version {
             self.after = Place::after(news.next);
@@ -309,16 +312,21 @@ impl Listening {
         Ok(Look::News)
     }
 
-    fn tell_version(&mut self, reader: &EventSink, version: i64, events: &[Event]) {
+    async fn tell_version(&mut self, reader: &EventSink, version: i64, events: &[Event]) {
         let known = if version == self.after.version + 1 {
             self.after.told
         } else {
             0
         };
-        for (number, event) in (1..).zip(events).skip(known) {
+        for event in &events[known.min(events.len())..] {
             if let Some(reply) = event.ended_reply() {
-                self.replies.remove(&reply);
+                self.tell_rest(reader, event.chat_id, reply).await;
             }
+            if event.ends_for(&self.listener) {
+                self.end_replies(reader, event.chat_id);
+            }
+        }
+        for (number, event) in (1..).zip(events).skip(known) {
             let is_last = number == events.len();
             let place = if is_last {
                 Place::after(version)
@@ -332,8 +340,40 @@ impl Listening {
         }
     }
 
+    /// Tells whoever heard an answer piece by piece the last one, before its message. Where that cannot be had, the message has
+    /// it.
+    async fn tell_rest(&mut self, reader: &EventSink, chat: ChatId, reply: MessageId) {
+        let Some((_, mut seen)) = self.replies.remove(&reply).filter(|(_, seen)| seen.attempt > 0) else {
+            return;
+        };
+        let progress = self
+            .app
+            .store
+            .reply_progress(&self.listener, chat, reply, seen.attempt, seen.offset)
+            .await;
+        if let Ok(Some(progress)) = progress
+            && progress.state.is_over()
+            && !progress.text.is_empty()
+        {
+            seen.tell(reader, chat, reply, &progress);
+        }
+    }
+
+    /// Those of a chat that is gone are over for the listener: nothing more will be heard of them.
+    fn end_replies(&mut self, reader: &EventSink, chat: ChatId) {
+        for (reply, (_, seen)) in self
+            .replies
+            .extract_if(|_, (place, seen)| *place == chat && seen.attempt > 0)
+        {
+            reader.send(&seen.gone(chat, reply));
+        }
+    }
+
     async fn tell_reply(&mut self, reader: &EventSink, chat: ChatId, running: &RunningReply) -> store::Result<()> {
-        let seen = self.replies.entry(running.message_id).or_default();
+        let (_, seen) = self
+            .replies
+            .entry(running.message_id)
+            .or_insert((chat, Seen::default()));
         let progress = self
             .app
             .store

@@ -6,8 +6,7 @@ use std::time::Duration;
 use shared::app::App;
 use shared::domain::event::{Event, ReplyDelta, ReplyEnded};
 use shared::domain::ids::{ChatId, MessageId, UserId};
-use shared::domain::reply::ReplyState;
-use shared::error::Error;
+use shared::domain::reply::{Failure, ReplyState};
 use shared::http::EventSink;
 use shared::store::replies::Progress;
 use tokio::time::{Instant, sleep};
@@ -28,6 +27,18 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// What ends a reply that is not there any more, or not for the reader.
+    #[must_use]
+    pub fn gone(&self, chat: ChatId, reply: MessageId) -> Event {
+        let ended = ReplyEnded {
+            message_id: reply,
+            attempt: self.attempt,
+            state: ReplyState::Stopped,
+            reason: None,
+        };
+        Event::reply_ended(chat, &ended)
+    }
+
     /// Tells of a running reply what the reader has not seen: that an attempt began, and its text. Whether there was any.
     pub fn tell(&mut self, reader: &EventSink, chat: ChatId, reply: MessageId, progress: &Progress) -> bool {
         let has_begun = progress.has_begun && progress.attempt > self.attempt;
@@ -63,7 +74,8 @@ pub async fn follow(
     reader: &EventSink,
     request_id: &str,
 ) {
-    let until = Instant::now() + app.config.stream_for;
+    // A function that has streamed for a while already has less time left than a stream may take.
+    let until = app.deadline().at().min(Instant::now() + app.config.stream_for);
     let mut rest = LOOK_EVERY;
     let mut failed = 0;
     while reader.is_open() {
@@ -76,16 +88,25 @@ pub async fn follow(
             .reply_progress(me, chat, reply, seen.attempt, seen.offset)
             .await
         {
-            // The chat was deleted meanwhile.
+            // The chat was deleted meanwhile, and its reply with it, or the reader is no member any more.
             Ok(None) => {
-                reader.send_error(&Error::NotFound("chat"), request_id);
+                reader.send(&seen.gone(chat, reply));
                 return;
             }
             Ok(Some(progress)) if progress.state.is_over() => {
+                // What came between the last look and the end.
+                if !progress.text.is_empty() {
+                    seen.tell(reader, chat, reply, &progress);
+                }
                 if let Some(message) = &progress.message {
                     reader.send(&Event::of_answer(message));
                 }
-                let failure = progress.failure.filter(|_| progress.state == ReplyState::Failed);
+                let failure = progress.failure.filter(|failure| match progress.state {
+                    ReplyState::Failed => true,
+                    // Others are of an attempt before it was stopped.
+                    ReplyState::Stopped => *failure == Failure::Deadline,
+                    ReplyState::Queued | ReplyState::Streaming | ReplyState::Completed => false,
+                });
                 let ended = ReplyEnded {
                     message_id: reply,
                     attempt: progress.attempt,

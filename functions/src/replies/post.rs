@@ -14,11 +14,11 @@ use super::prompt::{self, Fitting};
 
 /// What a welcome may say, in tokens.
 pub(super) const LONGEST_WELCOME: u32 = 256;
-/// What a welcome is made of, in tokens at most, beside the system prompt: what follows here, and as much of the posts as
+/// What a welcome is made of, in bytes at most, beside the system prompt: what follows here, and as much of the posts as
 /// [`WELCOME_LOOKS_AT`] allows.
-pub(super) const LONGEST_WELCOME_PROMPT: u32 = 1400;
-/// Of the new post and of each earlier one, in tokens.
-const WELCOME_LOOKS_AT: u32 = 240;
+pub(super) const LONGEST_WELCOME_PROMPT: u32 = 4000;
+/// Of the new post and of each earlier one, in bytes.
+const WELCOME_LOOKS_AT: u32 = 740;
 const LONGEST_NAME: usize = 40;
 
 const HOW_TO_WELCOME: &str = "\n\nYou are greeting the person in the chat of a post that they have just begun. Write the greeting and \
@@ -31,7 +31,7 @@ pub(super) const ASK_FOR_FOLLOW_UP: &str = "(This is no message of mine: I have 
 
 const CUT: &str = " […]";
 
-/// The post as a part of the instruction, in so many tokens at most.
+/// The post as a part of the instruction, in so many bytes at most.
 pub(super) fn in_view(post: &PostInView, room: u32) -> String {
     let networks: Vec<_> = post
         .providers
@@ -60,7 +60,7 @@ pub(super) fn in_view(post: &PostInView, room: u32) -> String {
     let after = "\n</post>";
     let text = cut(
         &post.content,
-        room.saturating_sub(tokens::estimate(&before) + tokens::estimate(after)),
+        room.saturating_sub(tokens::bound(&before) + tokens::bound(after)),
     );
     format!("{before}{text}{after}")
 }
@@ -104,12 +104,13 @@ pub(super) fn welcome(post: &PostInView, reserved: Option<u32>, answering: &Answ
         max_output_tokens: 0,
         temperature: answering.temperature,
     };
-    let left = reserved
-        .min(answering.context_tokens)
+    let within_window = answering
+        .context_tokens
         .saturating_sub(prompt::estimated_tokens(&asked));
+    let left = reserved.saturating_sub(prompt::most_tokens(&asked)).min(within_window);
     let longest = LONGEST_WELCOME.min(answering.max_output_tokens);
     asked.max_output_tokens = longest.min(left);
-    (left >= prompt::SHORTEST_ANSWER.min(longest)).then(|| Fitting::of(asked))
+    (left >= prompt::SHORTEST_ANSWER.min(longest)).then(|| Fitting::of(asked, reserved))
 }
 
 /// The welcome that needs no model.
@@ -146,18 +147,21 @@ fn in_one_line(text: &str) -> String {
     cut(&words.join(" "), WELCOME_LOOKS_AT)
 }
 
-/// As much of a text as so many tokens hold.
+/// As much of a text as so many bytes hold.
 fn cut(text: &str, room: u32) -> String {
-    if tokens::estimate(text) <= room {
+    let room = usize::try_from(room).unwrap_or(usize::MAX);
+    if text.len() <= room {
         return text.to_owned();
     }
-    let room = room.saturating_sub(tokens::estimate(CUT));
-    // `tokens::estimate` backwards.
-    let bytes = usize::try_from(u64::from(room) * 40 / 13).unwrap_or(usize::MAX);
+    format!("{}{CUT}", beginning(text, room.saturating_sub(CUT.len())))
+}
+
+/// The first whole characters of a text, so many bytes at most.
+pub(super) fn beginning(text: &str, bytes: usize) -> &str {
     let end = (0..=bytes.min(text.len()))
         .rev()
         .find(|end| text.is_char_boundary(*end));
-    format!("{}{CUT}", &text[..end.unwrap_or(0)])
+    &text[..end.unwrap_or(0)]
 }
 
 #[cfg(test)]
@@ -208,10 +212,9 @@ mod tests {
     #[test]
     fn a_post_that_is_too_long_is_cut_to_its_room_at_a_whole_character() {
         let long = "語".repeat(5000);
-        let shown = in_view(&post(&long), 500);
+        let shown = in_view(&post(&long), 1500);
         assert!(shown.contains("語 […]\n</post>"), "{shown}");
-        assert!(tokens::estimate(&shown) <= 500, "{}", tokens::estimate(&shown));
-        assert!(tokens::estimate(&shown) > 450, "{}", tokens::estimate(&shown));
+        assert!(shown.len() <= 1500 && shown.len() > 1490, "{}", shown.len());
         assert!(in_view(&post(&long), 0).contains("<post>\n […]\n</post>"));
     }
 
@@ -223,7 +226,8 @@ mod tests {
             ..post(&"語".repeat(5000))
         };
         let answering = answering();
-        let reserved = tokens::of_message(&answering.system_prompt, 0) + LONGEST_WELCOME_PROMPT + LONGEST_WELCOME;
+        let reserved =
+            tokens::bound_of_instruction(&answering.system_prompt) + LONGEST_WELCOME_PROMPT + LONGEST_WELCOME;
         let asked = welcome(&long, Some(reserved), &answering).expect("there is room");
         assert_eq!(asked.prompt.max_output_tokens, LONGEST_WELCOME);
     }
@@ -233,7 +237,7 @@ mod tests {
         let answering = answering();
         assert!(welcome(&post("x"), Some(2000), &answering).is_some());
         assert!(welcome(&post("x"), None, &answering).is_none());
-        assert!(welcome(&post("x"), Some(200), &answering).is_none());
+        assert!(welcome(&post("x"), Some(400), &answering).is_none());
         let waited_for = PostInView {
             is_waited_for: true,
             ..post("x")

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use shared::assistants::Answering;
-use shared::attachments::Attachments;
+use shared::attachments::{AN_IMAGE, Attachments, Pictures, Room, Shown};
 use shared::domain::message::Role;
 use shared::domain::tokens;
 use shared::models::{Prompt, Turn};
@@ -16,43 +16,46 @@ pub(super) const SHORTEST_ANSWER: u32 = 64;
 
 /// The newest images of a conversation are shown, so many; those before are mentioned.
 const MOST_IMAGES: usize = 10;
-const AN_IMAGE: &str = "[an image]";
 
 /// A prompt without its images, and where they belong: the turn, and the attachments of its message.
 #[derive(Debug, PartialEq)]
 pub(super) struct Fitting {
     pub(super) prompt: Prompt,
     attached: Vec<(usize, Value)>,
+    /// For the prompt and its answer.
+    reserved: u32,
 }
 
 /// The newest messages that fit beside the system prompt and the answer, within the window and within what is reserved.
 /// The message to be answered is always there; then comes the post that the chat is about, cut where it is too long, and
 /// then what was said before. `None` when what is reserved has no room for an answer.
+///
+/// The window is filled by what prose takes; of what is reserved no text takes more than was.
 pub(super) fn fitting(context: Context, answering: &Answering, about: Option<&PostInView>) -> Option<Fitting> {
     let reserved = context.reserved_tokens.unwrap_or(u32::MAX);
-    let window = answering
-        .context_tokens
-        .min(reserved)
-        .saturating_sub(answering.max_output_tokens);
+    let room = Size {
+        usual: answering.context_tokens.saturating_sub(answering.max_output_tokens),
+        most: reserved.saturating_sub(answering.max_output_tokens),
+    };
     let mut system = answering.system_prompt.clone();
     if let Some(about) = about {
-        let question = context.messages.last().map_or(0, |last| {
+        let question = context.messages.last().map(|last| {
             let images = last.attachments.as_array().map_or(0, Vec::len).min(MOST_IMAGES);
-            tokens::of_message(&last.content, images)
+            Size::of_message(&last.content, images)
         });
-        let room = window
-            .saturating_sub(tokens::of_message(&system, 0))
-            .saturating_sub(question);
-        system.push_str(&post::in_view(about, room));
+        let left = room
+            .less(Size::of_instruction(&system))
+            .less(question.unwrap_or_default());
+        system.push_str(&post::in_view(about, tokens::bytes_of(left.usual).min(left.most)));
     }
-    let mut taken = tokens::of_message(&system, 0);
+    let mut taken = Size::of_instruction(&system);
     let mut turns = Vec::new();
     let mut attached = Vec::new();
     let mut images_left = MOST_IMAGES;
     for message in context.messages.into_iter().rev() {
         let images = message.attachments.as_array().map_or(0, Vec::len).min(images_left);
-        let with_it = taken.saturating_add(tokens::of_message(&message.content, images));
-        if with_it > window && !turns.is_empty() {
+        let with_it = taken.and(Size::of_message(&message.content, images));
+        if !with_it.is_within(room) && !turns.is_empty() {
             break;
         }
         taken = with_it;
@@ -69,51 +72,117 @@ pub(super) fn fitting(context: Context, answering: &Answering, about: Option<&Po
     for (turn, _) in &mut attached {
         *turn = turns.len() - 1 - *turn;
     }
-    let max_output_tokens = answering.max_output_tokens.min(reserved.saturating_sub(taken));
-    (max_output_tokens >= SHORTEST_ANSWER.min(answering.max_output_tokens)).then(|| Fitting {
+    Fitting {
         prompt: Prompt {
             system: Some(system),
             turns,
-            max_output_tokens,
+            max_output_tokens: answering.max_output_tokens,
             temperature: answering.temperature,
         },
         attached,
-    })
+        reserved,
+    }
+    .with_room_for(taken.most)
+}
+
+/// How much of a prompt something takes, in tokens.
+#[derive(Clone, Copy, Debug, Default)]
+struct Size {
+    /// As prose does.
+    usual: u32,
+    /// As no text exceeds.
+    most: u32,
+}
+
+impl Size {
+    fn of_message(text: &str, images: usize) -> Self {
+        Self {
+            usual: tokens::of_message(text, images),
+            most: tokens::bound_of_message(text, images),
+        }
+    }
+
+    fn of_instruction(text: &str) -> Self {
+        Self {
+            usual: tokens::of_message(text, 0),
+            most: tokens::bound_of_instruction(text),
+        }
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            usual: self.usual.saturating_add(other.usual),
+            most: self.most.saturating_add(other.most),
+        }
+    }
+
+    fn less(self, other: Self) -> Self {
+        Self {
+            usual: self.usual.saturating_sub(other.usual),
+            most: self.most.saturating_sub(other.most),
+        }
+    }
+
+    fn is_within(self, room: Self) -> bool {
+        self.usual <= room.usual && self.most <= room.most
+    }
 }
 
 impl Fitting {
     /// Without images.
-    pub(super) fn of(prompt: Prompt) -> Self {
+    pub(super) fn of(prompt: Prompt, reserved: u32) -> Self {
         Self {
             prompt,
             attached: Vec::new(),
+            reserved,
         }
     }
 
-    /// The prompt with its images. What cannot be shown is mentioned in the turn's text. A model that sees none is still
-    /// shown those of the question, so that it says so; earlier ones must not silence it for ever.
-    pub(super) async fn with_images(self, attachments: &Attachments, answering: &Answering) -> Prompt {
-        let mut prompt = self.prompt;
+    /// With an answer as long as is left beside a prompt of so many tokens, if it is worth it.
+    fn with_room_for(mut self, taken: u32) -> Option<Self> {
+        let longest = self.prompt.max_output_tokens;
+        self.prompt.max_output_tokens = longest.min(self.reserved.saturating_sub(taken));
+        (self.prompt.max_output_tokens >= SHORTEST_ANSWER.min(longest)).then_some(self)
+    }
+
+    /// The prompt with its images, and the room that they take. What cannot be shown is mentioned in the turn's text. A model
+    /// that sees none is still shown those of the question, so that it says so; earlier ones must not silence it for ever. `None` when what is reserved has no
+    /// room for an answer beside that.
+    pub(super) async fn with_images(
+        mut self,
+        attachments: &Attachments,
+        answering: &Answering,
+    ) -> Option<(Prompt, Room)> {
+        let prompt = &mut self.prompt;
         let question = prompt.turns.len().saturating_sub(1);
-        let mut left = MOST_IMAGES;
-        for (place, attached) in self.attached {
-            let turn = &mut prompt.turns[place];
-            if left == 0 || (!answering.sees_images && place != question) {
-                turn.text.push_str("\n\n");
-                turn.text.push_str(AN_IMAGE);
-                continue;
-            }
-            let (mut images, notes) = attachments.for_model(&attached).await;
-            images.truncate(left);
-            left -= images.len();
-            turn.images = images;
-            for note in notes {
-                turn.text.push_str("\n\n");
-                turn.text.push_str(&note);
+        // The newest message's first.
+        let (mut places, mut asked_for) = (Vec::new(), Vec::new());
+        for (place, attached) in &self.attached {
+            for attachment in attached.as_array().into_iter().flatten() {
+                if asked_for.len() < MOST_IMAGES && (answering.sees_images || *place == question) {
+                    places.push(*place);
+                    asked_for.push(attachment);
+                } else {
+                    mention(&mut prompt.turns[*place], AN_IMAGE);
+                }
             }
         }
-        prompt
+        let Pictures { shown, room } = attachments.pictures(&asked_for).await;
+        for (place, shown) in places.into_iter().zip(shown) {
+            let turn = &mut prompt.turns[place];
+            match shown {
+                Shown::Image(image) => turn.images.push(image),
+                Shown::Note(note) => mention(turn, &note),
+            }
+        }
+        let taken = most_tokens(&self.prompt);
+        self.with_room_for(taken).map(|fitting| (fitting.prompt, room))
     }
+}
+
+fn mention(turn: &mut Turn, note: &str) {
+    turn.text.push_str("\n\n");
+    turn.text.push_str(note);
 }
 
 /// How many tokens a prompt takes, for a provider that does not say.
@@ -124,6 +193,16 @@ pub(super) fn estimated_tokens(prompt: &Prompt) -> u32 {
         .iter()
         .map(|turn| tokens::of_message(&turn.text, turn.images.len()));
     system.chain(turns).fold(0, u32::saturating_add)
+}
+
+/// How many tokens a prompt takes at most, whatever the provider.
+pub(super) fn most_tokens(prompt: &Prompt) -> u32 {
+    let system = tokens::bound_of_instruction(prompt.system.as_deref().unwrap_or_default());
+    let turns = prompt
+        .turns
+        .iter()
+        .map(|turn| tokens::bound_of_message(&turn.text, turn.images.len()));
+    turns.fold(system, u32::saturating_add)
 }
 
 #[cfg(test)]
@@ -219,18 +298,16 @@ mod tests {
             };
             fitting(context, &answering(1000), None)
         };
-        let least = estimated_tokens(
-            &fitting(context(messages()), &answering(101), None)
-                .expect("there is room")
-                .prompt,
-        ) + 64;
-        for reserved in [500, 300, 270, 150, least] {
+        let alone = fitting(context(vec![messages().remove(2)]), &answering(1000), None).expect("there is room");
+        let least = most_tokens(&alone.prompt) + 64;
+        for reserved in [1500, 900, 700, 300, least] {
             let shown = with(reserved).expect("there is room").prompt;
-            let cost = estimated_tokens(&shown) + shown.max_output_tokens;
+            let cost = most_tokens(&shown) + shown.max_output_tokens;
             assert!(cost <= reserved, "{cost} of {reserved}");
             assert_eq!(shown.turns.last().expect("a turn").text, "newest");
         }
-        assert_eq!(with(500).expect("there is room").prompt.turns.len(), 3);
+        assert_eq!(with(1500).expect("there is room").prompt.turns.len(), 3);
+        assert_eq!(with(700).expect("there is room").prompt.turns.len(), 2);
         assert_eq!(with(least).expect("there is room").prompt.max_output_tokens, 64);
         assert!(with(least - 1).is_none());
     }

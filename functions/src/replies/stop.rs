@@ -111,6 +111,6 @@ async fn stop_running(app: &App, me: &UserId, chat: ChatId, reply: MessageId) ->
             Ok(Some(reply))
         }
         Attempt::Broken(error) => Err(error.into()),
-        Attempt::Requeued { .. } | Attempt::Lost => Ok(None),
+        Attempt::Requeued { .. } | Attempt::PutBack { .. } | Attempt::Lost => Ok(None),
     }
 }

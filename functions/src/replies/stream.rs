@@ -25,7 +25,7 @@ pub async fn stream(app: &App, asker: &UserId, streamed: &Streamed, reader: &Eve
                 app.queue.wake(wake.as_slice()).await;
                 return;
             }
-            Attempt::Requeued { wake, .. } => {
+            Attempt::Requeued { wake, .. } | Attempt::PutBack { wake } => {
                 app.queue.wake(&[wake]).await;
             }
             Attempt::Lost | Attempt::Broken(_) => {}

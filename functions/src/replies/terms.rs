@@ -12,7 +12,7 @@ pub fn terms(app: &App, organisation: Option<&str>) -> Terms {
     let of = |kind| {
         let answering = app.assistants.answering(kind, organisation);
         Allowance {
-            instruction: tokens::of_message(&answering.system_prompt, 0),
+            instruction: tokens::bound_of_instruction(&answering.system_prompt),
             output: answering.max_output_tokens,
             context: answering.context_tokens,
         }
@@ -30,7 +30,8 @@ pub fn terms(app: &App, organisation: Option<&str>) -> Terms {
 pub fn of_welcome(app: &App, organisation: Option<&str>) -> Allowance {
     let answering = app.assistants.answering(Kind::Post, organisation);
     Allowance {
-        instruction: tokens::of_message(&answering.system_prompt, 0).saturating_add(post::LONGEST_WELCOME_PROMPT),
+        instruction: tokens::bound_of_instruction(&answering.system_prompt)
+            .saturating_add(post::LONGEST_WELCOME_PROMPT),
         output: answering.max_output_tokens.min(post::LONGEST_WELCOME),
         context: answering.context_tokens,
     }
@@ -41,8 +42,8 @@ pub fn of_welcome(app: &App, organisation: Option<&str>) -> Allowance {
 pub fn of_follow_up(app: &App, organisation: Option<&str>) -> Allowance {
     let answering = app.assistants.answering(Kind::Post, organisation);
     Allowance {
-        instruction: tokens::of_message(&answering.system_prompt, 0)
-            .saturating_add(tokens::of_message(post::ASK_FOR_FOLLOW_UP, 0)),
+        instruction: tokens::bound_of_instruction(&answering.system_prompt)
+            .saturating_add(tokens::bound_of_message(post::ASK_FOR_FOLLOW_UP, 0)),
         output: answering.max_output_tokens,
         context: answering.context_tokens,
     }

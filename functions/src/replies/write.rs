@@ -2,7 +2,8 @@
 //! ends the reply or puts it back into the queue.
 //!
 //! Storing never holds the tokens up: one statement at a time runs beside the stream, and no connection is held while
-//! the model thinks. Every write names the fence, so an attempt that lost its lease changes nothing and stops.
+//! the model thinks. Every write names the fence, so an attempt that lost its lease changes nothing and stops. From its
+//! claim to its end an attempt renews its lease, whatever it waits for, and it ends before its function is ended.
 
 use std::mem;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use shared::app::App;
+use shared::attachments::Room;
 use shared::domain::characters::is_blank;
 use shared::domain::chat::Kind;
 use shared::domain::event::{Event, Outgoing, ReplyDelta, ReplyEnded};
@@ -26,7 +28,7 @@ use shared::say_gathered;
 use shared::store;
 use shared::store::replies::{Ended, Ending, Hold, Seized};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 use tracing::{field, warn};
 
 use super::{post, prompt};
@@ -43,8 +45,11 @@ const PUSH_EVERY: Duration = Duration::from_millis(150);
 /// What ends a reply is tried again while Postgres is away; after that the lease runs out and another attempt begins.
 const END_TRIES: u32 = 5;
 const END_REST: Duration = Duration::from_millis(300);
-/// How long a model may think about a welcome; then the plain one is said.
+/// How long a model may think about a welcome, and how long it may take in all; then the plain one is said.
 const WELCOME_WITHIN: Duration = Duration::from_secs(8);
+const WELCOME_ENDS_WITHIN: Duration = Duration::from_secs(20);
+/// Of a text whose writer is gone: what other devices may not have been told of it. They are told every [`PUSH_EVERY`].
+const UNTOLD_BYTES: usize = 4096;
 /// However long a provider asks to be left alone: what SQS can delay.
 const LONGEST_REST: Duration = Duration::from_secs(900);
 
@@ -59,6 +64,8 @@ pub enum Attempt {
     },
     /// It failed in a way that may pass: the reply rests in the queue until `wake`.
     Requeued { failure: Failure, wake: Wake },
+    /// Too little time was left to begin: the reply is as it was before, for the next invocation.
+    PutBack { wake: Wake },
     /// Somebody else has the reply now, or it is gone with its chat.
     Lost,
     /// The store failed us; the lease will run out and another attempt will follow.
@@ -82,6 +89,7 @@ pub async fn write(app: &App, claim: &Claim, reader: Option<&EventSink>) -> Atte
     let (outcome, failure, error) = match &attempt {
         Attempt::Over { state, failure, .. } => (state.word(), *failure, None),
         Attempt::Requeued { failure, .. } => ("requeued", Some(*failure), None),
+        Attempt::PutBack { .. } => ("put back", None, None),
         Attempt::Lost => ("lost", None, None),
         Attempt::Broken(error) => ("broken", None, Some(error)),
     };
@@ -129,6 +137,9 @@ fn cost_of(app: &App, seized: &Seized) -> Usage {
 
 async fn end_seized(app: &App, claim: &Claim, ending: &Ending) -> Attempt {
     let mut audience = Audience::new(app, claim, None);
+    audience.pushed = ending.said().map_or(0, |text| {
+        post::beginning(text, text.len().saturating_sub(UNTOLD_BYTES)).len()
+    });
     let attempt = end(app, claim, ending, &mut audience).await;
     audience.all_told().await;
     attempt
@@ -157,16 +168,26 @@ impl<'a> Audience<'a> {
         }
     }
 
-    /// Tells the other devices what is new of the text, if that was not done a moment ago. The last piece comes with the
-    /// whole message.
+    /// Tells the other devices what is new of the text, if that was not done a moment ago.
     fn push_text(&mut self, text: &str) {
-        if text.len() == self.pushed || self.pushed_at.elapsed() < PUSH_EVERY {
-            return;
+        if self.pushed_at.elapsed() >= PUSH_EVERY {
+            let news = self.untold(text);
+            self.push(news);
+        }
+    }
+
+    /// What the other devices have not been told of the text, and are told by this.
+    fn untold(&mut self, text: &str) -> Vec<Outgoing> {
+        if text.len() <= self.pushed {
+            return Vec::new();
         }
         let delta = said(self.claim, self.pushed, &text[self.pushed..]);
         self.pushed = text.len();
         self.pushed_at = Instant::now();
-        self.push(vec![delta], vec![self.claim.asked_by.clone()]);
+        vec![Outgoing {
+            event: delta,
+            audience: vec![self.claim.asked_by.clone()],
+        }]
     }
 
     /// Tells the reader of this response alone.
@@ -178,27 +199,37 @@ impl<'a> Audience<'a> {
 
     /// Tells the reader and the devices of whoever asked.
     fn tell(&mut self, event: Event) {
-        self.tell_all(vec![event], vec![self.claim.asked_by.clone()]);
+        self.stream(&event);
+        self.push(vec![Outgoing {
+            event,
+            audience: vec![self.claim.asked_by.clone()],
+        }]);
     }
 
-    fn tell_all(&mut self, events: Vec<Event>, audience: Vec<UserId>) {
+    /// Tells everyone that the reply is over, and before that whoever heard its text piece by piece the last one.
+    fn tell_end(&mut self, text: Option<&str>, events: Vec<Event>, people: &[UserId]) {
+        let rest = text.map(|text| self.untold(text)).unwrap_or_default();
         for event in &events {
             self.stream(event);
         }
-        self.push(events, audience);
+        let told = events.into_iter().map(|event| Outgoing {
+            event,
+            audience: people.to_vec(),
+        });
+        self.push_in_order([rest, told.collect()]);
     }
 
-    fn push(&mut self, events: Vec<Event>, audience: Vec<UserId>) {
+    fn push(&mut self, news: Vec<Outgoing>) {
+        self.push_in_order([news, Vec::new()]);
+    }
+
+    /// Requests overtake each other: what must come second is sent once the first has come.
+    fn push_in_order(&mut self, news: [Vec<Outgoing>; 2]) {
         let app = self.app.clone();
         self.pushes.spawn(observed::carrying(async move {
-            let news: Vec<_> = events
-                .into_iter()
-                .map(|event| Outgoing {
-                    event,
-                    audience: audience.clone(),
-                })
-                .collect();
-            app.delivery.publish(&news).await;
+            for news in news.iter().filter(|news| !news.is_empty()) {
+                app.delivery.publish(news).await;
+            }
         }));
     }
 
@@ -219,12 +250,33 @@ fn said(claim: &Claim, offset: usize, text: &str) -> Event {
     Event::reply_delta(claim.chat_id, &delta)
 }
 
-/// What happens next while a model speaks.
-enum Step {
-    Answered(Result<Chunks, ModelError>),
-    Chunk(Option<Result<Chunk, ModelError>>),
-    Saved(store::Result<Hold>, usize),
-    Tick,
+/// What is needed to ask a model.
+enum Prepared<'a> {
+    Question(Box<Question<'a>>),
+    /// Nothing is left to answer, or somebody else has the reply.
+    Unanswered,
+    /// The post that the chat is about is gone, and the chat with it.
+    Gone,
+    /// What is reserved has no room for an answer.
+    Unaffordable(&'a dyn Model),
+}
+
+struct Question<'a> {
+    model: &'a dyn Model,
+    prompt: Prompt,
+    /// What its images take.
+    room: Room,
+}
+
+/// What a model was asked, as far as its cost goes.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    model: &'a dyn Model,
+    /// As we estimate.
+    input_tokens: u32,
+    /// As no provider can count.
+    most_input_tokens: u32,
+    max_output_tokens: u32,
 }
 
 /// Why the model's text ended here.
@@ -232,6 +284,7 @@ enum End {
     Said { finish: Finish, usage: Option<TokenUsage> },
     Failed(ModelError),
     StopAsked,
+    OutOfTime,
     Lost,
 }
 
@@ -244,6 +297,8 @@ struct Writer<'a> {
     /// The one statement that runs beside the stream, and what will be stored once it has succeeded.
     saving: Option<Saving>,
     began_at: Instant,
+    /// When this attempt has to end.
+    until: Instant,
     renewed_at: Instant,
     looked_at: Instant,
     /// What the provider has counted so far.
@@ -259,9 +314,14 @@ struct Saving {
 
 impl<'a> Writer<'a> {
     fn new(app: &'a App, claim: &'a Claim) -> Self {
+        let until = app.deadline().at();
         Self {
             app,
             claim,
+            until: match claim.purpose {
+                Purpose::Welcome => until.min(Instant::now() + WELCOME_ENDS_WITHIN),
+                Purpose::Answer | Purpose::FollowUp => until,
+            },
             text: String::new(),
             stored: 0,
             saving: None,
@@ -274,48 +334,65 @@ impl<'a> Writer<'a> {
     }
 
     async fn run(&mut self, audience: &mut Audience<'_>) -> Attempt {
-        let context = match self.app.store.reply_context(self.claim).await {
-            Ok(Some(context)) => context,
-            Ok(None) => return leave_unanswered(self.app, self.claim, audience).await,
-            Err(error) => return Attempt::Broken(error),
+        let (app, claim) = (self.app, self.claim);
+        let prepared = self.beside(prepared(app, claim)).await;
+        self.done_saving().await;
+        let prepared = match prepared {
+            Ok(Ok(Prepared::Question(question))) => question,
+            Ok(Ok(Prepared::Unanswered)) => return leave_unanswered(app, claim, audience).await,
+            Ok(Ok(Prepared::Gone)) | Err(End::Lost) => return Attempt::Lost,
+            Ok(Ok(Prepared::Unaffordable(model))) => {
+                let usage = nothing(model.name());
+                let failure = Failure::BudgetExhausted;
+                return end(app, claim, &Ending::Failed { failure, usage }, audience).await;
+            }
+            Ok(Err(error)) => return Attempt::Broken(error),
+            Err(End::StopAsked) => return stop_unasked(app, claim, audience).await,
+            Err(End::OutOfTime) if claim.purpose == Purpose::Welcome => {
+                let (usage, failure) = (nothing(model_name(app, claim)), Failure::Deadline);
+                return end(app, claim, &Ending::Failed { failure, usage }, audience).await;
+            }
+            Err(End::OutOfTime | End::Said { .. } | End::Failed(_)) => return put_back(app, claim, audience).await,
         };
-        let answering = self
-            .app
-            .assistants
-            .answering(self.claim.kind, self.claim.organisation.as_deref());
-        let model = answering.model.as_ref();
-        let about = match self.claim.kind {
-            Kind::Post => match self.app.store.post_in_view(self.claim).await {
-                Ok(Some(about)) => Some(about),
-                Ok(None) => return Attempt::Lost,
-                Err(error) => return Attempt::Broken(error),
-            },
-            Kind::Assistant | Kind::Direct | Kind::Channel | Kind::Task => None,
-        };
-        let fitting = match (self.claim.purpose, &about) {
-            (Purpose::Welcome, Some(about)) => post::welcome(about, context.reserved_tokens, answering),
-            (Purpose::FollowUp, _) => prompt::fitting(post::with_follow_up(context), answering, about.as_ref()),
-            (Purpose::Answer | Purpose::Welcome, _) => prompt::fitting(context, answering, about.as_ref()),
-        };
-        let Some(fitting) = fitting else {
-            let usage = nothing(model.name());
-            let failure = Failure::BudgetExhausted;
-            return end(self.app, self.claim, &Ending::Failed { failure, usage }, audience).await;
-        };
-        let prompt = fitting.with_images(&self.app.attachments, answering).await;
-        faults::point("prompted", self.claim.chat_id);
-        let came = observed::timing(Part::Model, self.take_down(model, &prompt, audience)).await;
-        // One statement at a time: what is under way has the connection that the end needs.
-        if self.saving.is_some() {
-            let (outcome, stored) = saved(&mut self.saving).await;
-            self.settle(outcome, stored);
+        // Images of others may have been waited for.
+        if !app.deadline().leaves_time() {
+            return put_back(app, claim, audience).await;
         }
-        let (app, claim, so_far) = (self.app, self.claim, self.counted);
+        faults::point("prompted", claim.chat_id);
+        let Question { model, prompt, room } = *prepared;
+        let asked = Asked {
+            model,
+            input_tokens: prompt::estimated_tokens(&prompt),
+            most_input_tokens: prompt::most_tokens(&prompt),
+            max_output_tokens: prompt.max_output_tokens,
+        };
+        let came = observed::timing(Part::Model, async {
+            let answer = self.beside(model.stream(&prompt)).await;
+            // Once it speaks it is not asked again: the images, and their room, are free.
+            drop((prompt, room));
+            match answer {
+                Ok(Ok(chunks)) => self.take_down(model, chunks, audience).await,
+                Ok(Err(error)) => End::Failed(error),
+                Err(end) => end,
+            }
+        })
+        .await;
+        self.done_saving().await;
+        let so_far = self.counted;
         let text = mem::take(&mut self.text);
         let ending = match came {
             End::Lost => return Attempt::Lost,
             End::StopAsked => Ending::Stopped {
-                usage: usage(model, &prompt, &text, Count::SoFar(so_far)),
+                usage: usage(asked, &text, Count::SoFar(so_far)),
+                text,
+            },
+            // It has had all the time that there is: to ask once more would cost as much, and end here again.
+            End::OutOfTime if text.trim().is_empty() || claim.purpose == Purpose::Welcome => Ending::Failed {
+                failure: Failure::Deadline,
+                usage: usage(asked, &text, Count::SoFar(so_far)),
+            },
+            End::OutOfTime => Ending::CutOff {
+                usage: usage(asked, &text, Count::SoFar(so_far)),
                 text,
             },
             End::Said {
@@ -323,14 +400,14 @@ impl<'a> Writer<'a> {
                 usage: counted,
             } => Ending::Failed {
                 failure: Failure::Blocked,
-                usage: usage(model, &prompt, &text, Count::of(counted, so_far)),
+                usage: usage(asked, &text, Count::of(counted, so_far)),
             },
             End::Said { usage: counted, .. } if is_blank(&text) => {
-                let spent = usage(model, &prompt, &text, Count::of(counted, so_far));
+                let spent = usage(asked, &text, Count::of(counted, so_far));
                 return retry_or_fail(app, claim, Failure::Empty, spent, text, None, audience).await;
             }
             End::Said { usage: counted, .. } => Ending::Completed {
-                usage: usage(model, &prompt, &text, Count::of(counted, so_far)),
+                usage: usage(asked, &text, Count::of(counted, so_far)),
                 text,
             },
             End::Failed(error) => {
@@ -338,7 +415,7 @@ impl<'a> Writer<'a> {
                     reply = %claim.reply_id, attempt = claim.attempt, %error, detail = error.detail(),
                     "the model failed"
                 );
-                let spent = spent(model, &prompt, &text, so_far, &error);
+                let spent = spent(asked, &text, so_far, &error);
                 return retry_or_fail(app, claim, failure(&error), spent, text, error.retry_after(), audience).await;
             }
         };
@@ -346,60 +423,92 @@ impl<'a> Writer<'a> {
         end(app, claim, &ending, audience).await
     }
 
-    /// Listens to the model until it ends, storing and renewing beside it.
-    async fn take_down(&mut self, model: &dyn Model, prompt: &Prompt, audience: &mut Audience<'_>) -> End {
-        let mut asking = std::pin::pin!(model.stream(prompt));
-        let mut chunks: Option<Chunks> = None;
-        let mut tick = interval(STORE_EVERY);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    /// One statement at a time: what is under way has the connection that the next needs.
+    async fn done_saving(&mut self) {
+        if self.saving.is_some() {
+            let (outcome, stored) = saved(&mut self.saving).await;
+            self.settle(outcome, stored);
+        }
+    }
+
+    /// Waits for `work`, and beside it renews the lease and hears who asks to stop.
+    async fn beside<T>(&mut self, work: impl Future<Output = T>) -> Result<T, End> {
+        let mut work = std::pin::pin!(work);
+        let mut tick = every(STORE_EVERY);
         loop {
-            let next = async {
-                match &mut chunks {
-                    None => Step::Answered(asking.as_mut().await),
-                    Some(chunks) => Step::Chunk(chunks.next().await),
-                }
-            };
-            let step = tokio::select! {
-                step = next => step,
-                (outcome, stored) = saved(&mut self.saving) => Step::Saved(outcome, stored),
-                _ = tick.tick() => Step::Tick,
-            };
-            match step {
-                Step::Answered(Ok(answer)) => chunks = Some(answer),
-                Step::Answered(Err(error)) | Step::Chunk(Some(Err(error))) => return End::Failed(error),
-                Step::Chunk(None) => return End::Failed(ModelError::Truncated),
-                Step::Chunk(Some(Ok(Chunk::Done { finish, usage }))) => return End::Said { finish, usage },
-                Step::Chunk(Some(Ok(Chunk::Counted(usage)))) => self.counted = Some(usage),
-                Step::Chunk(Some(Ok(Chunk::Text(text)))) => {
-                    audience.stream(&said(self.claim, self.text.len(), &text));
-                    if self.first_word.is_none() {
-                        let waited = self.began_at.elapsed();
-                        self.first_word = Some(waited);
-                        metrics::say(&[(Metric::TimeToFirstToken, milliseconds(waited))], Some(model.name()));
-                    }
-                    self.text.push_str(&text);
-                    faults::point("speaking", self.claim.chat_id);
-                    if self.text.len() - self.stored >= STORE_BYTES {
-                        self.save();
-                    }
-                }
-                Step::Tick if self.is_to_be_welcomed_plainly() => return End::Failed(ModelError::Silent),
-                Step::Tick => {
+            tokio::select! {
+                done = &mut work => return Ok(done),
+                (outcome, stored) = saved(&mut self.saving) => self.still_held(outcome, stored)?,
+                _ = tick.tick() => {
+                    self.within_time()?;
                     self.save();
-                    audience.push_text(&self.text);
                 }
-                Step::Saved(outcome, stored) => match self.settle(outcome, stored) {
-                    Hold::Held => {}
-                    Hold::StopAsked => return End::StopAsked,
-                    Hold::Lost => return End::Lost,
-                },
             }
         }
     }
 
+    /// Listens to the model until it ends, storing and renewing beside it.
+    async fn take_down(&mut self, model: &dyn Model, mut chunks: Chunks, audience: &mut Audience<'_>) -> End {
+        let mut tick = every(STORE_EVERY);
+        loop {
+            let held = tokio::select! {
+                chunk = chunks.next() => match chunk {
+                    Some(Ok(Chunk::Text(text))) => {
+                        self.hear(model, &text, audience);
+                        Ok(())
+                    }
+                    Some(Ok(Chunk::Counted(usage))) => {
+                        self.counted = Some(usage);
+                        Ok(())
+                    }
+                    Some(Ok(Chunk::Done { finish, usage })) => Err(End::Said { finish, usage }),
+                    Some(Err(error)) => Err(End::Failed(error)),
+                    None => Err(End::Failed(ModelError::Truncated)),
+                },
+                (outcome, stored) = saved(&mut self.saving) => self.still_held(outcome, stored),
+                _ = tick.tick() => {
+                    self.save();
+                    audience.push_text(&self.text);
+                    self.within_time()
+                }
+            };
+            if let Err(end) = held {
+                return end;
+            }
+        }
+    }
+
+    fn hear(&mut self, model: &dyn Model, text: &str, audience: &Audience<'_>) {
+        audience.stream(&said(self.claim, self.text.len(), text));
+        if self.first_word.is_none() {
+            let waited = self.began_at.elapsed();
+            self.first_word = Some(waited);
+            metrics::say(&[(Metric::TimeToFirstToken, milliseconds(waited))], Some(model.name()));
+        }
+        self.text.push_str(text);
+        faults::point("speaking", self.claim.chat_id);
+        if self.text.len() - self.stored >= STORE_BYTES {
+            self.save();
+        }
+    }
+
     /// A welcome that does not come is none.
-    fn is_to_be_welcomed_plainly(&self) -> bool {
-        self.claim.purpose == Purpose::Welcome && self.text.is_empty() && self.began_at.elapsed() >= WELCOME_WITHIN
+    fn within_time(&self) -> Result<(), End> {
+        let is_late =
+            self.claim.purpose == Purpose::Welcome && self.text.is_empty() && self.began_at.elapsed() >= WELCOME_WITHIN;
+        if is_late || Instant::now() >= self.until {
+            return Err(End::OutOfTime);
+        }
+        Ok(())
+    }
+
+    /// What a statement said of the claim.
+    fn still_held(&mut self, outcome: store::Result<Hold>, stored: usize) -> Result<(), End> {
+        match self.settle(outcome, stored) {
+            Hold::Held => Ok(()),
+            Hold::StopAsked => Err(End::StopAsked),
+            Hold::Lost => Err(End::Lost),
+        }
     }
 
     /// Starts storing what is new, renewing the lease or looking for a wish to stop, whichever is due, unless a statement is
@@ -455,15 +564,65 @@ impl<'a> Writer<'a> {
     }
 }
 
+fn every(period: Duration) -> Interval {
+    let mut tick = interval(period);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tick
+}
+
+/// Reads what a model is to be asked, with its images.
+async fn prepared<'a>(app: &'a App, claim: &Claim) -> store::Result<Prepared<'a>> {
+    let Some(context) = app.store.reply_context(claim).await? else {
+        return Ok(Prepared::Unanswered);
+    };
+    let answering = app.assistants.answering(claim.kind, claim.organisation.as_deref());
+    let model = answering.model.as_ref();
+    let about = match claim.kind {
+        Kind::Post => match app.store.post_in_view(claim).await? {
+            Some(about) => Some(about),
+            None => return Ok(Prepared::Gone),
+        },
+        Kind::Assistant | Kind::Direct | Kind::Channel | Kind::Task => None,
+    };
+    let fitting = match (claim.purpose, &about) {
+        (Purpose::Welcome, Some(about)) => post::welcome(about, context.reserved_tokens, answering),
+        (Purpose::FollowUp, _) => prompt::fitting(post::with_follow_up(context), answering, about.as_ref()),
+        (Purpose::Answer | Purpose::Welcome, _) => prompt::fitting(context, answering, about.as_ref()),
+    };
+    let Some(fitting) = fitting else {
+        return Ok(Prepared::Unaffordable(model));
+    };
+    Ok(match fitting.with_images(&app.attachments, answering).await {
+        Some((prompt, room)) => Prepared::Question(Box::new(Question { model, prompt, room })),
+        None => Prepared::Unaffordable(model),
+    })
+}
+
+/// Leaves a reply that no model was asked for to the next invocation, which has more time.
+async fn put_back(app: &App, claim: &Claim, audience: &mut Audience<'_>) -> Attempt {
+    match app.store.put_back_reply(claim).await {
+        Ok(Some(wake)) => Attempt::PutBack { wake },
+        Ok(None) => match app.store.hold_on_reply(claim).await {
+            Ok(Hold::StopAsked) => stop_unasked(app, claim, audience).await,
+            Ok(Hold::Held | Hold::Lost) => Attempt::Lost,
+            Err(error) => Attempt::Broken(error),
+        },
+        Err(error) => Attempt::Broken(error),
+    }
+}
+
+/// Ends a reply that was to stop before a model was asked.
+async fn stop_unasked(app: &App, claim: &Claim, audience: &mut Audience<'_>) -> Attempt {
+    let usage = nothing(model_name(app, claim));
+    let text = String::new();
+    end(app, claim, &Ending::Stopped { text, usage }, audience).await
+}
+
 /// There is nothing to answer: the reply was lost to another writer, or its question is deleted and was the only one.
 async fn leave_unanswered(app: &App, claim: &Claim, audience: &mut Audience<'_>) -> Attempt {
     match app.store.renew_reply(claim, app.config.replies.lease).await {
         Ok(Hold::Lost) => Attempt::Lost,
-        Ok(Hold::Held | Hold::StopAsked) => {
-            let usage = nothing(model_name(app, claim));
-            let text = String::new();
-            end(app, claim, &Ending::Stopped { text, usage }, audience).await
-        }
+        Ok(Hold::Held | Hold::StopAsked) => stop_unasked(app, claim, audience).await,
         Err(error) => Attempt::Broken(error),
     }
 }
@@ -481,25 +640,36 @@ impl Count {
     }
 }
 
-/// As the provider counted, else as we estimate.
-fn usage(model: &dyn Model, prompt: &Prompt, text: &str, count: Count) -> Usage {
+/// As the provider counted, else as we estimate: never more than it was allowed to say.
+fn usage(asked: Asked<'_>, text: &str, count: Count) -> Usage {
+    let said = estimate(text).min(asked.max_output_tokens);
     let counted = match count {
         Count::Whole(counted) => counted,
         Count::SoFar(Some(so_far)) => TokenUsage {
-            output_tokens: so_far.output_tokens.max(estimate(text)),
+            output_tokens: so_far.output_tokens.max(said),
             ..so_far
         },
         Count::SoFar(None) => TokenUsage {
-            input_tokens: prompt::estimated_tokens(prompt),
-            output_tokens: estimate(text),
+            input_tokens: asked.input_tokens,
+            output_tokens: said,
             cached_tokens: 0,
         },
     };
+    if counted.input_tokens > asked.most_input_tokens || counted.output_tokens > asked.max_output_tokens {
+        warn!(
+            model = asked.model.name(),
+            input_tokens = counted.input_tokens,
+            most_input_tokens = asked.most_input_tokens,
+            output_tokens = counted.output_tokens,
+            max_output_tokens = asked.max_output_tokens,
+            "a provider counted more than there could be; it is paid"
+        );
+    }
     Usage {
         input_tokens: counted.input_tokens,
         output_tokens: counted.output_tokens,
         cached_tokens: counted.cached_tokens,
-        model: model.name().to_owned(),
+        model: asked.model.name().to_owned(),
     }
 }
 
@@ -520,15 +690,15 @@ fn nothing(model: &str) -> Usage {
 
 /// What an attempt cost that failed. A request that was refused, or never arrived, costs nothing; once the model has
 /// begun to think, the prompt is owed whatever came of it.
-fn spent(model: &dyn Model, prompt: &Prompt, text: &str, so_far: Option<TokenUsage>, error: &ModelError) -> Usage {
+fn spent(asked: Asked<'_>, text: &str, so_far: Option<TokenUsage>, error: &ModelError) -> Usage {
     let has_begun = so_far.is_some() || !text.is_empty();
     match error {
-        ModelError::Blocked { usage: counted, .. } => usage(model, prompt, text, Count::of(*counted, so_far)),
+        ModelError::Blocked { usage: counted, .. } => usage(asked, text, Count::of(*counted, so_far)),
         ModelError::Truncated | ModelError::Silent | ModelError::Malformed { .. } => {
-            usage(model, prompt, text, Count::SoFar(so_far))
+            usage(asked, text, Count::SoFar(so_far))
         }
-        _ if has_begun => usage(model, prompt, text, Count::SoFar(so_far)),
-        _ => nothing(model.name()),
+        _ if has_begun => usage(asked, text, Count::SoFar(so_far)),
+        _ => nothing(asked.model.name()),
     }
 }
 
@@ -635,7 +805,7 @@ async fn end(app: &App, claim: &Claim, ending: &Ending, audience: &mut Audience<
         reason: failure,
     };
     events.push(Event::reply_ended(claim.chat_id, &ended));
-    audience.tell_all(events, people);
+    audience.tell_end(ending.said(), events, &people);
     Attempt::Over { state, failure, wake }
 }
 

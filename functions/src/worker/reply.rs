@@ -48,7 +48,7 @@ pub(super) async fn run(app: &App, job_id: JobId) -> store::Result<Vec<Wake>> {
 fn next(attempt: Attempt) -> store::Result<Vec<Wake>> {
     match attempt {
         Attempt::Over { wake, .. } => Ok(wake.into_iter().collect()),
-        Attempt::Requeued { wake, .. } => Ok(vec![wake]),
+        Attempt::Requeued { wake, .. } | Attempt::PutBack { wake } => Ok(vec![wake]),
         Attempt::Lost => Ok(Vec::new()),
         Attempt::Broken(error) => Err(error),
     }

@@ -3,6 +3,8 @@
 
 mod pictures;
 
+pub use pictures::{AN_IMAGE, Pictures, Room, Shown};
+
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
@@ -35,6 +37,7 @@ pub struct Attachments {
     config: AttachmentConfig,
     bucket: Option<Bucket>,
     http: reqwest::Client,
+    memory: pictures::Memory,
 }
 
 #[derive(Clone, Debug)]
@@ -86,6 +89,7 @@ impl Attachments {
             config: config.clone(),
             bucket,
             http,
+            memory: pictures::Memory::new(),
         }
     }
 

@@ -1,13 +1,21 @@
-//! What a model is shown of a message's attachments. An image that cannot be had costs the model a line of text, and
+//! What a model is shown of a conversation's attachments. An image that cannot be had costs the model a line of text, and
 //! nobody their reply.
+//!
+//! Images are the only thing that a function holds of which a few fill its memory, and a worker answers many at once. So
+//! those of one prompt have a limit together, and those of all prompts another: who comes late waits until a model has
+//! taken the images of those before.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use bytes::{Bytes, BytesMut};
-use futures_util::{FutureExt, Stream, StreamExt, TryStreamExt, stream};
+use futures_util::future::join_all;
+use futures_util::{FutureExt, Stream, TryStreamExt, stream};
 use serde_json::Value;
-use tokio::time::timeout;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 use url::Url;
 
@@ -15,59 +23,154 @@ use super::{Attachments, Bucket};
 use crate::domain::text::AttachmentUrl;
 use crate::models::Image;
 
-/// How long one image is waited for.
+/// How long the images of a prompt are waited for, all together.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
-/// Fetched side by side. A function's memory is small, and an image is not.
-const AT_ONCE: usize = 4;
+/// Of the images of one prompt together. Gemini takes requests of 20 MB, and base64 makes 19 of these.
+const MOST_OF_A_PROMPT: usize = 14 * 1024 * 1024;
+/// Of the images of all prompts that wait for a model. Each is held once as it is and once in a request's base64, so they
+/// take 117 MB of the 512 that a function has.
+const MOST_AT_ONCE: usize = 48 * 1024 * 1024;
+/// What stands for an image that there was, but that is not shown.
+pub const AN_IMAGE: &str = "[an image]";
 const UNREADABLE: &str = "[an image that could not be read]";
 
 /// What became of one attachment.
-enum Shown {
+#[derive(Debug)]
+pub enum Shown {
     Image(Image),
     Note(String),
 }
 
-impl Attachments {
-    /// The images that a message's attachments show, and a line for each that the model cannot be shown: a missing one, or
-    /// one of a host that is not ours to ask.
-    pub async fn for_model(&self, attachments: &Value) -> (Vec<Image>, Vec<String>) {
-        let all = attachments.as_array().map(Vec::as_slice).unwrap_or_default();
-        // Boxed, for the compiler cannot tell that a stream of borrowing futures may move between threads.
-        let looks: Vec<_> = all.iter().map(|attachment| self.shown(attachment).boxed()).collect();
-        let shown: Vec<_> = stream::iter(looks).buffered(AT_ONCE).collect().await;
-        let mut images = Vec::new();
-        let mut notes = Vec::new();
-        for one in shown {
-            match one {
-                Shown::Image(image) => images.push(image),
-                Shown::Note(note) => notes.push(note),
-            }
-        }
-        (images, notes)
+/// What a prompt shows of its attachments, in their order.
+#[derive(Debug)]
+pub struct Pictures {
+    pub shown: Vec<Shown>,
+    pub room: Room,
+}
+
+/// Room in memory that the images of a prompt take. To be kept as long as they are.
+#[derive(Debug)]
+pub struct Room {
+    _taken: Option<OwnedSemaphorePermit>,
+}
+
+/// Room for the images of all prompts of this process, in bytes.
+#[derive(Clone, Debug)]
+pub(super) struct Memory(Arc<Semaphore>);
+
+impl Memory {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(MOST_AT_ONCE)))
     }
 
-    async fn shown(&self, attachment: &Value) -> Shown {
-        let url = attachment["url"].as_str().unwrap_or_default();
-        let web = Url::parse(url).ok().filter(|url| url.scheme() == "https");
-        if let Some(web) = &web
-            && !self.may_fetch_from(web)
-        {
-            return Shown::Note(format!("[image: {url}]"));
+    async fn take(&self, bytes: usize) -> Room {
+        let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
+        Room {
+            // It is never closed.
+            _taken: Arc::clone(&self.0).acquire_many_owned(permits).await.ok(),
         }
-        let fetched = timeout(FETCH_TIMEOUT, async {
-            match web {
-                Some(web) => self.fetch_from_web(web).await,
-                None => self.fetch_from_bucket(url, attachment["mimeType"].as_str()).await,
+    }
+}
+
+impl Room {
+    /// Gives back what turned out not to be needed.
+    fn shrink_to(&mut self, bytes: usize) {
+        if let Some(taken) = &mut self._taken {
+            drop(taken.split(taken.num_permits().saturating_sub(bytes)));
+        }
+    }
+}
+
+/// Where an attachment is to be had.
+enum Source {
+    /// Of our bucket, where it is so many bytes at most.
+    Bucket(usize),
+    Web(Url),
+    /// Nowhere.
+    Note(String),
+}
+
+/// How much of a body is read.
+#[derive(Clone, Copy)]
+enum Most<'a> {
+    Bytes(usize),
+    /// That, and what the others of the prompt leave.
+    Shared(usize, &'a AtomicUsize),
+}
+
+impl Attachments {
+    /// The images that attachments show, the most important first, and a line for each that the model cannot be shown: a
+    /// missing one, one that is too much beside those before it, or one of a host that is not ours to ask.
+    pub async fn pictures(&self, attachments: &[&Value]) -> Pictures {
+        let most = self.most_bytes();
+        let mut left = MOST_OF_A_PROMPT;
+        let sources: Vec<_> = attachments
+            .iter()
+            .map(|attachment| match self.source(attachment) {
+                Source::Bucket(bytes) if bytes > left => Source::Note(AN_IMAGE.to_owned()),
+                Source::Bucket(bytes) => {
+                    left -= bytes;
+                    Source::Bucket(bytes)
+                }
+                source => source,
+            })
+            .collect();
+        // Of those elsewhere nobody knows the size before they come: they share what is left.
+        let elsewhere = sources.iter().filter(|source| matches!(source, Source::Web(_))).count();
+        let elsewhere = most.saturating_mul(elsewhere).min(left);
+        let mut room = self.memory.take(MOST_OF_A_PROMPT - left + elsewhere).await;
+        let shared = AtomicUsize::new(elsewhere);
+        let deadline = Instant::now() + FETCH_TIMEOUT;
+        // Boxed, for the compiler cannot tell that borrowing futures may move between threads.
+        let looks = attachments.iter().zip(sources).map(|(attachment, source)| {
+            let most = match &source {
+                Source::Bucket(bytes) => Most::Bytes(*bytes),
+                Source::Web(_) | Source::Note(_) => Most::Shared(most, &shared),
+            };
+            self.shown(attachment, source, most, deadline).boxed()
+        });
+        let shown = join_all(looks).await;
+        room.shrink_to(shown.iter().map(Shown::bytes).sum());
+        Pictures { shown, room }
+    }
+
+    /// Of one image.
+    fn most_bytes(&self) -> usize {
+        usize::try_from(self.config.max_bytes).unwrap_or(usize::MAX)
+    }
+
+    fn source(&self, attachment: &Value) -> Source {
+        let url = attachment["url"].as_str().unwrap_or_default();
+        match Url::parse(url).ok().filter(|url| url.scheme() == "https") {
+            Some(web) if self.may_fetch_from(&web) => Source::Web(web),
+            Some(_) => Source::Note(format!("[image: {url}]")),
+            None => {
+                // What was announced is what was signed for.
+                let announced = attachment["size"].as_u64().and_then(|size| usize::try_from(size).ok());
+                let most = self.most_bytes();
+                Source::Bucket(announced.unwrap_or(most).min(most))
+            }
+        }
+    }
+
+    async fn shown(&self, attachment: &Value, source: Source, most: Most<'_>, deadline: Instant) -> Shown {
+        let fetched = timeout_at(deadline, async {
+            match source {
+                Source::Note(note) => Ok(Shown::Note(note)),
+                Source::Web(web) => self.fetch_from_web(web, most).await.map(Shown::Image),
+                Source::Bucket(_) => {
+                    let (url, mime_type) = (&attachment["url"], &attachment["mimeType"]);
+                    let url = url.as_str().unwrap_or_default();
+                    let image = self.fetch_from_bucket(url, mime_type.as_str(), most).await;
+                    image.map(Shown::Image)
+                }
             }
         });
         let fetched = fetched.await.context("it took too long").flatten();
-        match fetched {
-            Ok(image) => Shown::Image(image),
-            Err(error) => {
-                warn!(error = format!("{error:#}"), "an image cannot be shown to the model");
-                Shown::Note(UNREADABLE.to_owned())
-            }
-        }
+        fetched.unwrap_or_else(|error| {
+            warn!(error = format!("{error:#}"), "an image cannot be shown to the model");
+            Shown::Note(UNREADABLE.to_owned())
+        })
     }
 
     fn may_fetch_from(&self, url: &Url) -> bool {
@@ -75,7 +178,7 @@ impl Attachments {
         self.config.hosts.iter().any(|allowed| allowed == host)
     }
 
-    async fn fetch_from_bucket(&self, url: &str, mime_type: Option<&str>) -> anyhow::Result<Image> {
+    async fn fetch_from_bucket(&self, url: &str, mime_type: Option<&str>, most: Most<'_>) -> anyhow::Result<Image> {
         let url = AttachmentUrl::parse(url).map_err(anyhow::Error::msg)?;
         let key = self.key_of(&url).context("it is not in our bucket")?;
         let Bucket { name, client } = self.bucket.as_ref().context("there is no bucket")?;
@@ -85,11 +188,11 @@ impl Attachments {
             let part = body.next().await?;
             Some((part.map_err(anyhow::Error::from), body))
         });
-        let bytes = self.limited(length, parts).await?;
+        let bytes = most.read(length, parts).await?;
         image(bytes, mime_type)
     }
 
-    async fn fetch_from_web(&self, url: Url) -> anyhow::Result<Image> {
+    async fn fetch_from_web(&self, url: Url, most: Most<'_>) -> anyhow::Result<Image> {
         // Addresses may hold secrets of their owners, and errors are logged.
         let answer = self.http.get(url).send().await.map_err(reqwest::Error::without_url)?;
         ensure!(answer.status() == reqwest::StatusCode::OK, "status {}", answer.status());
@@ -104,26 +207,43 @@ impl Attachments {
         let parts = answer
             .bytes_stream()
             .map_err(|error| anyhow::Error::from(error.without_url()));
-        let bytes = self.limited(length, parts).await?;
+        let bytes = most.read(length, parts).await?;
         image(bytes, Some(&mime_type))
     }
+}
 
+impl Shown {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Image(image) => image.bytes.len(),
+            Self::Note(_) => 0,
+        }
+    }
+}
+
+impl Most<'_> {
     /// A whole body, unless it is over the limit, whatever it says of its length.
-    async fn limited(
-        &self,
+    async fn read(
+        self,
         length: Option<u64>,
         parts: impl Stream<Item = anyhow::Result<Bytes>> + Send,
     ) -> anyhow::Result<Bytes> {
-        let most = usize::try_from(self.config.max_bytes).unwrap_or(usize::MAX);
-        let fits = |length: usize| length <= most;
-        ensure!(
-            length.is_none_or(|length| usize::try_from(length).is_ok_and(fits)),
-            "it is over {most} bytes"
-        );
-        let mut body = BytesMut::new();
+        let (Self::Bytes(most) | Self::Shared(most, _)) = self;
+        let length = length.map(usize::try_from).transpose()?;
+        ensure!(length.is_none_or(|length| length <= most), "it is over {most} bytes");
+        // At once, where it is known: growing would hold it twice.
+        let mut body = BytesMut::with_capacity(length.unwrap_or(0));
         let mut parts = std::pin::pin!(parts);
         while let Some(part) = parts.try_next().await? {
-            ensure!(fits(body.len() + part.len()), "it is over {most} bytes");
+            ensure!(body.len() + part.len() <= most, "it is over {most} bytes");
+            if let Self::Shared(_, left) = self {
+                let has_room = left
+                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                        left.checked_sub(part.len())
+                    })
+                    .is_ok();
+                ensure!(has_room, "it is too much beside the others");
+            }
             body.extend_from_slice(&part);
         }
         Ok(body.freeze())

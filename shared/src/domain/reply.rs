@@ -69,11 +69,11 @@ impl WhenBusy {
 /// What one reply may take, in tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowance {
-    /// The system prompt's, by estimate.
+    /// The system prompt's, at most.
     pub instruction: u32,
     /// The longest answer.
     pub output: u32,
-    /// Prompt and answer together.
+    /// Prompt and answer together, in tokens of prose.
     pub context: u32,
 }
 
@@ -149,6 +149,9 @@ pub enum Failure {
     Abandoned,
     /// Earlier attempts have spent what the budget had left.
     BudgetExhausted,
+    /// The model was not done when the time of its function was over. With words it is no failure: the reply is stopped, and
+    /// they stay.
+    Deadline,
 }
 words!(Failure {
     RateLimited = "model-rate-limited",
@@ -165,6 +168,7 @@ words!(Failure {
     Empty = "model-empty-answer",
     Abandoned = "attempts-exhausted",
     BudgetExhausted = "budget-exhausted",
+    Deadline = "deadline",
 });
 
 impl Failure {
@@ -181,9 +185,13 @@ impl Failure {
             Self::Unauthorized | Self::Rejected => {
                 "The assistant could not answer because of a fault in its set-up. Its operators have been told."
             }
-            Self::Truncated | Self::Silent | Self::Unreachable | Self::Malformed | Self::Empty | Self::Abandoned => {
-                "The assistant could not answer. Please try again."
-            }
+            Self::Truncated
+            | Self::Silent
+            | Self::Unreachable
+            | Self::Malformed
+            | Self::Empty
+            | Self::Abandoned
+            | Self::Deadline => "The assistant could not answer. Please try again.",
         }
     }
 
@@ -198,6 +206,7 @@ impl Failure {
                 | Self::Rejected
                 | Self::QuotaExhausted
                 | Self::BudgetExhausted
+                | Self::Deadline
         )
     }
 }

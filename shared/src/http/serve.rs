@@ -12,7 +12,7 @@ use lambda_http::http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, ORIGIN, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
 };
 use lambda_http::http::{HeaderName, HeaderValue, Method, StatusCode};
-use lambda_http::{Error as LambdaError, service_fn};
+use lambda_http::{Error as LambdaError, RequestExt, service_fn};
 use lambda_runtime::LambdaEvent;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -68,7 +68,7 @@ where
 {
     let app = start(Acting::ForTheSystem).await?;
     lambda_runtime::run(service_fn(|event: LambdaEvent<E>| {
-        let app = app.clone();
+        let app = app.invoked(event.context.deadline);
         async move {
             handler(app, event.payload)
                 .await
@@ -107,6 +107,7 @@ async fn answer(
     request: lambda_http::Request,
 ) -> std::result::Result<Response, LambdaError> {
     let started = Instant::now();
+    let app = app.invoked(request.lambda_context_ref().map_or(0, |context| context.deadline));
     let origin = allowed_origin(&app, request.headers().get(ORIGIN));
     let is_preflight = request.method() == Method::OPTIONS;
     let request = Request::new(request);

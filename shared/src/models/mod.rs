@@ -11,8 +11,11 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use base64::display::Base64Display;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::Stream;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::domain::characters::is_blank;
@@ -304,6 +307,36 @@ impl<'a> Utterance<'a> {
             }
             _ => self.parts.push(Part::Text(Cow::Borrowed(&turn.text))),
         }
+    }
+}
+
+/// An image in a request's JSON: base64 is written into it, and not held besides.
+struct Base64<'a> {
+    before: Cow<'static, str>,
+    image: &'a Image,
+}
+
+impl<'a> Base64<'a> {
+    fn of(image: &'a Image) -> Self {
+        Self {
+            before: "".into(),
+            image,
+        }
+    }
+
+    /// As a `data:` address.
+    fn url_of(image: &'a Image) -> Self {
+        Self {
+            before: format!("data:{};base64,", image.mime_type).into(),
+            image,
+        }
+    }
+}
+
+impl Serialize for Base64<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let bytes = Base64Display::new(&self.image.bytes, &STANDARD);
+        serializer.collect_str(&format_args!("{}{bytes}", self.before))
     }
 }
 

@@ -174,13 +174,10 @@ impl Store {
                 where chat_id = $2 and sender_id = $1 and client_id = $4 and (select acting_as($1))
             ),
             admitted as materialized (
-                select admit_reply(
+                select admit_answer(
                     member.id, $1, $13, $9, $4, $14,
-                    -- What is asked now is never cut from a prompt; what was said before is, where the window ends.
-                    member.instruction + $21 + estimated_context(
-                        member.id, null, greatest(member.context - member.output - member.instruction - $21, 0), $22
-                    ),
-                    member.output, $23, $24, $25
+                    -- What is asked now is never cut from a prompt; what was said before is.
+                    member.instruction + $21, member.output, member.context, null, $22, $23, $24, $25
                 ) as refusal
                 from member
                 where member.is_answered and member.may_reply_to and member.strangers = '{}'
@@ -345,8 +342,8 @@ impl Store {
             i64::from(terms.post.output),
             i64::from(terms.assistant.context),
             i64::from(terms.post.context),
-            i64::from(tokens::of_message(draft.content.as_str(), draft.attachments.len())),
-            i64::from(tokens::OF_AN_IMAGE),
+            i64::from(tokens::bound_of_message(draft.content.as_str(), draft.attachments.len())),
+            i64::from(tokens::MOST_OF_AN_IMAGE),
             terms.budget.person_limit,
             terms.budget.organisation_limit,
             terms.budget.period.word(),

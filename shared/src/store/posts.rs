@@ -442,7 +442,7 @@ impl Store {
         .doing("reading a follow-up")
     }
 
-    /// Makes a reply of a follow-up that is due, if there is something to follow up: see `open_follow_up` in migration 0050.
+    /// Makes a reply of a follow-up that is due, if there is something to follow up: see `open_follow_up` in migration 0079.
     pub async fn open_follow_up(
         &self,
         job: JobId,
@@ -462,7 +462,7 @@ impl Store {
             i64::from(allowance.instruction),
             i64::from(allowance.output),
             i64::from(allowance.context),
-            i64::from(tokens::OF_AN_IMAGE),
+            i64::from(tokens::MOST_OF_AN_IMAGE),
             budget.person_limit,
             budget.organisation_limit,
             budget.period.word(),

@@ -81,6 +81,11 @@ pub enum Ending {
         text: String,
         usage: Usage,
     },
+    /// With the text so far, for its function's time was over.
+    CutOff {
+        text: String,
+        usage: Usage,
+    },
     Failed {
         failure: Failure,
         /// What the last attempt cost all the same.
@@ -89,12 +94,13 @@ pub enum Ending {
 }
 
 impl Ending {
-    /// What the reply is then, and if it failed, why.
+    /// What the reply is then, and if it failed or was cut off, why.
     #[must_use]
     pub fn state(&self) -> (ReplyState, Option<Failure>) {
         match self {
             Self::Completed { .. } | Self::Templated { .. } => (ReplyState::Completed, None),
             Self::Stopped { .. } => (ReplyState::Stopped, None),
+            Self::CutOff { .. } => (ReplyState::Stopped, Some(Failure::Deadline)),
             Self::Failed { failure, .. } => (ReplyState::Failed, Some(*failure)),
         }
     }
@@ -105,7 +111,17 @@ impl Ending {
             Self::Completed { usage, .. }
             | Self::Templated { usage, .. }
             | Self::Stopped { usage, .. }
+            | Self::CutOff { usage, .. }
             | Self::Failed { usage, .. } => usage,
+        }
+    }
+
+    /// What the reply's message says, if it says anything of what was heard as deltas.
+    #[must_use]
+    pub fn said(&self) -> Option<&str> {
+        match self {
+            Self::Completed { text, .. } | Self::Stopped { text, .. } | Self::CutOff { text, .. } => Some(text),
+            Self::Templated { .. } | Self::Failed { .. } => None,
         }
     }
 }
@@ -190,7 +206,7 @@ pub struct Progress {
     /// Whether that attempt is one of what is being written now. One that is to be written again and waits has none yet.
     pub has_begun: bool,
     pub failure: Option<Failure>,
-    /// The attempt's text from the asked offset on, or from the next whole character.
+    /// The attempt's text from the asked offset on, or from the next whole character; also of one that is over.
     pub text: String,
     /// Where that begins, in bytes.
     pub offset: usize,
@@ -555,7 +571,9 @@ impl Store {
             ),
             target as materialized (
                 -- Locked after its chat: what another request has opened meanwhile is seen here.
-                select r.id, r.state, r.prompt_seq, r.regenerated_by, question.deleted_at is not null as is_void
+                select
+                    r.id, r.state, r.prompt_seq, r.regenerated_by, question.deleted_at is not null as is_void,
+                    octet_length(question.content) + $20::bigint + jsonb_array_length(question.attachments) * $16::bigint as question
                 from replies r
                 join place on place.id = r.chat_id
                 join messages question on question.chat_id = r.chat_id and question.seq = r.prompt_seq
@@ -570,12 +588,9 @@ impl Store {
                 for no key update of r
             ),
             admitted as materialized (
-                select admit_reply(
+                select admit_answer(
                     place.id, $1, $14, target.id, null, $15,
-                    place.instruction + estimated_context(
-                        place.id, target.prompt_seq, greatest(place.context - place.output - place.instruction, 0), $16
-                    ),
-                    place.output, $17, $18, $19
+                    place.instruction + target.question, place.output, place.context, target.prompt_seq - 1, $16, $17, $18, $19
                 ) as refusal
                 from place
                 cross join target
@@ -633,10 +648,11 @@ impl Store {
             i64::from(terms.post.context),
             me.org_id.as_deref(),
             terms.when_busy.without_replacing().word(),
-            i64::from(tokens::OF_AN_IMAGE),
+            i64::from(tokens::MOST_OF_AN_IMAGE),
             terms.budget.person_limit,
             terms.budget.organisation_limit,
             terms.budget.period.word(),
+            i64::from(tokens::MOST_AROUND_A_MESSAGE),
         )
         .fetch_optional(&self.pool)
         .await?;
@@ -865,13 +881,48 @@ impl Store {
         }))
     }
 
+    /// Puts a reply back into the queue as it was before it was claimed, for no model was asked. `None` when the claim was
+    /// lost, or when somebody asked to stop.
+    pub async fn put_back_reply(&self, claim: &Claim) -> Result<Option<Wake>> {
+        let job = sqlx::query_scalar!(
+            r#"
+            with released as (
+                -- The attempt's number is spent, for it was told; of those that are allowed it is none.
+                update replies
+                set state = 'queued', fence = null, lease_until = null, earlier_attempts = earlier_attempts + 1
+                where id = $2 and fence = $3 and state = 'streaming' and stop_requested_at is null
+                    and (select acting_as($1))
+                returning id
+            )
+            update jobs set run_at = now()
+            from released
+            where jobs.reply_id = released.id and (select acting_as($1))
+            returning jobs.id
+            "#,
+            claim.asked_by.as_str(),
+            claim.reply_id.uuid(),
+            claim.fence.uuid(),
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .doing("putting a reply back unasked")?;
+        Ok(job.map(|id| Wake {
+            job_id: id.into(),
+            chat_id: Some(claim.chat_id),
+            after_seconds: 0,
+        }))
+    }
+
     /// Ends a reply: its message with the chat's next seq, its state, its job and its partial text in one statement.
     /// `None` when the claim was lost; then nothing was changed.
     pub async fn end_reply(&self, claim: &Claim, ending: &Ending) -> Result<Option<Ended>> {
         let usage = ending.usage();
         let (state, failure) = ending.state();
         let (role, message_type, content) = match ending {
-            Ending::Completed { text, .. } | Ending::Templated { text, .. } | Ending::Stopped { text, .. } => (
+            Ending::Completed { text, .. }
+            | Ending::Templated { text, .. }
+            | Ending::Stopped { text, .. }
+            | Ending::CutOff { text, .. } => (
                 Role::Assistant,
                 MessageType::Text,
                 Some(text.as_str()).filter(|text| !is_blank(text)),
@@ -883,13 +934,16 @@ impl Store {
                 Some(failure.told_to_user()).filter(|_| claim.purpose != Purpose::FollowUp),
             ),
         };
-        let metadata = match (failure, claim.purpose) {
-            (Some(failure), _) => json!({ "reason": failure }),
-            (None, Purpose::Answer) => json!({}),
-            (None, Purpose::Welcome) => json!({ "type": "welcome", "actions": WELCOME_ACTIONS }),
-            (None, Purpose::FollowUp) => json!({ "type": "follow_up", "trigger": claim.trigger }),
+        let mut metadata = match claim.purpose {
+            _ if role == Role::System => json!({}),
+            Purpose::Answer => json!({}),
+            Purpose::Welcome => json!({ "type": "welcome", "actions": WELCOME_ACTIONS }),
+            Purpose::FollowUp => json!({ "type": "follow_up", "trigger": claim.trigger }),
         };
-        let is_a_models = failure.is_none() && !matches!(ending, Ending::Templated { .. });
+        if let Some(failure) = failure {
+            metadata["reason"] = json!(failure);
+        }
+        let is_a_models = ending.said().is_some();
         let row = sqlx::query!(
             r#"
             with place as materialized (
@@ -1089,6 +1143,17 @@ impl Store {
             select
                 r.state, r.attempt, r.attempt > r.earlier_attempts as "has_begun!", r.failure,
                 seen.bytes as "seen!", said.start, said.text,
+                r.state not in ('queued', 'streaming') and exists (
+                    -- Of the reply's last attempt: no earlier answer that was left as it was, and no text without a model.
+                    select 1 from messages m
+                    where m.id = r.id and m.type = 'TEXT' and m.usage is not null
+                        and (
+                            m.created_at = r.ended_at
+                            or exists (
+                                select 1 from message_versions v where v.message_id = m.id and v.replaced_at = r.ended_at
+                            )
+                        )
+                ) as "is_said!",
                 (
                     select message_json(m) from messages m where m.id = r.id
                 ) as "message?: Json<MessageRow>"
@@ -1119,8 +1184,14 @@ impl Store {
         .doing("reading a reply's progress")?;
         row.map(|row| {
             let bytes = |number: i32| usize::try_from(number).unwrap_or(0);
-            let (seen, start) = (bytes(row.seen), bytes(row.start.unwrap_or(row.seen)));
-            let mut text = row.text.unwrap_or_default();
+            let message: Option<Message> = row.message.map(|message| message.0.try_into()).transpose()?;
+            // Once it is over, its message has the text, and the parts are gone.
+            let whole = message.as_ref().filter(|_| row.is_said);
+            let seen = bytes(row.seen);
+            let (start, mut text) = match whole {
+                Some(message) => (0, message.content.clone()),
+                None => (bytes(row.start.unwrap_or(row.seen)), row.text.unwrap_or_default()),
+            };
             let had = (seen.saturating_sub(start)..=text.len()).find(|at| text.is_char_boundary(*at));
             let had = had.unwrap_or(text.len());
             text.drain(..had);
@@ -1131,7 +1202,7 @@ impl Store {
                 failure: row.failure.as_deref().and_then(Failure::parse),
                 text,
                 offset: start + had,
-                message: row.message.map(|message| message.0.try_into()).transpose()?,
+                message,
             })
         })
         .transpose()

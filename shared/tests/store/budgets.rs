@@ -19,8 +19,10 @@ use uuid::Uuid;
 
 use crate::world::{ALLOWANCE, ATTEMPTS, FREE, LEASE, World, at_once, caller, completed, draft, usage};
 
-/// What one question of 40 letters reserves in an empty chat: the instruction's 20, its own 13 and 4 around it, and an answer of 100.
-const A_TURN: i64 = 137;
+/// What one question of 40 letters reserves in an empty chat: the instruction's 20, its own 40 and 16 around it, and an answer of 100.
+const A_TURN: i64 = 176;
+/// A window that the question fills alone: 24 tokens of prose are its bytes and the instruction's.
+const OF_ONE_MESSAGE: u32 = ALLOWANCE.output + 24;
 const QUESTION: &str = "forty letters of a question, no more now";
 
 fn terms(person_limit: Option<i64>, organisation_limit: Option<i64>) -> Terms {
@@ -109,11 +111,11 @@ async fn a_turn_reserves_its_estimate_and_its_end_settles_what_was_counted(pool:
     assert_eq!(balance(&world, Subject::Person, "anna").await, (18, 0));
     assert_settled(&world).await;
 
-    // What was said before is shown to the model again: the answer's 6 letters are 2 tokens, and each message has 4 around it.
+    // What was said before is shown to the model again, and each message has 16 around it.
     ask(&world, &anna, chat, &terms).await;
     assert_eq!(
         balance(&world, Subject::Person, "anna").await,
-        (18, A_TURN + 13 + 4 + 2 + 4)
+        (18, A_TURN + 40 + 16 + 6 + 16)
     );
 }
 
@@ -130,7 +132,49 @@ async fn what_does_not_fit_the_window_is_not_reserved(pool: PgPool) {
     let before = balance(&world, Subject::Person, "anna").await;
     ask(&world, &anna, chat, &FREE).await;
     let (used, reserved) = balance(&world, Subject::Person, "anna").await;
-    assert_eq!((used, reserved), (before.0, i64::from(ALLOWANCE.context)));
+    // Of prose, 900 tokens of prompt are 2,769 bytes.
+    let most = (ALLOWANCE.context - ALLOWANCE.output) * 40 / 13 + ALLOWANCE.output;
+    assert_eq!((used, reserved), (before.0, i64::from(most)));
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn near_the_limit_less_of_what_was_said_is_reserved_and_nobody_is_refused_for_it(pool: PgPool) {
+    let world = World::on(pool).await;
+    let anna = of_org("anna", "acme");
+    world.people.meet(&anna).await.unwrap();
+    let chat = world.assistant_chat(&anna).await;
+    let sent = world.send(&anna, chat, &"7".repeat(1000)).await;
+    let claim = world.claim(job(&sent)).await;
+    world.complete(&claim, "ok").await;
+    for table in ["budgets", "holds"] {
+        sqlx::query(sqlx::AssertSqlSafe(format!("delete from {table}")))
+            .execute(&world.rows)
+            .await
+            .unwrap();
+    }
+    let room = A_TURN + 50;
+    // The organisation has less than the person.
+    let sent = ask(&world, &anna, chat, &terms(Some(room + 7), Some(room))).await;
+    assert_eq!(balance(&world, Subject::Person, "anna").await, (0, room));
+    assert_eq!(balance(&world, Subject::Organisation, "acme").await, (0, room));
+    let other = world.assistant_chat(&anna).await;
+    let refused = try_to_ask(&world, &anna, other, &terms(Some(room + 7), Some(room))).await;
+    assert!(matches!(
+        refused,
+        SendOutcome::Exhausted(Exhausted {
+            subject: Subject::Person,
+            ..
+        })
+    ));
+    let claim = world.claim(job(&sent)).await;
+    world.complete(&claim, "ok").await;
+    let (used, _) = balance(&world, Subject::Person, "anna").await;
+    // What it takes at least is not there any more.
+    let least = used + A_TURN - 1;
+    let refused = try_to_ask(&world, &anna, chat, &terms(Some(least), None)).await;
+    assert!(matches!(refused, SendOutcome::Exhausted(Exhausted { reserved: 0, .. })));
+    ask(&world, &anna, chat, &terms(Some(least + 1), None)).await;
+    assert_eq!(balance(&world, Subject::Person, "anna").await, (used, A_TURN));
 }
 
 #[sqlx::test(migrations = "../migrations")]
@@ -358,7 +402,7 @@ async fn of_a_thousand_turns_at_once_a_persons_budget_for_ten_lets_ten_run(pool:
     let world = World::racing(pool).await;
     // Four chats: what one turn takes grows with those before it in its chat, so a window of one message keeps it even.
     let mut terms = terms(Some(10 * A_TURN), None);
-    terms.assistant.context = u32::try_from(A_TURN).unwrap();
+    terms.assistant.context = OF_ONE_MESSAGE;
     ten_of_a_thousand(world, 1, terms, 10 * A_TURN).await;
 }
 
@@ -366,7 +410,7 @@ async fn of_a_thousand_turns_at_once_a_persons_budget_for_ten_lets_ten_run(pool:
 async fn of_a_thousand_turns_at_once_an_organisations_budget_for_ten_lets_ten_run(pool: PgPool) {
     let world = World::racing(pool).await;
     let mut terms = terms(None, Some(10 * A_TURN));
-    terms.assistant.context = u32::try_from(A_TURN).unwrap();
+    terms.assistant.context = OF_ONE_MESSAGE;
     ten_of_a_thousand(world, 25, terms, 10 * A_TURN).await;
 }
 

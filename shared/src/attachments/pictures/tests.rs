@@ -8,6 +8,21 @@ use serde_json::json;
 use super::super::tests::{BUCKET, attachments};
 use super::*;
 
+impl Attachments {
+    /// Of one message: the images, and what is said of the others.
+    async fn for_model(&self, attachments: &Value) -> (Vec<Image>, Vec<String>) {
+        let all: Vec<_> = attachments.as_array().into_iter().flatten().collect();
+        let (mut images, mut notes) = (Vec::new(), Vec::new());
+        for shown in self.pictures(&all).await.shown {
+            match shown {
+                Shown::Image(image) => images.push(image),
+                Shown::Note(note) => notes.push(note),
+            }
+        }
+        (images, notes)
+    }
+}
+
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n....";
 const KEY: &str = "attachments/0192aaaa-0000-7000-8000-000000000000";
 
@@ -145,7 +160,7 @@ async fn what_a_host_answers_must_be_an_image_within_the_limit() {
     let attachments = attachments(&[("MAX_ATTACHMENT_BYTES", "100")], "http://127.0.0.1:9");
     let fetch = async |path: &str| {
         attachments
-            .fetch_from_web(Url::parse(&format!("{at}{path}")).unwrap())
+            .fetch_from_web(Url::parse(&format!("{at}{path}")).unwrap(), Most::Bytes(100))
             .await
     };
     let image = fetch("/small").await.unwrap();

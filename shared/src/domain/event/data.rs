@@ -43,7 +43,7 @@ pub struct ReplyEnded {
     /// The last that had begun, 0 if none had: a reply that is written again goes on counting.
     pub attempt: i32,
     pub state: ReplyState,
-    /// Of one that failed.
+    /// Of one that failed; `deadline` also of one that was stopped because it took too long.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Failure>,
 }

@@ -2,13 +2,11 @@
 
 use std::borrow::Cow;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::models::answer::Ending;
-use crate::models::{ModelError, Part, Prompt, Speaker, TokenUsage, count};
+use crate::models::{Base64, ModelError, Part, Prompt, Speaker, TokenUsage, count};
 
 /// Without a temperature: from its version 2026-10-21 on the provider refuses one, whatever it is.
 #[derive(Serialize)]
@@ -37,7 +35,7 @@ enum Block<'a> {
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Source<'a> {
-    Base64 { media_type: &'a str, data: String },
+    Base64 { media_type: &'a str, data: Base64<'a> },
 }
 
 impl<'a> Request<'a> {
@@ -66,7 +64,7 @@ impl<'a> Block<'a> {
             Part::Image(image) => Self::Image {
                 source: Source::Base64 {
                     media_type: &image.mime_type,
-                    data: BASE64.encode(&image.bytes),
+                    data: Base64::of(image),
                 },
             },
         }

@@ -2,13 +2,11 @@
 
 use std::borrow::Cow;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::models::answer::Ending;
-use crate::models::{ModelError, Part, Prompt, Speaker, TokenUsage, count};
+use crate::models::{Base64, ModelError, Part, Prompt, Speaker, TokenUsage, count};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -41,7 +39,7 @@ enum ContentPart<'a> {
 #[serde(rename_all = "camelCase")]
 struct InlineData<'a> {
     mime_type: &'a str,
-    data: String,
+    data: Base64<'a>,
 }
 
 #[derive(Serialize)]
@@ -80,7 +78,7 @@ impl<'a> ContentPart<'a> {
             Part::Text(text) => Self::Text(text),
             Part::Image(image) => Self::InlineData(InlineData {
                 mime_type: &image.mime_type,
-                data: BASE64.encode(&image.bytes),
+                data: Base64::of(image),
             }),
         }
     }

@@ -2,13 +2,11 @@
 
 use std::borrow::Cow;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::models::answer::Ending;
-use crate::models::{ModelError, Part, Prompt, Speaker, TokenUsage, count};
+use crate::models::{Base64, ModelError, Part, Prompt, Speaker, TokenUsage, count};
 
 #[derive(Serialize)]
 pub(super) struct Request<'a> {
@@ -47,12 +45,12 @@ enum Content<'a> {
 #[serde(tag = "type", rename_all = "snake_case")]
 enum ContentPart<'a> {
     Text { text: Cow<'a, str> },
-    ImageUrl { image_url: ImageUrl },
+    ImageUrl { image_url: ImageUrl<'a> },
 }
 
 #[derive(Serialize)]
-struct ImageUrl {
-    url: String,
+struct ImageUrl<'a> {
+    url: Base64<'a>,
 }
 
 impl<'a> Content<'a> {
@@ -70,7 +68,7 @@ impl<'a> ContentPart<'a> {
             Part::Text(text) => Self::Text { text },
             Part::Image(image) => Self::ImageUrl {
                 image_url: ImageUrl {
-                    url: format!("data:{};base64,{}", image.mime_type, BASE64.encode(&image.bytes)),
+                    url: Base64::url_of(image),
                 },
             },
         }

@@ -1,0 +1,9 @@
+//! Replies as the worker and streaming functions write them, in this process: on a Postgres of each test's own, and beside
+//! a queue, a bucket, a Pusher and a model that do as they are told.
+
+mod budgets;
+mod deadlines;
+mod heard;
+mod images;
+mod peer;
+mod world;
