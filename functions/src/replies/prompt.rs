@@ -99,21 +99,27 @@ impl Fitting {
         for (place, attached) in self.attached {
             let turn = &mut prompt.turns[place];
             if left == 0 || (!answering.sees_images && place != question) {
-                turn.text.push_str("\n\n");
-                turn.text.push_str(AN_IMAGE);
+                note(&mut turn.text, AN_IMAGE);
                 continue;
             }
             let (mut images, notes) = attachments.for_model(&attached).await;
             images.truncate(left);
             left -= images.len();
             turn.images = images;
-            for note in notes {
-                turn.text.push_str("\n\n");
-                turn.text.push_str(&note);
+            for said in notes {
+                note(&mut turn.text, &said);
             }
         }
         prompt
     }
+}
+
+/// Says it below the words, if there are any.
+fn note(text: &mut String, said: &str) {
+    if !text.is_empty() {
+        text.push_str("\n\n");
+    }
+    text.push_str(said);
 }
 
 /// How many tokens a prompt takes, for a provider that does not say.

@@ -20,6 +20,12 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 /// Fetched side by side. A function's memory is small, and an image is not.
 const AT_ONCE: usize = 4;
 const UNREADABLE: &str = "[an image that could not be read]";
+const UNSUPPORTED: &str = "[a file that is no PNG, JPEG, GIF or WebP image]";
+
+/// What the bytes are is nothing that models are shown.
+#[derive(Debug, thiserror::Error)]
+#[error("it is no PNG, JPEG, GIF or WebP")]
+struct Unsupported;
 
 /// What became of one attachment.
 enum Shown {
@@ -57,7 +63,7 @@ impl Attachments {
         let fetched = timeout(FETCH_TIMEOUT, async {
             match web {
                 Some(web) => self.fetch_from_web(web).await,
-                None => self.fetch_from_bucket(url, attachment["mimeType"].as_str()).await,
+                None => self.fetch_from_bucket(url).await,
             }
         });
         let fetched = fetched.await.context("it took too long").flatten();
@@ -65,7 +71,12 @@ impl Attachments {
             Ok(image) => Shown::Image(image),
             Err(error) => {
                 warn!(error = format!("{error:#}"), "an image cannot be shown to the model");
-                Shown::Note(UNREADABLE.to_owned())
+                let note = if error.is::<Unsupported>() {
+                    UNSUPPORTED
+                } else {
+                    UNREADABLE
+                };
+                Shown::Note(note.to_owned())
             }
         }
     }
@@ -75,7 +86,7 @@ impl Attachments {
         self.config.hosts.iter().any(|allowed| allowed == host)
     }
 
-    async fn fetch_from_bucket(&self, url: &str, mime_type: Option<&str>) -> anyhow::Result<Image> {
+    async fn fetch_from_bucket(&self, url: &str) -> anyhow::Result<Image> {
         let url = AttachmentUrl::parse(url).map_err(anyhow::Error::msg)?;
         let key = self.key_of(&url).context("it is not in our bucket")?;
         let Bucket { name, client } = self.bucket.as_ref().context("there is no bucket")?;
@@ -85,27 +96,18 @@ impl Attachments {
             let part = body.next().await?;
             Some((part.map_err(anyhow::Error::from), body))
         });
-        let bytes = self.limited(length, parts).await?;
-        image(bytes, mime_type)
+        image(self.limited(length, parts).await?)
     }
 
     async fn fetch_from_web(&self, url: Url) -> anyhow::Result<Image> {
         // Addresses may hold secrets of their owners, and errors are logged.
         let answer = self.http.get(url).send().await.map_err(reqwest::Error::without_url)?;
         ensure!(answer.status() == reqwest::StatusCode::OK, "status {}", answer.status());
-        let mime_type = answer
-            .headers()
-            .get(reqwest::header::CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .map(|value| value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
-        let mime_type = mime_type.context("it says no media type")?;
-        ensure!(mime_type.starts_with("image/"), "it is {mime_type}");
         let length = answer.content_length();
         let parts = answer
             .bytes_stream()
             .map_err(|error| anyhow::Error::from(error.without_url()));
-        let bytes = self.limited(length, parts).await?;
-        image(bytes, Some(&mime_type))
+        image(self.limited(length, parts).await?)
     }
 
     /// A whole body, unless it is over the limit, whatever it says of its length.
@@ -130,20 +132,11 @@ impl Attachments {
     }
 }
 
-/// An image that is what it says it is.
-fn image(bytes: Bytes, said: Option<&str>) -> anyhow::Result<Image> {
-    let is = sniffed(&bytes).context("it is no PNG, JPEG, GIF or WebP")?;
-    let said = match said {
-        // Not registered, and common all the same.
-        Some("image/jpg") => "image/jpeg",
-        Some(said) => said,
-        None => is,
-    };
-    ensure!(is == said, "it is {is} and says {said}");
-    Ok(Image {
-        mime_type: is.to_owned(),
-        bytes,
-    })
+/// An image of the kind that its bytes are, whatever its sender or its host says: phones call a JPEG a PNG, and hosts call
+/// either a stream of bytes.
+fn image(bytes: Bytes) -> anyhow::Result<Image> {
+    let mime_type = sniffed(&bytes).ok_or(Unsupported)?.to_owned();
+    Ok(Image { mime_type, bytes })
 }
 
 /// What the first bytes of a file say (WHATWG MIME Sniffing, section 6.1).

@@ -4,6 +4,7 @@ pub mod attachment;
 pub mod budget;
 pub mod chat;
 pub mod event;
+pub mod fingerprint;
 pub mod ids;
 pub mod job;
 pub mod limits;

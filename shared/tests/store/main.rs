@@ -14,6 +14,7 @@ mod deletion;
 mod erasure;
 mod inbox;
 mod jobs;
+mod keys;
 mod mentions;
 mod moderation;
 mod notices;

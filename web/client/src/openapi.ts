@@ -816,6 +816,8 @@ export interface components {
             members?: string[] | null;
             /** @description Required for a channel; a direct chat has none. */
             title?: string | null;
+            /** @description Your own name for it: a retry with the same one is the same post. */
+            clientId?: string | null;
         };
         ChatUpdated: {
             chat: components["schemas"]["Chat"];
@@ -1026,8 +1028,7 @@ export interface components {
             attachments?: components["schemas"]["AttachmentToSend"][] | null;
             /** @description Your own name for it: a retry with the same one is the same message. */
             clientId: string;
-            /** @description Not blank, and at most 32768 bytes of UTF-8 unless configured otherwise. */
-            content: string;
+            content?: string | null;
             /** @description Who is named; members of a channel or direct chat. */
             mentions?: string[] | null;
             /** @description An object of your own, kept as it is. At most 16384 bytes of JSON unless configured otherwise; no U+0000 in it. */
@@ -1243,7 +1244,7 @@ export interface components {
             used?: number;
         };
         /** @enum {string} */
-        ProblemType: "malformed-body" | "invalid-request" | "body-too-large" | "unauthenticated" | "too-many-chats" | "too-many-reactions" | "message-refused" | "moderation-unavailable" | "blocked" | "rate-limited" | "too-many-members" | "not-found" | "forbidden" | "conflict" | "reply-running" | "quota-exceeded" | "not-configured" | "unavailable" | "internal";
+        ProblemType: "malformed-body" | "invalid-request" | "body-too-large" | "unauthenticated" | "too-many-chats" | "too-many-reactions" | "message-refused" | "moderation-unavailable" | "blocked" | "rate-limited" | "too-many-members" | "not-found" | "forbidden" | "conflict" | "reply-running" | "quota-exceeded" | "not-configured" | "unavailable" | "internal" | "idempotency-key-reused" | "attachment-not-uploaded";
         PusherAuthorization: {
             auth: string;
             channel_data?: string;
@@ -1649,11 +1650,11 @@ export interface components {
         };
         /** @description The body of Vercel's AI SDK: `?format=ui-message-stream`. What else it has is left alone. */
         UiMessages: {
-            /** @description A message that was sent cannot be sent anew with another text. */
-            messageId?: null;
+            messageId?: string | null;
             /** @description Of the last one becomes the message: it is the user's, and has texts and images alone. Earlier ones are known here. */
             messages: components["schemas"]["UiMessage"][];
             trigger?: components["schemas"]["UiTrigger"] | null;
+            clientId?: string | null;
         };
         UiPart: {
             filename?: string | null;
