@@ -49,7 +49,7 @@ WAKES = {
     "CreatePost", "UpdatePost", "FollowUp", "SendNotice", "DeleteChat", "DeletePost",
 }
 BUCKET = {
-    "SendMessage": {"s3:GetObject"},
+    "SendMessage": {"s3:GetObject", "s3:ListBucket"},
     "RegenerateReply": {"s3:GetObject"},
     "Worker": {"s3:GetObject", "s3:DeleteObject"},
     "Person": {"s3:GetObject"},

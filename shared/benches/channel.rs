@@ -87,7 +87,7 @@ async fn run(store: &Store, members: usize, sends: usize) -> Result<(Duration, V
     }
     let others: Vec<_> = people[1..].iter().map(|person| person.id.clone()).collect();
     let title = Title::parse("Bench").map_err(anyhow::Error::msg)?;
-    let Channel::Opened { chat_id, .. } = store.open_channel(&people[0].id, None, &title, &others).await? else {
+    let Channel::Opened { chat_id, .. } = store.open_channel(&people[0].id, None, &title, &others, None).await? else {
         anyhow::bail!("all are known");
     };
     let begun = Instant::now();

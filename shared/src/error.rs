@@ -80,6 +80,12 @@ pub enum Error {
     ModerationUnavailable,
     #[error("one of the two has blocked the other")]
     Blocked,
+    /// The key was used before, for something else.
+    #[error("a key is used anew: {0:?}")]
+    KeyReused(FieldError),
+    /// They were announced, and are not there.
+    #[error("images that were never uploaded: {0:?}")]
+    NotUploaded(Vec<FieldError>),
     #[error("too fast: {0:?}")]
     RateLimited(Spent),
     #[error("newer streams took its place: at most {limit}")]
@@ -107,6 +113,17 @@ pub enum Error {
     Internal(#[from] anyhow::Error),
 }
 
+impl Error {
+    /// The key in this field of the body was used for something else.
+    #[must_use]
+    pub fn key_reused(pointer: &str) -> Self {
+        Self::KeyReused(FieldError::at(
+            pointer,
+            "was used before, for something else: a retry must ask for the same, and anything new needs a key of its own",
+        ))
+    }
+}
+
 impl From<store::Error> for Error {
     fn from(error: store::Error) -> Self {
         if error.is_unavailable() {
@@ -129,6 +146,8 @@ pub enum ProblemType {
     MessageRefused,
     ModerationUnavailable,
     Blocked,
+    IdempotencyKeyReused,
+    AttachmentNotUploaded,
     RateLimited,
     TooManyStreams,
     TooManyMembers,
@@ -151,6 +170,8 @@ words!(ProblemType {
     MessageRefused = "message-refused",
     ModerationUnavailable = "moderation-unavailable",
     Blocked = "blocked",
+    IdempotencyKeyReused = "idempotency-key-reused",
+    AttachmentNotUploaded = "attachment-not-uploaded",
     RateLimited = "rate-limited",
     TooManyStreams = "too-many-streams",
     TooManyMembers = "too-many-members",
@@ -259,6 +280,18 @@ impl Error {
                 // Not who has blocked whom: that is nobody's business but theirs.
                 "You can't message this person.".to_owned(),
             ),
+            Self::KeyReused(error) => (
+                ProblemType::IdempotencyKeyReused,
+                "The key was used for something else",
+                StatusCode::UNPROCESSABLE_ENTITY,
+                error.detail.clone(),
+            ),
+            Self::NotUploaded(_) => (
+                ProblemType::AttachmentNotUploaded,
+                "An image was not uploaded",
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "Upload the image first, as the announcement's answer says, and then send the message.".to_owned(),
+            ),
             Self::RateLimited(spent) => (
                 ProblemType::RateLimited,
                 "Too many requests",
@@ -342,7 +375,10 @@ impl Error {
         };
         let errors = match self {
             Self::Malformed(error) if error.pointer.is_some() => vec![error.clone()],
-            Self::Invalid(errors) | Self::NoSuchPeople(errors) => errors.iter().take(MOST_ERRORS).cloned().collect(),
+            Self::KeyReused(error) => vec![error.clone()],
+            Self::Invalid(errors) | Self::NoSuchPeople(errors) | Self::NotUploaded(errors) => {
+                errors.iter().take(MOST_ERRORS).cloned().collect()
+            }
             _ => Vec::new(),
         };
         Problem {

@@ -48,7 +48,8 @@ root.render(createElement(Page));
 
 for await (const command of commands()) {
   if (command.send) page.sendMessage(command.send);
-  if (command.regenerate) page.regenerate();
+  // With `{"messageId"}`, or whatever else the SDK takes.
+  if (command.regenerate) page.regenerate(command.regenerate === true ? undefined : command.regenerate);
   if (command.resume) page.resumeStream();
   if (command.abort) page.stop();
   if (command.look) say({ on: 'shown', lines: [...document.querySelectorAll('li')].map((line) => line.textContent) });

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_sqs::config::Credentials;
 use chrono::Utc;
@@ -19,6 +19,7 @@ use shared::domain::ids::{ChatId, UserId};
 use shared::domain::person::{Caller, CallerRole};
 use shared::http::Request;
 use shared::store::Acting;
+use shared::store::chats::AssistantChat;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -187,11 +188,13 @@ impl Place {
             token_expires_at: Utc::now(),
         };
         app.store.meet(&caller).await?;
-        let chat = app
+        let opened = app
             .store
-            .open_assistant_chat(&caller.id, None, None, ASSISTANT_CHATS)
-            .await?
-            .context("a chat")?;
+            .open_assistant_chat(&caller.id, None, None, ASSISTANT_CHATS, None)
+            .await?;
+        let AssistantChat::Opened(chat) = opened else {
+            bail!("no chat: {opened:?}")
+        };
         let claims = json!({
             "sub": name, "iss": ISSUER, "aud": ISSUER, "exp": Utc::now().timestamp() + 24 * 60 * 60,
         });

@@ -8,17 +8,18 @@ use serde::Serialize;
 use serde_json::Value;
 use shared::app::App;
 use shared::config::UnknownPeople;
-use shared::domain::chat::{Chat, Kind};
+use shared::domain::chat::{self, Chat, Kind};
 use shared::domain::event::{Event, Outgoing};
+use shared::domain::fingerprint::IdempotencyKey;
 use shared::domain::ids::{ChatId, UserId};
 use shared::domain::limits::Limits;
 use shared::domain::person::Caller;
 use shared::domain::rate::RateClass;
-use shared::domain::text::Title;
+use shared::domain::text::{ClientId, Title};
 use shared::error::{Error, FieldError};
 use shared::http::{Request, Response, Result, created, ok, parsed};
 use shared::store::channels::Channel;
-use shared::store::chats::DirectChat;
+use shared::store::chats::{AssistantChat, DirectChat};
 
 use crate::members::unknown_among;
 use crate::openapi::Operation;
@@ -34,6 +35,8 @@ const OPENED: [Kind; 3] = [Kind::Direct, Kind::Channel, Kind::Assistant];
 #[derive(Debug, JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ChatToOpen {
+    /// Your own name for it: a retry with the same one is the same chat, for as long as that is there.
+    pub client_id: Option<ClientId>,
     #[schemars(with = "String", extend("enum" = OPENED))]
     pub kind: Kind,
     /// Required for a channel; a direct chat has none.
@@ -54,9 +57,14 @@ pub fn operation() -> Operation {
         .for_people(RateClass::Write)
         .reads::<ChatToOpen>()
         .answers::<ChatOpened>(201, "It is open.")
-        .answers::<ChatOpened>(200, "A direct chat with this person that was open before.")
+        .answers::<ChatOpened>(
+            200,
+            "A direct chat with this person that was open before, or what this `clientId` has opened.",
+        )
         .refuses([
             Error::NotFound(""),
+            Error::Conflict(""),
+            Error::key_reused("/clientId"),
             Error::Blocked,
             Error::TooManyChats { limit: 0 },
             Error::TooManyMembers { limit: 0 },
@@ -66,6 +74,7 @@ pub fn operation() -> Operation {
 pub async fn handle(app: App, request: Request) -> Result<Response> {
     let caller = request.caller(&app, RateClass::Write).await?;
     let mut fields = request.fields(&app)?;
+    let client_id = fields.optional("clientId", |text: String| ClientId::parse(&text));
     let kind = fields.required("kind", |text: String| match Kind::parse(&text) {
         Some(kind @ (Kind::Direct | Kind::Channel | Kind::Assistant)) => Ok(kind),
         _ => Err("must be direct, channel or assistant".to_owned()),
@@ -81,16 +90,20 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     fields.finish()?;
 
     app.store.meet(&caller).await?;
-    let (chat_id, audience) = match parsed(kind) {
-        Kind::Direct => open_direct(&app, &caller, title.as_ref(), &members).await?,
-        Kind::Channel => open_channel(&app, &caller, &parsed(title), &members).await?,
-        _ => open_assistant(&app, &caller, title.as_ref(), &members).await?,
+    let kind = parsed(kind);
+    let key = client_id.map(|client_id| IdempotencyKey {
+        client_id,
+        asked: chat::fingerprint(kind, title.as_ref(), &members),
+    });
+    let (chat_id, audience) = match kind {
+        Kind::Direct => open_direct(&app, &caller, title.as_ref(), &members, key.as_ref()).await?,
+        Kind::Channel => open_channel(&app, &caller, &parsed(title), &members, key.as_ref()).await?,
+        _ => open_assistant(&app, &caller, title.as_ref(), &members, key.as_ref()).await?,
     };
-    let chat = app
-        .store
-        .chat(&caller.id, chat_id)
-        .await?
-        .ok_or(Error::NotFound("chat"))?;
+    let chat = app.store.chat(&caller.id, chat_id).await?.ok_or(match key {
+        Some(_) => Error::Conflict("This clientId was used for a chat that you are not in any more."),
+        None => Error::NotFound("chat"),
+    })?;
     let Some(audience) = audience else {
         return ok(&ChatOpened { chat });
     };
@@ -107,7 +120,13 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
 type Opened = (ChatId, Option<Vec<UserId>>);
 
 /// Opens the chat of two people, or finds it.
-async fn open_direct(app: &App, caller: &Caller, title: Option<&Title>, members: &[UserId]) -> Result<Opened> {
+async fn open_direct(
+    app: &App,
+    caller: &Caller,
+    title: Option<&Title>,
+    members: &[UserId],
+    key: Option<&IdempotencyKey>,
+) -> Result<Opened> {
     if title.is_some() {
         return Err(invalid("/title", "a direct chat has no title"));
     }
@@ -120,48 +139,67 @@ async fn open_direct(app: &App, caller: &Caller, title: Option<&Title>, members:
             ));
         }
     };
-    let mut opened = app.store.open_direct_chat(&caller.id, other).await?;
+    let mut opened = app.store.open_direct_chat(&caller.id, other, key).await?;
     if opened == DirectChat::NoSuchPerson && app.config.people.unknown == UnknownPeople::Create {
         app.store.introduce(members).await?;
-        opened = app.store.open_direct_chat(&caller.id, other).await?;
+        opened = app.store.open_direct_chat(&caller.id, other, key).await?;
     }
     match opened {
         DirectChat::Known(chat_id) => Ok((chat_id, None)),
         DirectChat::Opened { chat_id, audience } => Ok((chat_id, Some(audience))),
+        DirectChat::KeyReused => Err(Error::key_reused("/clientId")),
         DirectChat::Blocked => Err(Error::Blocked),
         DirectChat::NoSuchPerson => Err(Error::NotFound("person")),
     }
 }
 
-async fn open_channel(app: &App, caller: &Caller, title: &Title, members: &[UserId]) -> Result<Opened> {
+async fn open_channel(
+    app: &App,
+    caller: &Caller,
+    title: &Title,
+    members: &[UserId],
+    key: Option<&IdempotencyKey>,
+) -> Result<Opened> {
     let limit = app.config.limits.members;
     let everyone: HashSet<_> = members.iter().chain([&caller.id]).collect();
     if everyone.len() > limit {
         return Err(Error::TooManyMembers { limit });
     }
     let org_id = caller.org_id.as_deref();
-    let mut opened = app.store.open_channel(&caller.id, org_id, title, members).await?;
+    let mut opened = app.store.open_channel(&caller.id, org_id, title, members, key).await?;
     if let (Channel::Unknown(people), UnknownPeople::Create) = (&opened, app.config.people.unknown) {
         app.store.introduce(people).await?;
-        opened = app.store.open_channel(&caller.id, org_id, title, members).await?;
+        opened = app.store.open_channel(&caller.id, org_id, title, members, key).await?;
     }
     match opened {
         Channel::Opened { chat_id, audience } => Ok((chat_id, Some(audience))),
+        Channel::Known(chat_id) => Ok((chat_id, None)),
+        Channel::KeyReused => Err(Error::key_reused("/clientId")),
         Channel::Unknown(people) => Err(unknown_among(&people, members)),
     }
 }
 
-async fn open_assistant(app: &App, caller: &Caller, title: Option<&Title>, members: &[UserId]) -> Result<Opened> {
+async fn open_assistant(
+    app: &App,
+    caller: &Caller,
+    title: Option<&Title>,
+    members: &[UserId],
+    key: Option<&IdempotencyKey>,
+) -> Result<Opened> {
     if !members.is_empty() {
         return Err(invalid("/members", "an assistant chat has no members but its owner"));
     }
     let limit = app.config.limits.assistant_chats;
     let opened = app
         .store
-        .open_assistant_chat(&caller.id, caller.org_id.as_deref(), title, limit)
+        .open_assistant_chat(&caller.id, caller.org_id.as_deref(), title, limit, key)
         .await?;
-    let chat_id = opened.ok_or(Error::TooManyChats { limit })?;
-    Ok((chat_id, Some(vec![caller.id.clone()])))
+    match opened {
+        AssistantChat::Opened(chat_id) => Ok((chat_id, Some(vec![caller.id.clone()]))),
+        AssistantChat::Known(chat_id) => Ok((chat_id, None)),
+        AssistantChat::KeyReused => Err(Error::key_reused("/clientId")),
+        AssistantChat::TooManyActive => Err(Error::TooManyChats { limit }),
+    }
 }
 
 fn invalid(pointer: &str, detail: &str) -> Error {

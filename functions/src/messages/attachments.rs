@@ -8,6 +8,7 @@ use shared::domain::person::Caller;
 use shared::error::{Error, FieldError};
 use shared::http::Result;
 
+const NOT_THERE: &str = "url is an upload that was announced and not made";
 const NOT_YOURS: &str = "url must be an upload of yours, announced within a day and not deleted since";
 
 /// The draft with its uploads as they were announced. Asks the store only where there are any.
@@ -28,15 +29,33 @@ pub(super) async fn with_own_uploads(app: &App, sender: &Caller, chat: ChatId, m
         return Ok(draft);
     }
     let mut errors = Vec::new();
-    for (place, id) in named {
+    for (place, id) in &named {
+        let (place, id) = (*place, *id);
         match known.uploads.iter().find(|upload| Some(upload.id) == id) {
             Some(upload) => draft.attachments[place] = app.attachments.attachment(upload)?,
             None => errors.push(FieldError::at(format!("/attachments/{place}/url"), NOT_YOURS)),
         }
     }
-    if errors.is_empty() {
-        Ok(draft)
-    } else {
-        Err(Error::Invalid(errors))
+    if !errors.is_empty() {
+        return Err(Error::Invalid(errors));
     }
+    // What another message shows is there.
+    let unseen: Vec<_> = known
+        .uploads
+        .iter()
+        .map(|upload| upload.id)
+        .filter(|id| !known.shown.contains(id))
+        .collect();
+    let missing = app.attachments.missing(&unseen).await;
+    if missing.is_empty() {
+        return Ok(draft);
+    }
+    let missing = named
+        .into_iter()
+        .filter(|(_, id)| id.is_some_and(|id| missing.contains(&id)));
+    Err(Error::NotUploaded(
+        missing
+            .map(|(place, _)| FieldError::at(format!("/attachments/{place}/url"), NOT_THERE))
+            .collect(),
+    ))
 }

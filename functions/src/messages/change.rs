@@ -5,7 +5,7 @@ use serde::Serialize;
 use shared::app::App;
 use shared::domain::event::{Event, Outgoing};
 use shared::domain::message::Message;
-use shared::error::Error;
+use shared::error::{Error, FieldError};
 use shared::http::{Response, Result, ok};
 use shared::store::messages::Change;
 
@@ -45,6 +45,10 @@ pub(super) async fn answer(app: &App, change: Change) -> Result<Response> {
         Change::NotYours => Err(Error::Forbidden("Only who sent a message can change it.")),
         Change::NotMembers(places) => Err(not_members(&places)),
         Change::Blocked => Err(Error::Blocked),
+        Change::NothingLeft => Err(Error::Invalid(vec![FieldError::at(
+            "/content",
+            "content must not be empty: the message shows nothing either",
+        )])),
         Change::NoSuchMessage => Err(Error::NotFound("message")),
     }
 }

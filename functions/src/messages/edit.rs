@@ -7,7 +7,7 @@ use shared::domain::ids::UserId;
 use shared::domain::limits::Limits;
 use shared::domain::message::Edit;
 use shared::domain::rate::RateClass;
-use shared::domain::text::Content;
+use shared::domain::text::{Content, ContentOrNone};
 use shared::error::Error;
 use shared::http::{Request, Response, Result, parsed};
 
@@ -19,7 +19,7 @@ use crate::openapi::{Operation, message_refused};
 #[derive(Debug, JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MessageToEdit {
-    pub content: Content,
+    pub content: ContentOrNone,
     /// Absent: they stay as they are.
     #[schemars(length(max = Limits::DEFAULT.mentions), extend("uniqueItems" = true))]
     pub mentions: Option<Vec<UserId>>,
@@ -53,7 +53,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     let (chat_id, message_id) = (request.chat_id()?, request.message_id()?);
     let mut fields = request.fields(&app)?;
     let limits = &app.config.limits;
-    let content = fields.required("content", |text: String| Content::parse(&text, limits.content_bytes));
+    let content = fields.required("content", |text: String| Content::or_none(&text, limits.content_bytes));
     // An edit that does not speak of mentions leaves them.
     let mentions = fields
         .has("mentions")

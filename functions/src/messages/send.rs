@@ -11,10 +11,11 @@ use shared::domain::limits::Limits;
 use shared::domain::message::{Attachment, AttachmentType, Draft, Message};
 use shared::domain::rate::RateClass;
 use shared::domain::reply::ReplyHandle;
-use shared::domain::text::{AttachmentUrl, ClientId, Content, FileName, Metadata, MimeType};
+use shared::domain::text::{AttachmentUrl, ClientId, Content, ContentOrNone, FileName, Metadata, MimeType};
 use shared::error::{Error, FieldError};
 use shared::http::{Dialect, Fields, Request, Response, Result, created, event_stream, ok, parsed};
 use shared::store::messages::{SendOutcome, Sent};
+use shared::store::replies::Which;
 use shared::{faults, observed};
 
 use super::attachments::with_own_uploads;
@@ -38,9 +39,10 @@ struct MessageSent<'a> {
 #[derive(Debug, JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MessageToSend {
-    /// Your own name for it: a retry with the same one is the same message.
+    /// Your own name for it: a retry with the same one is the same message, and must ask for the same.
     pub client_id: ClientId,
-    pub content: Content,
+    /// Required unless there are attachments: then it may be absent or blank.
+    pub content: Option<ContentOrNone>,
     #[schemars(length(max = Limits::DEFAULT.attachments))]
     pub attachments: Option<Vec<AttachmentToSend>>,
     /// Who is named; members of a channel or direct chat.
@@ -104,6 +106,8 @@ fn at(path: &'static str, id: &'static str, summary: &'static str) -> Operation 
             Error::ReplyRunning,
             Error::ModerationUnavailable,
             message_refused(),
+            Error::key_reused("/clientId"),
+            Error::NotUploaded(Vec::new()),
             quota_exceeded(),
         ])
 }
@@ -114,10 +118,10 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     let dialect = request.dialect()?;
     let (fields, places) = match asked(&app, &request, dialect)? {
         Asked::ToSend { fields, places } => (fields, places),
-        Asked::ToRegenerate => {
+        Asked::ToRegenerate { named, client_id } => {
             let regenerate = Regenerate {
-                message: None,
-                client_id: None,
+                which: named.as_deref().map_or(Which::Newest, Which::Named),
+                client_id,
                 streamed: Some(dialect),
             };
             return regenerate.answered(app, &request, sender, chat_id).await;
@@ -148,6 +152,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
         SendOutcome::Blocked => return Err(Error::Blocked),
         SendOutcome::Busy => return Err(Error::ReplyRunning),
         SendOutcome::Exhausted(exhausted) => return Err(Error::QuotaExceeded(exhausted)),
+        SendOutcome::KeyReused => return Err(places.restored(Error::key_reused("/clientId"))),
         SendOutcome::ClientIdTaken => return Err(Error::Conflict("This clientId was used before you joined anew.")),
         SendOutcome::NoSuchChat => return Err(Error::NotFound("chat")),
     };
@@ -209,7 +214,6 @@ fn asked(app: &App, request: &Request, dialect: Dialect) -> Result<Asked> {
 fn draft(mut fields: Fields, app: &App) -> Result<Draft> {
     let limits = &app.config.limits;
     let client_id = fields.required("clientId", |text: String| ClientId::parse(&text));
-    let content = fields.required("content", |text: String| Content::parse(&text, limits.content_bytes));
     let metadata = fields.optional("metadata", |object: Map<String, Value>| {
         Metadata::parse(object, limits.metadata_bytes)
     });
@@ -218,10 +222,17 @@ fn draft(mut fields: Fields, app: &App) -> Result<Draft> {
     });
     let mentions = fields.list("mentions", limits.mentions, named());
     let attachments = fields.objects("attachments", limits.attachments, attachment);
+    // An image needs no words.
+    let content = if attachments.is_empty() {
+        fields.required("content", |text: String| Content::parse(&text, limits.content_bytes))
+    } else {
+        let content = fields.optional("content", |text: String| Content::or_none(&text, limits.content_bytes));
+        content.flatten()
+    };
     fields.finish()?;
     Ok(Draft {
         client_id: parsed(client_id),
-        content: parsed(content),
+        content,
         attachments,
         mentions,
         reply_to,

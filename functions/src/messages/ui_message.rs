@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde_json::{Map, Value, json};
 use shared::domain::message::Role;
-use shared::domain::text::Metadata;
+use shared::domain::text::{ClientId, Metadata};
 use shared::error::{Error, FieldError, MOST_ERRORS};
 use shared::http::{Fields, Request, Result};
 
@@ -18,15 +18,18 @@ pub struct UiMessages {
     #[schemars(length(min = 1))]
     pub messages: Vec<UiMessage>,
     pub trigger: Option<UiTrigger>,
-    /// A message that was sent cannot be sent anew with another text.
-    pub message_id: Option<()>,
+    /// Which answer is written again: its id, or that of the message which it answers. A message that was sent cannot be sent
+    /// anew with another text.
+    pub message_id: Option<String>,
+    /// Of `regenerate-message`: your own name for this wish, as `regenerateReply` takes it.
+    pub client_id: Option<ClientId>,
 }
 
 #[derive(Debug, JsonSchema)]
 #[schemars(rename_all = "kebab-case")]
 pub enum UiTrigger {
     SubmitMessage,
-    /// The newest message is answered anew.
+    /// The newest answer is written again, or that of `messageId`.
     RegenerateMessage,
 }
 
@@ -59,8 +62,12 @@ pub struct UiPart {
 pub(super) enum Asked {
     /// To send a message: its fields, as if the client had spoken our dialect.
     ToSend { fields: Fields, places: Places },
-    /// To answer the newest message anew.
-    ToRegenerate,
+    /// To write an answer again.
+    ToRegenerate {
+        /// The client's name for it or for its question; the newest one without.
+        named: Option<String>,
+        client_id: Option<ClientId>,
+    },
 }
 
 /// Where the client wrote what became a field of ours, by JSON pointers, so that a refusal points at it.
@@ -70,15 +77,20 @@ pub(super) struct Places(Vec<(String, String)>);
 impl Places {
     /// The error as it looks from the client.
     pub(super) fn restored(&self, error: Error) -> Error {
-        let Error::Invalid(mut errors) = error else {
-            return error;
-        };
-        for pointer in errors.iter_mut().filter_map(|error| error.pointer.as_mut()) {
-            if let Some((_, theirs)) = self.0.iter().find(|(ours, _)| ours == pointer) {
+        let restored = |mut error: FieldError| {
+            if let Some(pointer) = &mut error.pointer
+                && let Some((_, theirs)) = self.0.iter().find(|(ours, _)| ours == pointer)
+            {
                 pointer.clone_from(theirs);
             }
+            error
+        };
+        match error {
+            Error::Invalid(errors) => Error::Invalid(errors.into_iter().map(restored).collect()),
+            Error::NotUploaded(errors) => Error::NotUploaded(errors.into_iter().map(restored).collect()),
+            Error::KeyReused(error) => Error::KeyReused(restored(error)),
+            other => other,
         }
-        Error::Invalid(errors)
     }
 
     fn note(&mut self, ours: impl Into<String>, theirs: impl Into<String>) {
@@ -102,7 +114,7 @@ fn asked(mut body: Map<String, Value>) -> Result<Asked> {
     match &body["trigger"] {
         Value::Null => {}
         Value::String(trigger) if trigger == "submit-message" => {}
-        Value::String(trigger) if trigger == "regenerate-message" => return Ok(Asked::ToRegenerate),
+        Value::String(trigger) if trigger == "regenerate-message" => return to_regenerate(&body),
         _ => return refused("/trigger", "trigger must be submit-message or regenerate-message"),
     }
     if !body["messageId"].is_null() {
@@ -123,6 +135,21 @@ fn asked(mut body: Map<String, Value>) -> Result<Asked> {
         return refused(&format!("{at}/role"), "the last message must be the user's");
     }
     to_send(newest, &at)
+}
+
+fn to_regenerate(body: &Value) -> Result<Asked> {
+    let text = |name: &str| match &body[name] {
+        Value::Null => Ok(None),
+        Value::String(text) => Ok(Some(text.clone())),
+        _ => refused(&format!("/{name}"), &format!("{name} must be a string")),
+    };
+    let invalid = |refusal: String| Error::Invalid(vec![FieldError::at("/clientId", format!("clientId {refusal}"))]);
+    let client_id = text("clientId")?.map(|id| ClientId::parse(&id)).transpose();
+    Ok(Asked::ToRegenerate {
+        // One that is nothing we could have stored names nothing of ours.
+        named: text("messageId")?.map(|name| name.replace('\0', "\u{fffd}")),
+        client_id: client_id.map_err(invalid)?,
+    })
 }
 
 fn to_send(mut message: Value, at: &str) -> Result<Asked> {
@@ -183,7 +210,12 @@ fn to_send(mut message: Value, at: &str) -> Result<Asked> {
 
 /// What is wrong with a file in the SDK's words, which our own refusals would not explain.
 fn unfit(part: &Value, here: &str) -> Option<FieldError> {
-    let starts_with = |name: &str, start: &str| part[name].as_str().is_some_and(|text| text.starts_with(start));
+    // Neither schemes nor media types have a case.
+    let starts_with = |name: &str, start: &str| {
+        let text = part[name].as_str().unwrap_or_default().trim_start();
+        text.get(..start.len())
+            .is_some_and(|begun| begun.eq_ignore_ascii_case(start))
+    };
     if starts_with("url", "data:") {
         let how = "url must be an address, not the file itself: upload it by POST /api/attachments, and send its s3:// address";
         return Some(FieldError::at(format!("{here}/url"), how));
@@ -217,7 +249,7 @@ mod tests {
         let Value::Object(body) = body else { unreachable!() };
         match asked(body)? {
             Asked::ToSend { fields, places } => Ok((Value::Object(fields.into_object()), places)),
-            Asked::ToRegenerate => panic!("to regenerate"),
+            Asked::ToRegenerate { .. } => panic!("to regenerate"),
         }
     }
 
@@ -324,10 +356,29 @@ mod tests {
     }
 
     #[test]
-    fn asking_anew_is_told_apart() {
-        let mut body = body(json!({"id": "u-1", "role": "user", "parts": []}));
-        body["trigger"] = json!("regenerate-message");
-        let Value::Object(body) = body else { unreachable!() };
-        assert!(matches!(asked(body), Ok(Asked::ToRegenerate)));
+    fn asking_anew_is_told_apart_and_names_what_is_asked_for() {
+        let regenerate = |fields: Value| {
+            let mut body = body(json!({"id": "u-1", "role": "user", "parts": []}));
+            body["trigger"] = json!("regenerate-message");
+            let Value::Object(mut body) = body else { unreachable!() };
+            let Value::Object(fields) = fields else { unreachable!() };
+            body.extend(fields);
+            match asked(body) {
+                Ok(Asked::ToRegenerate { named, client_id }) => Ok((named, client_id)),
+                Ok(Asked::ToSend { .. }) => panic!("to send"),
+                Err(error) => Err(pointers(error)),
+            }
+        };
+        let key = ClientId::parse("k").ok();
+        let named = |name: &str| Some(name.to_owned());
+        assert_eq!(regenerate(json!({})), Ok((None, None)));
+        assert_eq!(regenerate(json!({"messageId": null})), Ok((None, None)));
+        assert_eq!(
+            regenerate(json!({"messageId": "a-1", "clientId": "k"})),
+            Ok((named("a-1"), key))
+        );
+        assert_eq!(regenerate(json!({"messageId": "a\0"})), Ok((named("a\u{fffd}"), None)));
+        assert_eq!(regenerate(json!({"messageId": 7})), Err(vec!["/messageId".to_owned()]));
+        assert_eq!(regenerate(json!({"clientId": ""})), Err(vec!["/clientId".to_owned()]));
     }
 }

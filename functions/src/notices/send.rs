@@ -63,7 +63,12 @@ pub fn operation() -> Operation {
     .reads::<NoticeToSend>()
     .answers::<NoticeSent>(201, "It is stored.")
     .answers::<NoticeSent>(200, "It was sent before by this key.")
-    .refuses([Error::NotFound(""), Error::Forbidden(""), Error::Conflict("")])
+    .refuses([
+        Error::NotFound(""),
+        Error::Forbidden(""),
+        Error::Conflict(""),
+        Error::key_reused("/key"),
+    ])
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
@@ -75,6 +80,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     let draft = of_agent(with_key(draft, &request)?, &agent)?;
     let notified = match app.store.send_notice(&draft, app.config.people.unknown).await? {
         NoticeOutcome::Sent(notified) => *notified,
+        NoticeOutcome::KeyReused => return Err(Error::key_reused("/key")),
         NoticeOutcome::NoSuchPerson => return Err(Error::NotFound("person")),
         NoticeOutcome::OtherOrganisation => {
             return Err(Error::Conflict("This person's task belongs to another organisation."));

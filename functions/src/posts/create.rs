@@ -10,6 +10,7 @@ use shared::domain::limits::Limits;
 use shared::domain::post::{Post, PostDraft};
 use shared::domain::rate::RateClass;
 use shared::domain::text::{AuthProviderId, ClientId, PostText, ProviderName};
+use shared::error::Error;
 use shared::http::{Request, Response, Result, created, ok};
 
 use super::fields::{auth_provider_ids, content, providers};
@@ -45,6 +46,7 @@ pub fn operation() -> Operation {
         .reads::<PostToCreate>()
         .answers::<PostCreated>(201, "A draft; the assistant is about to welcome its owner in the chat.")
         .answers::<PostCreated>(200, "It was created before by this `clientId`.")
+        .refuses([Error::key_reused("/clientId")])
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
@@ -63,7 +65,8 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     let made = app
         .store
         .create_post(&caller, &draft, client_id.as_ref(), welcome, &app.config.budget)
-        .await?;
+        .await?
+        .ok_or_else(|| Error::key_reused("/clientId"))?;
     let answer = PostCreated {
         chat_id: made.post.chat_id,
         post: made.post,

@@ -180,8 +180,13 @@ impl Fitting {
     }
 }
 
+/// Says it below the words, if there are any.
 fn mention(turn: &mut Turn, note: &str) {
-    turn.text.push_str("\n\n");
+    if !turn.text.is_empty() {
+        turn.text.push_str("
+
+");
+    }
     turn.text.push_str(note);
 }
 

@@ -12,7 +12,7 @@ use shared::domain::text::ClientId;
 use shared::error::Error;
 use shared::http::{Dialect, Request, Response, Result, created, event_stream, ok};
 use shared::observed;
-use shared::store::replies::Regeneration;
+use shared::store::replies::{Regeneration, Which};
 
 use super::stream::{Streamed, stream};
 use super::terms::terms;
@@ -28,7 +28,7 @@ struct ReplyRegenerated {
 pub struct AnswerToWriteAgain {
     /// The newest one unless it is said.
     pub message_id: Option<MessageId>,
-    /// Your own name for this wish: a retry with the same one is the same.
+    /// Your own name for this wish: a retry with the same one is the same, for as long as the answer is there.
     pub client_id: Option<ClientId>,
 }
 
@@ -48,7 +48,12 @@ pub fn operation() -> Operation {
     .answers::<ReplyRegenerated>(201, "It will be; it comes as events.")
     .answers::<ReplyRegenerated>(200, "It was asked for before by this `clientId`.")
     .streams::<StreamedReply>("With `Accept: text/event-stream`, the answer as it is written.")
-    .refuses([Error::NotFound(""), Error::ReplyRunning, quota_exceeded()])
+    .refuses([
+        Error::NotFound(""),
+        Error::ReplyRunning,
+        Error::key_reused("/clientId"),
+        quota_exceeded(),
+    ])
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
@@ -63,7 +68,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     fields.finish()?;
     let wants_stream = dialect == Dialect::UiMessageStream || request.accepts_event_stream();
     let regenerate = Regenerate {
-        message,
+        which: message.map_or(Which::Newest, Which::Answer),
         client_id,
         streamed: wants_stream.then_some(dialect),
     };
@@ -71,15 +76,14 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
 }
 
 /// Which answer is to be written again, and how the request for it is answered.
-pub(crate) struct Regenerate {
-    /// The newest one when `None`.
-    pub(crate) message: Option<MessageId>,
+pub(crate) struct Regenerate<'a> {
+    pub(crate) which: Which<'a>,
     pub(crate) client_id: Option<ClientId>,
     /// In which dialect the new answer streams in the response, if it does.
     pub(crate) streamed: Option<Dialect>,
 }
 
-impl Regenerate {
+impl Regenerate<'_> {
     pub(crate) async fn answered(
         self,
         app: App,
@@ -91,18 +95,12 @@ impl Regenerate {
         let terms = terms(&app, caller.org_id.as_deref());
         let regeneration = app
             .store
-            .regenerate_reply(
-                &caller,
-                chat_id,
-                self.message,
-                self.client_id.as_ref(),
-                claim_for,
-                &terms,
-            )
+            .regenerate_reply(&caller, chat_id, self.which, self.client_id.as_ref(), claim_for, &terms)
             .await?;
         let (reply, claim, wake, is_new) = match regeneration {
             Regeneration::Opened(reopened) => (reopened.reply, reopened.claim, Some(reopened.wake), true),
             Regeneration::Known(reply) => (reply, None, None, false),
+            Regeneration::KeyReused => return Err(Error::key_reused("/clientId")),
             Regeneration::Busy => return Err(Error::ReplyRunning),
             Regeneration::Exhausted(exhausted) => return Err(Error::QuotaExceeded(exhausted)),
             Regeneration::NothingToRegenerate => return Err(Error::NotFound("answer that could be written again")),

@@ -36,6 +36,9 @@ pub(super) async fn run(app: &App, message_id: &str, notice: Map<String, Value>)
             }
             Ok(())
         }
+        Ok(NoticeOutcome::KeyReused) => Err(Failed::ForGood(
+            "its key was used before, for another notice of this task".to_owned(),
+        )),
         Ok(NoticeOutcome::NoSuchPerson) => Err(Failed::ForGood("there is no such person".to_owned())),
         Ok(NoticeOutcome::OtherOrganisation) => Err(Failed::ForGood(
             "the person's task belongs to another organisation".to_owned(),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use chrono::Utc;
 use shared::domain::budget::{BudgetPolicy, Period};
 use shared::domain::ids::{ChatId, UserId};
@@ -12,6 +12,7 @@ use shared::domain::person::{Caller, CallerRole};
 use shared::domain::reply::{Allowance, Terms, WhenBusy};
 use shared::domain::text::{ClientId, Content, Metadata};
 use shared::store::Store;
+use shared::store::chats::AssistantChat;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -82,10 +83,10 @@ pub(crate) async fn open_chats(store: &Store, clients: usize) -> Result<Vec<(Cal
     for _ in 0..clients {
         let person = person()?;
         store.meet(&person).await?;
-        let chat = store
-            .open_assistant_chat(&person.id, None, None, 5)
-            .await?
-            .context("a chat")?;
+        let opened = store.open_assistant_chat(&person.id, None, None, 5, None).await?;
+        let AssistantChat::Opened(chat) = opened else {
+            bail!("no chat: {opened:?}")
+        };
         chats.push((person, chat));
     }
     Ok(chats)
@@ -135,7 +136,7 @@ where
 pub(crate) fn draft() -> Result<Draft> {
     Ok(Draft {
         client_id: ClientId::parse(&Uuid::now_v7().to_string()).map_err(anyhow::Error::msg)?,
-        content: Content::parse("a message of the usual length, no more and no less", 100)
+        content: Content::or_none("a message of the usual length, no more and no less", 100)
             .map_err(anyhow::Error::msg)?,
         attachments: Vec::new(),
         mentions: Vec::new(),

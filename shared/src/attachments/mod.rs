@@ -11,24 +11,29 @@ use std::time::{Duration, SystemTime};
 use aws_config::SdkConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::Builder;
+use aws_sdk_s3::operation::head_object::HeadObjectError;
 use aws_sdk_s3::presigning::{PresignedRequest, PresigningConfig};
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use chrono::{DateTime, Utc};
+use futures_util::future::join_all;
 use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::time::timeout;
+use tracing::warn;
 
 use crate::config::AttachmentConfig;
 use crate::domain::attachment::Upload;
 use crate::domain::ids::AttachmentId;
 use crate::domain::message::{Attachment, AttachmentType};
 use crate::domain::text::AttachmentUrl;
-use crate::error::Error;
+use crate::error::{Error, causes};
 
 /// How long an upload may begin.
 const UPLOAD_WITHIN: Duration = Duration::from_secs(10 * 60);
 /// How long an address that was given out shows its image.
 const SHOWN_FOR: Duration = Duration::from_secs(5 * 60);
+/// How long a message waits for S3 to say whether its images are there.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long we wait for S3 to delete.
 const DELETE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -160,6 +165,33 @@ impl Attachments {
             url: request.uri().to_owned(),
             expires_at: Some(DateTime::from(now + SHOWN_FOR)),
         })
+    }
+
+    /// Which of these uploads were announced and never made, so far as S3 says so within [`LOOK_TIMEOUT`]. One that it says
+    /// nothing of counts as made: while S3 is down or slow, people go on talking, and what is missing then is a line of text
+    /// to the model and a broken image to people, as an image is that was deleted.
+    pub async fn missing(&self, uploads: &[AttachmentId]) -> Vec<AttachmentId> {
+        let Some(bucket) = &self.bucket else { return Vec::new() };
+        let looks = uploads.iter().map(|id| async move {
+            let look = bucket
+                .client
+                .head_object()
+                .bucket(&bucket.name)
+                .key(Upload::key_of(*id));
+            match timeout(LOOK_TIMEOUT, look.send()).await {
+                Ok(Ok(_)) => None,
+                Ok(Err(error)) if error.as_service_error().is_some_and(HeadObjectError::is_not_found) => Some(*id),
+                Ok(Err(error)) => {
+                    warn!(error = causes(&error), "S3 does not say whether an upload is there");
+                    None
+                }
+                Err(_) => {
+                    warn!("S3 took too long to say whether an upload is there");
+                    None
+                }
+            }
+        });
+        join_all(looks).await.into_iter().flatten().collect()
     }
 
     /// Whether there is a bucket.

@@ -33,6 +33,12 @@ const MOST_AT_ONCE: usize = 48 * 1024 * 1024;
 /// What stands for an image that there was, but that is not shown.
 pub const AN_IMAGE: &str = "[an image]";
 const UNREADABLE: &str = "[an image that could not be read]";
+const UNSUPPORTED: &str = "[a file that is no PNG, JPEG, GIF or WebP image]";
+
+/// What the bytes are is nothing that models are shown.
+#[derive(Debug, thiserror::Error)]
+#[error("it is no PNG, JPEG, GIF or WebP")]
+struct Unsupported;
 
 /// What became of one attachment.
 #[derive(Debug)]
@@ -159,17 +165,20 @@ impl Attachments {
                 Source::Note(note) => Ok(Shown::Note(note)),
                 Source::Web(web) => self.fetch_from_web(web, most).await.map(Shown::Image),
                 Source::Bucket(_) => {
-                    let (url, mime_type) = (&attachment["url"], &attachment["mimeType"]);
-                    let url = url.as_str().unwrap_or_default();
-                    let image = self.fetch_from_bucket(url, mime_type.as_str(), most).await;
-                    image.map(Shown::Image)
+                    let url = attachment["url"].as_str().unwrap_or_default();
+                    self.fetch_from_bucket(url, most).await.map(Shown::Image)
                 }
             }
         });
         let fetched = fetched.await.context("it took too long").flatten();
         fetched.unwrap_or_else(|error| {
             warn!(error = format!("{error:#}"), "an image cannot be shown to the model");
-            Shown::Note(UNREADABLE.to_owned())
+            let note = if error.is::<Unsupported>() {
+                UNSUPPORTED
+            } else {
+                UNREADABLE
+            };
+            Shown::Note(note.to_owned())
         })
     }
 
@@ -178,7 +187,7 @@ impl Attachments {
         self.config.hosts.iter().any(|allowed| allowed == host)
     }
 
-    async fn fetch_from_bucket(&self, url: &str, mime_type: Option<&str>, most: Most<'_>) -> anyhow::Result<Image> {
+    async fn fetch_from_bucket(&self, url: &str, most: Most<'_>) -> anyhow::Result<Image> {
         let url = AttachmentUrl::parse(url).map_err(anyhow::Error::msg)?;
         let key = self.key_of(&url).context("it is not in our bucket")?;
         let Bucket { name, client } = self.bucket.as_ref().context("there is no bucket")?;
@@ -188,27 +197,18 @@ impl Attachments {
             let part = body.next().await?;
             Some((part.map_err(anyhow::Error::from), body))
         });
-        let bytes = most.read(length, parts).await?;
-        image(bytes, mime_type)
+        image(most.read(length, parts).await?)
     }
 
     async fn fetch_from_web(&self, url: Url, most: Most<'_>) -> anyhow::Result<Image> {
         // Addresses may hold secrets of their owners, and errors are logged.
         let answer = self.http.get(url).send().await.map_err(reqwest::Error::without_url)?;
         ensure!(answer.status() == reqwest::StatusCode::OK, "status {}", answer.status());
-        let mime_type = answer
-            .headers()
-            .get(reqwest::header::CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .map(|value| value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
-        let mime_type = mime_type.context("it says no media type")?;
-        ensure!(mime_type.starts_with("image/"), "it is {mime_type}");
         let length = answer.content_length();
         let parts = answer
             .bytes_stream()
             .map_err(|error| anyhow::Error::from(error.without_url()));
-        let bytes = most.read(length, parts).await?;
-        image(bytes, Some(&mime_type))
+        image(most.read(length, parts).await?)
     }
 }
 
@@ -250,20 +250,11 @@ impl Most<'_> {
     }
 }
 
-/// An image that is what it says it is.
-fn image(bytes: Bytes, said: Option<&str>) -> anyhow::Result<Image> {
-    let is = sniffed(&bytes).context("it is no PNG, JPEG, GIF or WebP")?;
-    let said = match said {
-        // Not registered, and common all the same.
-        Some("image/jpg") => "image/jpeg",
-        Some(said) => said,
-        None => is,
-    };
-    ensure!(is == said, "it is {is} and says {said}");
-    Ok(Image {
-        mime_type: is.to_owned(),
-        bytes,
-    })
+/// An image of the kind that its bytes are, whatever its sender or its host says: phones call a JPEG a PNG, and hosts call
+/// either a stream of bytes.
+fn image(bytes: Bytes) -> anyhow::Result<Image> {
+    let mime_type = sniffed(&bytes).ok_or(Unsupported)?.to_owned();
+    Ok(Image { mime_type, bytes })
 }
 
 /// What the first bytes of a file say (WHATWG MIME Sniffing, section 6.1).

@@ -1,15 +1,19 @@
 //! A conversation, as its members see it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::json;
 use uuid::Uuid;
 
+use super::fingerprint::Fingerprint;
 use super::ids::{ChatId, Seq, UserId};
 use super::message::{Message, words};
 use super::person::Person;
+use super::text::Title;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -32,6 +36,13 @@ impl Kind {
     pub fn is_answered(self) -> bool {
         matches!(self, Self::Assistant | Self::Post)
     }
+}
+
+/// What is asked for by the `clientId` of a chat that is to be opened; its members are a set.
+#[must_use]
+pub fn fingerprint(kind: Kind, title: Option<&Title>, members: &[UserId]) -> Fingerprint {
+    let members: BTreeSet<_> = members.iter().map(UserId::as_str).collect();
+    Fingerprint::of(json!({"kind": kind, "title": title, "members": members}))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,8 +5,9 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
+use super::fingerprint::Fingerprint;
 use super::ids::{ChatId, MessageId, Seq, UserId};
 use super::notice::Priority;
 use super::text::{AttachmentUrl, ClientId, Content, FileName, Metadata, MimeType};
@@ -170,19 +171,64 @@ pub struct Usage {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Draft {
     pub client_id: ClientId,
-    pub content: Content,
+    /// `None` beside attachments alone.
+    pub content: Option<Content>,
     pub attachments: Vec<Attachment>,
     pub mentions: Vec<UserId>,
     pub reply_to: Option<MessageId>,
     pub metadata: Metadata,
 }
 
+impl Draft {
+    /// What it says; nothing where it only shows something.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        said(self.content.as_ref())
+    }
+
+    /// What is asked for by its `clientId`, however it is found to be stored: of an upload its address alone, for what was
+    /// announced of it stands, whatever the sender says.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        let attachments: Vec<_> = self
+            .attachments
+            .iter()
+            .map(|attachment| match attachment.url.object() {
+                Some(_) => json!({"url": attachment.url}),
+                None => json!(attachment),
+            })
+            .collect();
+        let mut mentions: Vec<_> = self.mentions.iter().map(UserId::as_str).collect();
+        mentions.sort_unstable();
+        Fingerprint::of(json!({
+            "content": self.content,
+            "attachments": attachments,
+            "mentions": mentions,
+            "replyTo": self.reply_to,
+            "metadata": self.metadata,
+        }))
+    }
+}
+
+fn said(content: Option<&Content>) -> &str {
+    content.map_or("", Content::as_str)
+}
+
 /// What a message is to say from now on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Edit {
-    pub content: Content,
+    /// `None` leaves what it shows alone.
+    pub content: Option<Content>,
     /// `None` leaves them as they are.
     pub mentions: Option<Vec<UserId>>,
+}
+
+impl Edit {
+    /// What it is to say; nothing where it only shows something.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        said(self.content.as_ref())
+    }
 }
 
 /// What becomes of what a message said before an edit.

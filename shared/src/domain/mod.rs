@@ -5,6 +5,7 @@ pub mod budget;
 pub mod characters;
 pub mod chat;
 pub mod event;
+pub mod fingerprint;
 pub mod ids;
 pub mod job;
 pub mod limits;

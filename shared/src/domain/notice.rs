@@ -5,8 +5,9 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
+use super::fingerprint::Fingerprint;
 use super::ids::{ChatId, MessageId, Seq, UserId};
 use super::message::{MessageType, Role, words};
 use super::text::{ClientId, Content, Metadata, OrganisationId, TaskId};
@@ -57,6 +58,19 @@ pub struct NoticeDraft {
     pub priority: Priority,
     /// The sender's own name for it, which makes a retry the same notice of this task.
     pub key: Option<ClientId>,
+}
+
+impl NoticeDraft {
+    /// What is asked for by its key, which is one of its task and its person.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(json!({
+            "type": self.message_type,
+            "content": self.content,
+            "data": self.data,
+            "priority": self.priority,
+        }))
+    }
 }
 
 /// A message of a task as the scheduling agent's clients know it.

@@ -5,7 +5,9 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::json;
 
+use super::fingerprint::Fingerprint;
 use super::ids::{ChatId, PostId};
 use super::message::words;
 use super::text::{AuthProviderId, PostText, ProviderName};
@@ -57,6 +59,20 @@ pub struct PostDraft {
     pub content: PostText,
     pub providers: Vec<ProviderName>,
     pub auth_provider_ids: Vec<AuthProviderId>,
+}
+
+impl PostDraft {
+    /// What is asked for by its `clientId`.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        let providers: Vec<_> = self.providers.iter().map(ProviderName::as_str).collect();
+        let accounts: Vec<_> = self.auth_provider_ids.iter().map(AuthProviderId::as_str).collect();
+        Fingerprint::of(json!({
+            "content": self.content.as_str(),
+            "providers": providers,
+            "authProviderIds": accounts,
+        }))
+    }
 }
 
 /// What of a post is to be changed; `None` leaves it.

@@ -105,6 +105,13 @@ described! {
         "type": "string", "minLength": 1, "maxLength": Limits::DEFAULT.content_bytes, "pattern": NOT_BLANK,
         "description": format!("Not blank, and at most {} bytes of UTF-8 unless configured otherwise.", Limits::DEFAULT.content_bytes),
     }
+    ContentOrNone {
+        "type": "string", "maxLength": Limits::DEFAULT.content_bytes, "pattern": concat!("^[^", controls!(), "]*$"),
+        "description": format!(
+            "At most {} bytes of UTF-8 unless configured otherwise. Blank only where the message shows something.",
+            Limits::DEFAULT.content_bytes
+        ),
+    }
     PostText {
         "type": "string", "maxLength": Limits::DEFAULT.post_bytes, "pattern": concat!("^[^", controls!(), "]*$"),
         "description": format!("At most {} bytes of UTF-8 unless configured otherwise.", Limits::DEFAULT.post_bytes),
@@ -132,8 +139,9 @@ described! {
     ProviderName { "type": "string", "minLength": 1, "maxLength": Self::MAX_CHARS, "pattern": PLAIN_WORD }
     Trigger { "type": "string", "minLength": 1, "maxLength": Self::MAX_CHARS, "pattern": PLAIN_WORD }
     MimeType {
-        "type": "string", "maxLength": Self::MAX_CHARS, "pattern": r"^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+$",
+        "type": "string", "maxLength": Self::MAX_CHARS, "pattern": r"^\s*[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+\s*(;[^\u0000]*)?$",
         "examples": ["image/png"],
+        "description": "Kept in lower case, without parameters, and under its registered name: `image/jpeg` for `image/jpg`.",
     }
     AttachmentUrl {
         "type": "string", "format": "uri", "maxLength": Self::MAX_CHARS, "pattern": r"^(https|s3)://[^\s\u0000-\u001f\u007f-\u009f]+$",
@@ -155,16 +163,25 @@ pub struct Content(String);
 
 impl Content {
     pub fn parse(text: &str, max_bytes: usize) -> Result<Self, Refusal> {
+        Self::or_none(text, max_bytes)?.ok_or_else(|| "must not be empty".into())
+    }
+
+    /// The same of a message that shows something, and may say nothing.
+    pub fn or_none(text: &str, max_bytes: usize) -> Result<Option<Self>, Refusal> {
         let text = without_controls(text)?;
         if is_blank(text) {
-            return Err("must not be empty".into());
+            return Ok(None);
         }
         if text.len() > max_bytes {
             return Err(format!("must be at most {max_bytes} bytes of UTF-8, is {}", text.len()));
         }
-        Ok(Self(text.to_owned()))
+        Ok(Some(Self(text.to_owned())))
     }
 }
+
+/// What the contract says of a [`Content`] that may be none.
+#[derive(Debug)]
+pub struct ContentOrNone;
 
 /// The client's own name for a message, which makes a retry the same message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -366,7 +383,7 @@ impl FileName {
     }
 }
 
-/// A media type such as `image/png`.
+/// A media type such as `image/png`: in lower case, without parameters, and under its registered name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct MimeType(String);
@@ -376,17 +393,27 @@ impl MimeType {
 
     pub fn parse(text: &str) -> Result<Self, Refusal> {
         let text = short(text, Self::MAX_CHARS)?;
-        // RFC 6838, section 4.2.
+        // Names have no case (RFC 6838, section 4.2), and parameters say nothing of an image.
+        let name = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         let is_name = |name: &str| {
             !name.is_empty()
                 && name
                     .chars()
                     .all(|c| c.is_ascii_alphanumeric() || "!#$&-^_.+".contains(c))
         };
-        match text.split_once('/') {
-            Some((kind, subtype)) if is_name(kind) && is_name(subtype) => Ok(Self(text)),
+        match name.split_once('/') {
+            Some((kind, subtype)) if is_name(kind) && is_name(subtype) => Ok(Self(registered(name))),
             _ => Err("must be a media type such as image/png".into()),
         }
+    }
+}
+
+/// What is common and was never registered means what was.
+fn registered(name: String) -> String {
+    match name.as_str() {
+        "image/jpg" | "image/pjpeg" => "image/jpeg".to_owned(),
+        "image/x-png" => "image/png".to_owned(),
+        _ => name,
     }
 }
 
@@ -579,6 +606,16 @@ mod tests {
     }
 
     #[test]
+    fn beside_an_image_a_blank_says_nothing_and_the_rest_is_bounded_all_the_same() {
+        for blank in ["", " \n"] {
+            assert_eq!(Content::or_none(blank, 100), Ok(None));
+        }
+        assert_eq!(Content::or_none("hi", 2), Content::parse("hi", 2).map(Some));
+        assert!(Content::or_none("hé", 2).is_err());
+        assert!(Content::or_none("\0", 2).is_err());
+    }
+
+    #[test]
     fn an_attachment_is_on_the_web_or_with_us() {
         for good in [
             "https://host/a.png",
@@ -611,8 +648,31 @@ mod tests {
             assert!(AttachmentUrl::parse(bad).is_err(), "{bad}");
         }
         assert!(MimeType::parse("image/svg+xml").is_ok());
-        for bad in ["image", "image/", "/png", "image/png; q=1", "a/b/c"] {
+        for bad in [
+            "image",
+            "image/",
+            "/png",
+            "a/b/c",
+            ";image/png",
+            "image/p ng",
+            "image/png\0",
+        ] {
             assert!(MimeType::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_media_type_has_one_spelling() {
+        for (text, one) in [
+            ("image/png", "image/png"),
+            ("IMAGE/PNG", "image/png"),
+            ("image/png; charset=binary", "image/png"),
+            (" Image/Jpg ;q=1", "image/jpeg"),
+            ("image/pjpeg", "image/jpeg"),
+            ("image/x-png", "image/png"),
+            ("image/webp", "image/webp"),
+        ] {
+            assert_eq!(MimeType::parse(text).map(|kind| kind.0), Ok(one.to_owned()), "{text}");
         }
     }
 

@@ -23,6 +23,8 @@ pub struct Attachable {
     pub is_sent: bool,
     /// Those of the asked uploads that are the sender's.
     pub uploads: Vec<Upload>,
+    /// Those of them that a message shows.
+    pub shown: Vec<AttachmentId>,
 }
 
 impl Store {
@@ -60,7 +62,8 @@ impl Store {
             r#"
             select
                 known.is_sent as "is_sent!",
-                a.id as "id?", a.mime_type as "mime_type?", a.size as "size?", a.file_name
+                a.id as "id?", a.mime_type as "mime_type?", a.size as "size?", a.file_name,
+                a.uses > 0 as "is_shown?"
             from (
                 select exists (
                     select 1 from messages where chat_id = $2 and sender_id = $1 and client_id = $3
@@ -80,12 +83,18 @@ impl Store {
         .await
         .doing("looking for uploads")?;
         let is_sent = rows.first().is_some_and(|row| row.is_sent);
+        let shown = rows
+            .iter()
+            .filter(|row| row.is_shown == Some(true))
+            .filter_map(|row| row.id);
+        let shown = shown.map(Into::into).collect();
         let uploads = rows.into_iter().filter_map(|row| {
             let (id, mime_type, size) = (row.id?, row.mime_type?, row.size?);
             Some(upload(id.into(), &mime_type, size, row.file_name.as_deref()))
         });
         Ok(Attachable {
             is_sent,
+            shown,
             uploads: uploads.collect::<Result<_>>()?,
         })
     }

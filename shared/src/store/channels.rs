@@ -4,10 +4,12 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
+use super::chats::OPEN_TRIES;
 use super::rows::{seq, user_id};
-use super::{Doing, Result, Store};
+use super::{Doing, Result, Store, lost_a_race};
 use crate::domain::chat::{History, MemberRole};
 use crate::domain::event::{Event, EventType, Outgoing};
+use crate::domain::fingerprint::IdempotencyKey;
 use crate::domain::ids::{ChatId, UserId};
 use crate::domain::text::Title;
 
@@ -18,6 +20,10 @@ pub enum Channel {
         chat_id: ChatId,
         audience: Vec<UserId>,
     },
+    /// An earlier request with the same key has opened it.
+    Known(ChatId),
+    /// The key was used for another chat.
+    KeyReused,
     /// Nothing is opened where one of the people is not known.
     Unknown(Vec<UserId>),
 }
@@ -73,18 +79,43 @@ impl Store {
         Ok(())
     }
 
-    /// Opens a channel of the owner and others, who all learn of it.
+    /// Opens a channel of the owner and others, who all learn of it. Of the requests that have the same key, one does.
     pub async fn open_channel(
         &self,
         owner: &UserId,
         org_id: Option<&str>,
         title: &Title,
         others: &[UserId],
+        key: Option<&IdempotencyKey>,
     ) -> Result<Channel> {
+        for _ in 1..OPEN_TRIES {
+            match self.try_to_open_channel(owner, org_id, title, others, key).await {
+                // The twin committed first: a fresh look finds its chat.
+                Err(error) if lost_a_race(&error, &["chat_keys_pkey"]) => {}
+                outcome => return outcome.doing("opening a channel")?,
+            }
+        }
+        self.try_to_open_channel(owner, org_id, title, others, key)
+            .await
+            .doing("opening a channel")?
+    }
+
+    async fn try_to_open_channel(
+        &self,
+        owner: &UserId,
+        org_id: Option<&str>,
+        title: &Title,
+        others: &[UserId],
+        key: Option<&IdempotencyKey>,
+    ) -> std::result::Result<Result<Channel>, sqlx::Error> {
         let chat_id = ChatId::fresh();
         let row = sqlx::query!(
             r#"
-            with wanted as materialized (
+            with known as materialized (
+                select chat_id, request_hash = $7 as is_same from chat_keys
+                where owner_id = $1 and client_id = $6 and (select acting_as($1))
+            ),
+            wanted as materialized (
                 select distinct id from unnest(array_append($5::text[], $1)) as named (id)
             ),
             unknown as materialized (
@@ -93,8 +124,13 @@ impl Store {
             opened as (
                 insert into chats (id, kind, title, owner_id, org_id)
                 select $2, 'channel', $3, $1, $4
-                where not exists (select 1 from unknown) and (select acting_as($1))
+                where not exists (select 1 from unknown) and not exists (select 1 from known)
+                    and (select acting_as($1))
                 returning id
+            ),
+            keyed as (
+                insert into chat_keys (owner_id, client_id, chat_id, request_hash)
+                select $1, $6, id, $7 from opened where $6::text is not null
             ),
             joined as (
                 insert into members (chat_id, user_id, role)
@@ -111,24 +147,26 @@ impl Store {
             )
             select
                 array(select id from unknown) as "unknown!: Vec<String>",
-                array(select user_id from told) as "audience!: Vec<String>"
+                array(select user_id from told) as "audience!: Vec<String>",
+                (select chat_id from known) as known, (select is_same from known) as is_same
             "#,
             owner.as_str(),
             chat_id.uuid(),
             title.as_str(),
             org_id,
             &texts(others),
+            key.map(|key| key.client_id.as_str()),
+            key.map(|key| key.asked.as_bytes()),
         )
         .fetch_one(&self.pool)
-        .await
-        .doing("opening a channel")?;
-        Ok(if row.unknown.is_empty() {
-            Channel::Opened {
-                chat_id,
-                audience: people(&row.audience)?,
+        .await?;
+        Ok(match (row.known, row.is_same) {
+            (Some(known), Some(true)) => Ok(Channel::Known(known.into())),
+            (Some(_), _) => Ok(Channel::KeyReused),
+            (None, _) if row.unknown.is_empty() => {
+                people(&row.audience).map(|audience| Channel::Opened { chat_id, audience })
             }
-        } else {
-            Channel::Unknown(people(&row.unknown)?)
+            (None, _) => people(&row.unknown).map(Channel::Unknown),
         })
     }
 

@@ -8,6 +8,7 @@ use super::rows::{self, ChatRow, MessageRow, user_id, word};
 use super::{Doing, Result, Store, lost_a_race};
 use crate::domain::chat::{Chat, Kind};
 use crate::domain::event::{Event, EventType, Outgoing};
+use crate::domain::fingerprint::IdempotencyKey;
 use crate::domain::ids::{ChatId, JobId, UserId};
 use crate::domain::limits::PageSize;
 use crate::domain::message::Message;
@@ -41,10 +42,24 @@ pub struct ChatPage {
     pub next: Option<ListCursor>,
 }
 
+/// What came of asking for an assistant chat.
+#[derive(Debug, PartialEq, Eq)]
+pub enum AssistantChat {
+    Opened(ChatId),
+    /// An earlier request with the same key has opened it.
+    Known(ChatId),
+    /// The key was used for another chat.
+    KeyReused,
+    /// The person has as many active ones as they may.
+    TooManyActive,
+}
+
 /// What came of asking for a direct chat.
 #[derive(Debug, PartialEq, Eq)]
 pub enum DirectChat {
     Known(ChatId),
+    /// The key was used for another chat.
+    KeyReused,
     Opened {
         chat_id: ChatId,
         audience: Vec<UserId>,
@@ -58,8 +73,8 @@ pub enum DirectChat {
 /// first. Read with its chat, they are all there.
 const MEMBERS_IN_LIST: i64 = 20;
 
-/// Whoever loses the race for a pair finds the winner's chat with the next look.
-const OPEN_TRIES: usize = 3;
+/// Whoever loses the race for a pair or for a key finds the winner's chat with the next look, be it a pair's and then a key's.
+pub(super) const OPEN_TRIES: usize = 4;
 
 /// What came of an attempt to delete a chat.
 #[derive(Debug, PartialEq, Eq)]
@@ -161,20 +176,48 @@ macro_rules! chats_of_member {
 
 impl Store {
     /// Opens an assistant chat, unless the person has `max_active` already. The cap is a conditional update of one
-    /// counter, so that no number of calls at once gets past it.
+    /// counter, so that no number of calls at once gets past it. Of those that have the same key, one opens a chat.
     pub async fn open_assistant_chat(
         &self,
         owner: &UserId,
         org_id: Option<&str>,
         title: Option<&Title>,
         max_active: i32,
-    ) -> Result<Option<ChatId>> {
+        key: Option<&IdempotencyKey>,
+    ) -> Result<AssistantChat> {
+        for _ in 1..OPEN_TRIES {
+            match self
+                .try_to_open_assistant_chat(owner, org_id, title, max_active, key)
+                .await
+            {
+                // The twin committed first: a fresh look finds its chat.
+                Err(error) if lost_a_race(&error, &["chat_keys_pkey"]) => {}
+                outcome => return outcome.doing("opening an assistant chat"),
+            }
+        }
+        self.try_to_open_assistant_chat(owner, org_id, title, max_active, key)
+            .await
+            .doing("opening an assistant chat")
+    }
+
+    async fn try_to_open_assistant_chat(
+        &self,
+        owner: &UserId,
+        org_id: Option<&str>,
+        title: Option<&Title>,
+        max_active: i32,
+        key: Option<&IdempotencyKey>,
+    ) -> std::result::Result<AssistantChat, sqlx::Error> {
         let id = ChatId::fresh();
-        let opened = sqlx::query_scalar!(
+        let row = sqlx::query!(
             r#"
-            with counted as (
+            with known as materialized (
+                select chat_id, request_hash = $7 as is_same from chat_keys
+                where owner_id = $1 and client_id = $6 and (select acting_as($1))
+            ),
+            counted as (
                 update people set assistant_chats = assistant_chats + 1
-                where id = $1 and assistant_chats < $5 and (select acting_as($1))
+                where id = $1 and assistant_chats < $5 and not exists (select 1 from known) and (select acting_as($1))
                 returning id
             ),
             opened as (
@@ -188,34 +231,51 @@ impl Store {
                 select id, owner_id, 'owner' from opened
                 returning chat_id
             ),
+            keyed as (
+                insert into chat_keys (owner_id, client_id, chat_id, request_hash)
+                select owner_id, $6, id, $7 from opened where $6::text is not null
+            ),
             told as materialized (
                 select tell(chat_id, 0, 'chat.updated', null, null) from joined
             )
-            select exists (select 1 from told) as "opened!"
+            select
+                exists (select 1 from told) as "opened!",
+                (select chat_id from known) as known, (select is_same from known) as is_same
             "#,
             owner.as_str(),
             id.uuid(),
             title.map(Title::as_str),
             org_id,
             max_active,
+            key.map(|key| key.client_id.as_str()),
+            key.map(|key| key.asked.as_bytes()),
         )
         .fetch_one(&self.pool)
-        .await
-        .doing("opening an assistant chat")?;
-        Ok(opened.then_some(id))
+        .await?;
+        Ok(match (row.known, row.is_same) {
+            (Some(known), Some(true)) => AssistantChat::Known(known.into()),
+            (Some(_), _) => AssistantChat::KeyReused,
+            (None, _) if row.opened => AssistantChat::Opened(id),
+            (None, _) => AssistantChat::TooManyActive,
+        })
     }
 
     /// Opens the direct chat of two people, or finds it: however many ask at once, a pair has one. Both are told of a new
-    /// one.
-    pub async fn open_direct_chat(&self, me: &UserId, other: &UserId) -> Result<DirectChat> {
+    /// one. The pair is a key by itself; another one is kept for what else may be asked by it.
+    pub async fn open_direct_chat(
+        &self,
+        me: &UserId,
+        other: &UserId,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<DirectChat> {
         for _ in 1..OPEN_TRIES {
-            match self.try_to_open_direct_chat(me, other).await {
+            match self.try_to_open_direct_chat(me, other, key).await {
                 // The twin committed first: a fresh look finds its chat.
-                Err(error) if lost_a_race(&error, &["chats_direct_pair"]) => {}
+                Err(error) if lost_a_race(&error, &["chats_direct_pair", "chat_keys_pkey"]) => {}
                 outcome => return outcome.doing("opening a direct chat")?,
             }
         }
-        self.try_to_open_direct_chat(me, other)
+        self.try_to_open_direct_chat(me, other, key)
             .await
             .doing("opening a direct chat")?
     }
@@ -224,6 +284,7 @@ impl Store {
         &self,
         me: &UserId,
         other: &UserId,
+        key: Option<&IdempotencyKey>,
     ) -> std::result::Result<Result<DirectChat>, sqlx::Error> {
         // One order for both, whoever asks: that of bytes, which no collation of the server changes.
         let chat_id = ChatId::fresh();
@@ -234,7 +295,11 @@ impl Store {
         };
         let row = sqlx::query!(
             r#"
-            with known as materialized (
+            with keyed as materialized (
+                select request_hash = $7 as is_same from chat_keys
+                where owner_id = $1 and client_id = $6 and (select acting_as($1))
+            ),
+            known as materialized (
                 select id from chats
                 where kind = 'direct' and direct_low = $4 and direct_high = $5 and (select acting_as($1))
             ),
@@ -242,9 +307,15 @@ impl Store {
                 insert into chats (id, kind, direct_low, direct_high)
                 select $3, 'direct', $4, $5
                 from people
-                where id = $2 and not exists (select 1 from known) and not blocked_between($4, $5)
-                    and (select acting_as($1))
+                where id = $2 and not exists (select 1 from known) and not exists (select 1 from keyed)
+                    and not blocked_between($4, $5) and (select acting_as($1))
                 returning id
+            ),
+            named as (
+                insert into chat_keys (owner_id, client_id, chat_id, request_hash)
+                select $1, $6, found.id, $7
+                from (select id from opened union all select id from known) as found
+                where $6::text is not null and not exists (select 1 from keyed)
             ),
             joined as (
                 insert into members (chat_id, user_id)
@@ -260,17 +331,20 @@ impl Store {
             )
             select
                 (select id from known) as known, array(select user_id from told) as "audience!: Vec<String>",
-                blocked_between($4, $5) as "is_blocked!"
+                blocked_between($4, $5) as "is_blocked!", (select is_same from keyed) as is_same
             "#,
             me.as_str(),
             other.as_str(),
             chat_id.uuid(),
             low.as_str(),
             high.as_str(),
+            key.map(|key| key.client_id.as_str()),
+            key.map(|key| key.asked.as_bytes()),
         )
         .fetch_one(&self.pool)
         .await?;
         Ok(match row.known {
+            _ if row.is_same == Some(false) => Ok(DirectChat::KeyReused),
             Some(known) => Ok(DirectChat::Known(known.into())),
             None if row.is_blocked => Ok(DirectChat::Blocked),
             None if row.audience.is_empty() => Ok(DirectChat::NoSuchPerson),

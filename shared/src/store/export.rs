@@ -171,7 +171,7 @@ impl Store {
                 person,
                 key,
                 r#"
-                select id::text as "key!", to_jsonb(m) as "line!: Json<Map<String, Value>>"
+                select id::text as "key!", to_jsonb(m) - 'request_hash' as "line!: Json<Map<String, Value>>"
                 from messages m
                 where sender_id = $1 and ($2::text is null or id > $2::text::uuid)
                 order by id
@@ -184,7 +184,7 @@ impl Store {
                 person,
                 key,
                 r#"
-                select m.id::text as "key!", to_jsonb(m) as "line!: Json<Map<String, Value>>"
+                select m.id::text as "key!", to_jsonb(m) - 'request_hash' as "line!: Json<Map<String, Value>>"
                 from chats c
                 join messages m on m.chat_id = c.id
                 where c.owner_id = $1 and c.kind in ('assistant', 'post', 'task') and m.sender_id is distinct from $1
@@ -288,7 +288,7 @@ impl Store {
                 person,
                 key,
                 r#"
-                select id::text as "key!", to_jsonb(p) as "line!: Json<Map<String, Value>>"
+                select id::text as "key!", to_jsonb(p) - 'request_hash' as "line!: Json<Map<String, Value>>"
                 from posts p
                 where owner_id = $1 and ($2::text is null or id > $2::text::uuid)
                 order by id

@@ -39,6 +39,8 @@ pub enum SendOutcome {
     Busy,
     /// There is no budget for a reply; nothing is stored.
     Exhausted(Exhausted),
+    /// The sender has used the `clientId` for a message that asked for something else.
+    KeyReused,
     /// The sender has used the `clientId` for a message from before they joined anew, which is not theirs to see.
     ClientIdTaken,
     NoSuchChat,
@@ -80,6 +82,8 @@ pub enum Change {
     Blocked,
     /// The same as of a send.
     NotMembers(Vec<i64>),
+    /// It would say nothing and show nothing.
+    NothingLeft,
     NoSuchMessage,
 }
 
@@ -144,6 +148,7 @@ impl Store {
         let reply_id = MessageId::fresh();
         let job_id = JobId::fresh();
         let fence = Fence::fresh();
+        let fingerprint = draft.fingerprint();
         // One statement, so that the message, its seq, the read position, the budget's hold, the reply and its job are all
         // there or none. `member` is one look-up in members_pkey, `known` in messages_client_id. `admitted`, in AI chats,
         // or `taken` locks the chat's row: from there on, writers of this chat come one after the other, which makes `seq`
@@ -170,7 +175,7 @@ impl Store {
                 where m.chat_id = $2 and m.user_id = $1 and (select acting_as($1))
             ),
             known as materialized (
-                select seq from messages
+                select seq, coalesce(request_hash = $27, true) as is_same from messages
                 where chat_id = $2 and sender_id = $1 and client_id = $4 and (select acting_as($1))
             ),
             admitted as materialized (
@@ -199,9 +204,9 @@ impl Store {
             stored as (
                 insert into messages (
                     chat_id, seq, id, number, changed_seq, role, sender_id, client_id, content, metadata, attachments,
-                    reply_to, mentions
+                    reply_to, mentions, request_hash
                 )
-                select id, last_seq, $3, last_number, last_seq, 'user', $1, $4, $5, $6, $7, $8, $26
+                select id, last_seq, $3, last_number, last_seq, 'user', $1, $4, $5, $6, $7, $8, $26, $27
                 from taken
                 returning seq, metadata, attachments, created_at
             ),
@@ -301,6 +306,7 @@ impl Store {
                 (
                     select message_json(m) from messages m where m.chat_id = $2 and m.seq = (select seq from known)
                 ) as "known?: Json<MessageRow>",
+                (select not is_same from known) as is_reused,
                 array(select user_id from told) as "audience!: Vec<String>",
                 array(
                     select ending from released where (select count(*) from told_of_the_end) >= 0
@@ -326,7 +332,7 @@ impl Store {
             chat.uuid(),
             message_id.uuid(),
             draft.client_id.as_str(),
-            draft.content.as_str(),
+            draft.text(),
             draft.metadata.clone().into_value(),
             json!(draft.attachments),
             draft.reply_to.map(MessageId::uuid),
@@ -342,12 +348,13 @@ impl Store {
             i64::from(terms.post.output),
             i64::from(terms.assistant.context),
             i64::from(terms.post.context),
-            i64::from(tokens::bound_of_message(draft.content.as_str(), draft.attachments.len())),
+            i64::from(tokens::bound_of_message(draft.text(), draft.attachments.len())),
             i64::from(tokens::MOST_OF_AN_IMAGE),
             terms.budget.person_limit,
             terms.budget.organisation_limit,
             terms.budget.period.word(),
             &texts(&draft.mentions) as &[&str],
+            fingerprint.as_bytes(),
         )
         .fetch_optional(&self.pool)
         .await?;
@@ -360,6 +367,9 @@ impl Store {
                 Refusal::Busy => Some(SendOutcome::Busy),
                 Refusal::Exhausted(exhausted) => Some(SendOutcome::Exhausted(exhausted)),
             }));
+        }
+        if row.is_reused == Some(true) {
+            return Ok(Ok(Some(SendOutcome::KeyReused)));
         }
         // Only what the database decides comes back of a new message: the rest we know.
         let stored = match (row.seq, row.metadata, row.attachments, row.created_at) {
@@ -379,7 +389,7 @@ impl Store {
                     status: Status::Sent,
                     sender_id: Some(sender.id.clone()),
                     client_id: Some(draft.client_id.as_str().to_owned()),
-                    content: draft.content.as_str().to_owned(),
+                    content: draft.text().to_owned(),
                     metadata,
                     attachments,
                     mentions: draft.mentions.clone(),
@@ -498,6 +508,7 @@ impl Store {
                 select
                     m.chat_id, m.seq, m.sender_id is not distinct from $1 and m.role = 'user' as is_own,
                     m.deleted_at is not null as is_deleted, m.content, m.mentions, place.is_blocked,
+                    $4 = '' and m.attachments = '[]' as is_nothing,
                     place.strangers, m.id, m.version, m.role, m.type, m.metadata, m.usage,
                     coalesce(m.edited_at, m.created_at) as written_at
                 from messages m
@@ -516,7 +527,7 @@ impl Store {
                 set last_seq = c.last_seq + 1
                 from named
                 where c.id = named.chat_id and named.is_own and not named.is_deleted
-                    and not named.is_blocked and named.strangers = '{}'
+                    and not named.is_blocked and named.strangers = '{}' and named.is_nothing is not true
                     and ($4::text is null or named.content <> $4 or named.mentions <> coalesce($5, named.mentions))
                     and (select acting_as($1))
                 returning c.id, c.last_seq, named.seq
@@ -615,7 +626,7 @@ impl Store {
                     limit 1
                 ) as "next_job?",
                 named.is_own as "is_own!", named.is_deleted as "is_deleted!", named.is_blocked as "is_blocked!",
-                named.strangers as "strangers!: Vec<i64>",
+                named.strangers as "strangers!: Vec<i64>", named.is_nothing,
                 coalesce(
                     (select message_json(message) from changed),
                     (select message_json(m) from messages m where m.chat_id = $2 and m.seq = named.seq)
@@ -626,7 +637,7 @@ impl Store {
             me.as_str(),
             chat.uuid(),
             message.uuid(),
-            edit.map(|edit| edit.content.as_str()),
+            edit.map(Edit::text),
             mentions.as_deref() as Option<&[&str]>,
             history == EditHistory::Kept,
         )
@@ -639,6 +650,7 @@ impl Store {
             Some(row) if row.is_deleted && edit.is_some() => Change::NoSuchMessage,
             Some(row) if row.is_blocked => Change::Blocked,
             Some(row) if !row.strangers.is_empty() => Change::NotMembers(row.strangers),
+            Some(row) if row.is_nothing == Some(true) => Change::NothingLeft,
             Some(row) => Change::Made {
                 message: Box::new(row.message.0.try_into()?),
                 audience: row.audience.iter().map(|id| user_id(id)).collect::<Result<_>>()?,

@@ -52,7 +52,7 @@ impl Store {
             me.as_str(),
             chat.uuid(),
             message.uuid(),
-            edit.content.as_str(),
+            edit.text(),
         )
         .fetch_optional(&self.pool)
         .await

@@ -26,6 +26,8 @@ pub enum NoticeOutcome {
     NoSuchPerson,
     /// The person's task of this name is another organisation's.
     OtherOrganisation,
+    /// Its key was used for another notice of the task.
+    KeyReused,
 }
 
 /// A notice that is stored, and all that its events need.
@@ -41,7 +43,7 @@ pub struct Notified {
     pub webhooks: Vec<Wake>,
 }
 
-/// What `send_notice` of the schema gives.
+/// What `send_notice_once` of the schema gives.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 enum Row {
@@ -49,6 +51,7 @@ enum Row {
     Known(Box<Stored>),
     NoSuchPerson,
     OtherOrganisation,
+    OtherContent,
 }
 
 #[derive(Debug, Deserialize)]
@@ -76,10 +79,11 @@ impl Store {
         draft: &NoticeDraft,
         unknown: UnknownPeople,
     ) -> std::result::Result<Result<NoticeOutcome>, sqlx::Error> {
+        let fingerprint = draft.fingerprint();
         let row = sqlx::query!(
             r#"
             with sent as materialized (
-                select send_notice($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) as outcome
+                select send_notice_once($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) as outcome
             )
             select
                 outcome as "outcome!: Json<Row>",
@@ -100,6 +104,7 @@ impl Store {
             draft.priority.rank(),
             draft.key.as_ref().map(|key| key.as_str()),
             unknown == UnknownPeople::Create,
+            fingerprint.as_bytes(),
         )
         .fetch_one(&self.pool)
         .await?;
@@ -108,6 +113,7 @@ impl Store {
             Row::Known(stored) => (stored, true),
             Row::NoSuchPerson => return Ok(Ok(NoticeOutcome::NoSuchPerson)),
             Row::OtherOrganisation => return Ok(Ok(NoticeOutcome::OtherOrganisation)),
+            Row::OtherContent => return Ok(Ok(NoticeOutcome::KeyReused)),
         };
         Ok((|| {
             let message: Message = stored.message.try_into()?;

@@ -144,8 +144,8 @@ impl PostRow {
 }
 
 impl Store {
-    /// Makes a post with its chat and its welcome, or finds the one that the same `clientId` has made: one statement. The
-    /// welcome reserves its tokens like a reply; where there is no budget, it reserves none.
+    /// Makes a post with its chat and its welcome, or finds the one that the same `clientId` has made: one statement. `None`
+    /// where that asked for another post. The welcome reserves its tokens like a reply; where there is no budget, it reserves none.
     pub async fn create_post(
         &self,
         owner: &Caller,
@@ -153,7 +153,7 @@ impl Store {
         client_id: Option<&ClientId>,
         welcome: Allowance,
         budget: &BudgetPolicy,
-    ) -> Result<Created> {
+    ) -> Result<Option<Created>> {
         for _ in 1..CREATE_TRIES {
             match self.try_to_create_post(owner, draft, client_id, welcome, budget).await {
                 Err(error) if lost_a_race(&error, &["posts_client_id"]) => {}
@@ -172,15 +172,16 @@ impl Store {
         client_id: Option<&ClientId>,
         welcome: Allowance,
         budget: &BudgetPolicy,
-    ) -> std::result::Result<Result<Created>, sqlx::Error> {
+    ) -> std::result::Result<Result<Option<Created>>, sqlx::Error> {
         let job_id = JobId::fresh();
         let providers = texts(&draft.providers, ProviderName::as_str);
         let auth_provider_ids = texts(&draft.auth_provider_ids, AuthProviderId::as_str);
+        let fingerprint = draft.fingerprint();
         let made = sqlx::query_scalar!(
             r#"
-            select create_post(
-                $2, $3, $4, $5, $1, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15
-            ) as "made!: Json<CreatedRow>"
+            select create_post_once(
+                $2, $3, $4, $5, $1, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16
+            ) as "made: Json<CreatedRow>"
             where (select acting_as($1))
             "#,
             owner.id.as_str(),
@@ -198,17 +199,22 @@ impl Store {
             budget.person_limit,
             budget.organisation_limit,
             budget.period.word(),
+            fingerprint.as_bytes(),
         )
         .fetch_one(&self.pool)
         .await?;
-        let CreatedRow { post, chat_id, is_new } = made.0;
-        Ok(post.with_chat(chat_id).map(|post| Created {
-            wake: is_new.then_some(Wake {
-                job_id,
-                chat_id: Some(post.chat_id),
-                after_seconds: 0,
-            }),
-            post,
+        let Some(Json(CreatedRow { post, chat_id, is_new })) = made else {
+            return Ok(Ok(None));
+        };
+        Ok(post.with_chat(chat_id).map(|post| {
+            Some(Created {
+                wake: is_new.then_some(Wake {
+                    job_id,
+                    chat_id: Some(post.chat_id),
+                    after_seconds: 0,
+                }),
+                post,
+            })
         }))
     }
 

@@ -148,12 +148,25 @@ pub struct Stopping {
     pub wake: Option<Wake>,
 }
 
+/// Which answer is to be written again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which<'a> {
+    Newest,
+    /// The one of this id.
+    Answer(MessageId),
+    /// The one that a client knows by this name, or that answers the message which it knows by it: our ids and its own
+    /// `clientId`s alike.
+    Named(&'a str),
+}
+
 /// What came of asking for an answer again.
 #[derive(Debug)]
 pub enum Regeneration {
     Opened(Box<Reopened>),
     /// It is being written, or this very request was heard before.
     Known(ReplyHandle),
+    /// The key was used for another answer.
+    KeyReused,
     Busy,
     Exhausted(Exhausted),
     /// There is no answer that could be written again.
@@ -522,7 +535,7 @@ impl Store {
         &self,
         me: &Caller,
         chat: ChatId,
-        message: Option<MessageId>,
+        which: Which<'_>,
         client_id: Option<&ClientId>,
         claim_for: Option<Duration>,
         terms: &Terms,
@@ -530,13 +543,21 @@ impl Store {
         let mut tries = 1;
         loop {
             match self
-                .try_to_regenerate(me, chat, message, client_id, claim_for, terms)
+                .try_to_regenerate(me, chat, which, client_id, claim_for, terms)
                 .await
             {
-                // Another reply of the chat began, or this one was opened, in the same moment.
+                // Another reply of the chat began, or this one was opened, or the twin was heard, in the same moment.
                 Err(error)
                     if tries < REGENERATE_TRIES
-                        && lost_a_race(&error, &["replies_one_streaming", "jobs_reply", "holds_pkey"]) =>
+                        && lost_a_race(
+                            &error,
+                            &[
+                                "replies_one_streaming",
+                                "jobs_reply",
+                                "holds_pkey",
+                                "regenerations_pkey",
+                            ],
+                        ) =>
                 {
                     tries += 1;
                 }
@@ -549,13 +570,18 @@ impl Store {
         &self,
         me: &Caller,
         chat: ChatId,
-        message: Option<MessageId>,
+        which: Which<'_>,
         client_id: Option<&ClientId>,
         claim_for: Option<Duration>,
         terms: &Terms,
     ) -> std::result::Result<Result<Regeneration>, sqlx::Error> {
         let job_id = JobId::fresh();
         let fence = Fence::fresh();
+        let (id, name) = match which {
+            Which::Newest => (None, None),
+            Which::Answer(id) => (Some(id), None),
+            Which::Named(name) => (MessageId::parse(name), Some(name)),
+        };
         let row = sqlx::query!(
             r#"
             with place as materialized (
@@ -569,6 +595,48 @@ impl Store {
                     and exists (select 1 from members where chat_id = $2 and user_id = $1)
                 for no key update of c
             ),
+            newest as materialized (
+                select id from replies
+                where chat_id = $2 and purpose = 'answer' and (select acting_as($1))
+                order by prompt_seq desc, created_at desc
+                limit 1
+            ),
+            named as materialized (
+                -- By its id; of a client's name for it also by that of its question, which is one of ours or its own.
+                select coalesce(
+                    case when $21::text is null then $3::uuid end,
+                    (select id from replies where id = $3 and chat_id = $2 and purpose = 'answer'),
+                    (
+                        select r.id
+                        from messages m
+                        join replies r on r.chat_id = m.chat_id and r.prompt_seq = m.seq and r.purpose = 'answer'
+                        where m.id = $3 and m.chat_id = $2
+                        order by r.created_at desc
+                        limit 1
+                    ),
+                    (
+                        select r.id
+                        from messages m
+                        join replies r on r.chat_id = m.chat_id and r.prompt_seq = m.seq and r.purpose = 'answer'
+                        where m.chat_id = $2 and m.sender_id = $1 and m.client_id = $21
+                        order by r.created_at desc
+                        limit 1
+                    )
+                ) as id
+                where (select acting_as($1))
+            ),
+            heard as materialized (
+                select
+                    r.id, r.state,
+                    case
+                        when $3::uuid is null and $21::text is null
+                            then not g.is_named or g.reply_id is not distinct from (select id from newest)
+                        else g.reply_id is not distinct from (select id from named)
+                    end as is_same
+                from regenerations g
+                join replies r on r.id = g.reply_id
+                where g.chat_id = $2 and g.asked_by = $1 and g.client_id = $4 and (select acting_as($1))
+            ),
             target as materialized (
                 -- Locked after its chat: what another request has opened meanwhile is seen here.
                 select
@@ -577,12 +645,11 @@ impl Store {
                 from replies r
                 join place on place.id = r.chat_id
                 join messages question on question.chat_id = r.chat_id and question.seq = r.prompt_seq
-                where r.id = coalesce($3, (
-                    select id from replies
-                    where chat_id = $2 and purpose = 'answer'
-                    order by prompt_seq desc, created_at desc
-                    limit 1
-                )) and r.purpose = 'answer' and (select acting_as($1))
+                where r.purpose = 'answer' and not exists (select 1 from heard) and (select acting_as($1))
+                    and r.id = case
+                        when $3::uuid is null and $21::text is null then (select id from newest)
+                        else (select id from named)
+                    end
                     -- As of now: the chat's row may have been waited for.
                     and is_in_now(place.id, $1)
                 for no key update of r
@@ -617,6 +684,14 @@ impl Store {
                 where r.id = target.id and admitted.refusal is null and (select acting_as($1))
                 returning r.id, r.chat_id, r.state, r.attempt, r.prompt_seq
             ),
+            kept as (
+                -- Also where an answer is being written, which is that of this request then.
+                insert into regenerations (chat_id, asked_by, client_id, reply_id, is_named)
+                select $2, $1, $4, target.id, $3::uuid is not null or $21::text is not null
+                from target
+                left join admitted on true
+                where $4::text is not null and not target.is_void and admitted.refusal is null
+            ),
             job as (
                 insert into jobs (id, kind, chat_id, reply_id, run_at)
                 select
@@ -625,17 +700,19 @@ impl Store {
                 from opened
             )
             select
-                place.kind as "kind!", target.id as "target?", target.state as "target_state?", target.is_void as "is_void?",
+                place.kind as "kind!", heard.id as "heard?", heard.state as "heard_state?", heard.is_same as "is_same?",
+                target.id as "target?", target.state as "target_state?", target.is_void as "is_void?",
                 admitted.refusal as "refusal?: Json<Refused>",
                 opened.state as "state?", opened.attempt as "attempt?", opened.prompt_seq as "prompt_seq?"
             from place
+            left join heard on true
             left join target on true
             left join admitted on true
             left join opened on true
             "#,
             me.id.as_str(),
             chat.uuid(),
-            message.map(MessageId::uuid),
+            id.map(MessageId::uuid),
             client_id.map(ClientId::as_str),
             job_id.uuid(),
             fence.uuid(),
@@ -653,12 +730,25 @@ impl Store {
             terms.budget.organisation_limit,
             terms.budget.period.word(),
             i64::from(tokens::MOST_AROUND_A_MESSAGE),
+            name,
         )
         .fetch_optional(&self.pool)
         .await?;
         let Some(row) = row else {
             return Ok(Ok(Regeneration::NoSuchChat));
         };
+        if let (Some(heard), Some(state)) = (row.heard, row.heard_state) {
+            return Ok(if row.is_same == Some(true) {
+                word("reply state", &state, ReplyState::parse).map(|state| {
+                    Regeneration::Known(ReplyHandle {
+                        id: heard.into(),
+                        state,
+                    })
+                })
+            } else {
+                Ok(Regeneration::KeyReused)
+            });
+        }
         let (Some(target), Some(target_state), Some(false)) = (row.target, row.target_state, row.is_void) else {
             return Ok(Ok(Regeneration::NothingToRegenerate));
         };
@@ -723,7 +813,8 @@ impl Store {
                 select m.role, m.content, m.attachments, m.seq, coalesce(answer.prompt_seq, m.seq) as place
                 from messages m
                 left join replies answer on answer.id = m.id
-                where m.chat_id = asked.chat_id and m.type = 'TEXT' and m.deleted_at is null and m.content <> ''
+                where m.chat_id = asked.chat_id and m.type = 'TEXT' and m.deleted_at is null
+                    and (m.content <> '' or m.attachments <> '[]')
                     and (m.seq <= $4 or answer.prompt_seq < $4)
                 order by m.seq desc
                 limit $5

@@ -114,7 +114,11 @@ async fn open(world: &World, people: &[Caller]) -> Vec<Place> {
     for (me, person) in people.iter().enumerate() {
         add(world.assistant_chat(person).await, vec![me]);
         for (other, friend) in people.iter().enumerate().skip(me + 1).take(2) {
-            let opened = world.people.open_direct_chat(&person.id, &friend.id).await.unwrap();
+            let opened = world
+                .people
+                .open_direct_chat(&person.id, &friend.id, None)
+                .await
+                .unwrap();
             let shared::store::chats::DirectChat::Opened { chat_id, .. } = opened else {
                 panic!("{opened:?}")
             };

@@ -15,7 +15,7 @@ use crate::world::{FREE, World, at_once, draft, edit, page};
 
 async fn friends(world: &World) -> (Caller, Caller, ChatId) {
     let (anna, ben) = (world.person("anna").await, world.person("ben").await);
-    let opened = world.people.open_direct_chat(&anna.id, &ben.id).await.unwrap();
+    let opened = world.people.open_direct_chat(&anna.id, &ben.id, None).await.unwrap();
     let DirectChat::Opened { chat_id, .. } = opened else {
         panic!("not opened: {opened:?}")
     };
@@ -51,7 +51,10 @@ async fn a_block_binds_both_and_what_was_said_stays(pool: PgPool) {
     for (blocker, blocked) in [(&anna, &ben), (&ben, &anna)] {
         assert!(store.block(&blocker.id, &blocked.id).await.unwrap());
         let before = state(&world).await;
-        for (who, own, known) in [(&anna, annas.id, "a-1"), (&ben, bens.id, "b-1")] {
+        for (who, own, known) in [
+            (&anna, annas.id, draft("a-1", "from anna")),
+            (&ben, bens.id, draft("b-1", "from ben")),
+        ] {
             let sent = store
                 .send_message(who, chat, &draft("new", "hello?"), None, &FREE)
                 .await
@@ -77,7 +80,7 @@ async fn a_block_binds_both_and_what_was_said_stays(pool: PgPool) {
                 (&ben, &anna)
             };
             assert_eq!(
-                store.open_direct_chat(&me.id, &other.id).await.unwrap(),
+                store.open_direct_chat(&me.id, &other.id, None).await.unwrap(),
                 DirectChat::Known(chat)
             );
             let history = store
@@ -86,7 +89,7 @@ async fn a_block_binds_both_and_what_was_said_stays(pool: PgPool) {
                 .unwrap()
                 .unwrap();
             assert_eq!(history.messages.len(), 2);
-            let replay = world.send_as(who, chat, &draft(known, "again"), None).await;
+            let replay = world.send_as(who, chat, &known, None).await;
             assert!(replay.is_replay);
         }
         assert_eq!(state(&world).await, before);
@@ -116,12 +119,12 @@ async fn no_chat_is_opened_between_them_and_channels_go_on(pool: PgPool) {
     store.block(&ben.id, &anna.id).await.unwrap();
     for (one, other) in [(&anna, &ben), (&ben, &anna)] {
         assert_eq!(
-            store.open_direct_chat(&one.id, &other.id).await.unwrap(),
+            store.open_direct_chat(&one.id, &other.id, None).await.unwrap(),
             DirectChat::Blocked
         );
     }
     assert_eq!(world.number("select count(*) from chats").await, 0);
-    let opened = store.open_direct_chat(&anna.id, &cleo.id).await.unwrap();
+    let opened = store.open_direct_chat(&anna.id, &cleo.id, None).await.unwrap();
     assert!(matches!(opened, DirectChat::Opened { .. }), "{opened:?}");
 
     let channel = world.chat(Kind::Channel, &[&anna, &ben]).await;

@@ -13,7 +13,7 @@ use shared::domain::person::Caller;
 use shared::domain::reply::{Failure, Terms, WhenBusy};
 use shared::store::chats::Deleted;
 use shared::store::messages::{Change, SendOutcome, Sent};
-use shared::store::replies::{Ending, Regeneration};
+use shared::store::replies::{Ending, Regeneration, Which};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -524,7 +524,7 @@ async fn every_way_a_reply_can_end_settles_it(pool: PgPool) {
     let message = claim.reply_id;
     let again = world
         .people
-        .regenerate_reply(&anna, chat, Some(message), None, None, &terms)
+        .regenerate_reply(&anna, chat, Which::Answer(message), None, None, &terms)
         .await
         .unwrap();
     let Regeneration::Opened(opened) = again else {

@@ -18,7 +18,7 @@ use shared::store::chats::{ChatChange, Deleted, DirectChat, ListFilter, Updated}
 use shared::store::messages::{Change, Range, SendOutcome};
 use sqlx::PgPool;
 
-use crate::world::{FREE, World, at_once, draft, edit, page, seq};
+use crate::world::{FREE, World, at_once, draft, edit, opened, page, seq};
 
 const MOST: usize = 256;
 
@@ -28,12 +28,12 @@ impl World {
         let title = Title::parse("Harbour").unwrap();
         match self
             .people
-            .open_channel(&owner.id, None, &title, &others)
+            .open_channel(&owner.id, None, &title, &others, None)
             .await
             .unwrap()
         {
             Channel::Opened { chat_id, .. } => chat_id,
-            other @ Channel::Unknown(_) => panic!("{other:?}"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -401,12 +401,12 @@ async fn all_are_added_or_none_and_unknown_people_can_be_introduced(pool: PgPool
     let title = Title::parse("Quay").unwrap();
     let refused = world
         .people
-        .open_channel(&anna.id, None, &title, &people)
+        .open_channel(&anna.id, None, &title, &people, None)
         .await
         .unwrap();
     assert_eq!(refused, Channel::Unknown(vec![ghost.clone()]));
     assert_eq!(
-        world.people.open_direct_chat(&anna.id, &ghost).await.unwrap(),
+        world.people.open_direct_chat(&anna.id, &ghost, None).await.unwrap(),
         DirectChat::NoSuchPerson
     );
 
@@ -425,7 +425,7 @@ async fn all_are_added_or_none_and_unknown_people_can_be_introduced(pool: PgPool
         news.audience.iter().map(UserId::as_str).collect::<BTreeSet<_>>(),
         ["anna", "ben", "ghost"].into()
     );
-    let opened = world.people.open_direct_chat(&anna.id, &ghost).await.unwrap();
+    let opened = world.people.open_direct_chat(&anna.id, &ghost, None).await.unwrap();
     assert!(matches!(opened, DirectChat::Opened { .. }));
     // Until they sign in.
     world.person("ghost").await;
@@ -831,21 +831,25 @@ async fn archived_assistant_chats_take_no_place(pool: PgPool) {
     let mut chats = Vec::new();
     for _ in 0..3 {
         chats.push(
-            world
-                .people
-                .open_assistant_chat(&anna.id, None, None, most)
-                .await
-                .unwrap()
-                .unwrap(),
+            opened(
+                world
+                    .people
+                    .open_assistant_chat(&anna.id, None, None, most, None)
+                    .await
+                    .unwrap(),
+            )
+            .unwrap(),
         );
     }
     assert!(
-        world
-            .people
-            .open_assistant_chat(&anna.id, None, None, most)
-            .await
-            .unwrap()
-            .is_none()
+        opened(
+            world
+                .people
+                .open_assistant_chat(&anna.id, None, None, most, None)
+                .await
+                .unwrap()
+        )
+        .is_none()
     );
     for chat in chats.clone() {
         // However often it is said.
@@ -859,12 +863,14 @@ async fn archived_assistant_chats_take_no_place(pool: PgPool) {
     assert_eq!(world.number("select assistant_chats::bigint from people").await, 0);
     for _ in 0..2 {
         chats.push(
-            world
-                .people
-                .open_assistant_chat(&anna.id, None, None, most)
-                .await
-                .unwrap()
-                .unwrap(),
+            opened(
+                world
+                    .people
+                    .open_assistant_chat(&anna.id, None, None, most, None)
+                    .await
+                    .unwrap(),
+            )
+            .unwrap(),
         );
     }
     let back = at_once(3, |n| archive(world.clone(), chats[n], false)).await;

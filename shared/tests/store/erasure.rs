@@ -12,7 +12,7 @@ use shared::domain::job::{ClaimedJob, JobReach};
 use shared::domain::message::{Draft, EditHistory, Reacting};
 use shared::domain::person::Caller;
 use shared::domain::text::Emoji;
-use shared::store::chats::ListFilter;
+use shared::store::chats::{AssistantChat, ListFilter};
 use shared::store::erasure::Bite;
 use shared::store::export::ExportCursor;
 use shared::store::messages::Range;
@@ -356,7 +356,7 @@ async fn it_may_be_cut_anywhere_and_asked_for_twice(pool: PgPool) {
             .total,
         0
     );
-    let opened = world.people.open_direct_chat(&ben.id, &anna.id).await.unwrap();
+    let opened = world.people.open_direct_chat(&ben.id, &anna.id, None).await.unwrap();
     assert!(matches!(opened, shared::store::chats::DirectChat::Opened { chat_id, .. } if chat_id != direct));
     // A worker that was away meanwhile leaves them alone.
     assert!(matches!(bite(&world, &job).await, Bite::Last));
@@ -486,7 +486,7 @@ async fn an_erasure_bears_what_everyone_does_meanwhile(pool: PgPool) {
                             .await
                             .ok();
                         // Where she is gone at this moment there is nobody to open it with.
-                        store.open_direct_chat(&me.id, &anna.id).await.ok();
+                        store.open_direct_chat(&me.id, &anna.id, None).await.ok();
                     }
                 }
                 // With a token of hers. What is refused at the moment of her end is no matter; what is taken is erased.
@@ -496,7 +496,9 @@ async fn an_erasure_bears_what_everyone_does_meanwhile(pool: PgPool) {
                             let text = draft(&format!("{task} {number}"), "annas secret, late");
                             store.send_message(&anna, chat, &text, None, &FREE).await.ok();
                         }
-                        if let Ok(Some(own)) = store.open_assistant_chat(&anna.id, None, None, i32::MAX).await {
+                        if let Ok(AssistantChat::Opened(own)) =
+                            store.open_assistant_chat(&anna.id, None, None, i32::MAX, None).await
+                        {
                             store
                                 .send_message(&anna, own, &draft("1", "annas secret"), None, &FREE)
                                 .await
@@ -726,12 +728,14 @@ async fn every_table_that_names_a_person_is_thought_of(pool: PgPool) {
     // What only makes things work goes with the person, or is trimmed within a week.
     let inner = [
         "budget_limits",
+        "chat_keys",
         "holds",
         "inbox",
         "inbox_heads",
         "open_streams",
         "presences",
         "rate_limits",
+        "regenerations",
         "stream_tickets",
     ];
     let known: BTreeSet<&str> = exported.into_iter().chain(inner).collect();

@@ -103,7 +103,7 @@ async fn a_hundred_openings_of_a_pair_are_one_chat_that_is_news_once(pool: PgPoo
         let store = world.people.clone();
         let (me, other) = if number % 2 == 0 { (&anna, &ben) } else { (&ben, &anna) };
         let (me, other) = (me.id.clone(), other.id.clone());
-        async move { store.open_direct_chat(&me, &other).await.unwrap() }
+        async move { store.open_direct_chat(&me, &other, None).await.unwrap() }
     })
     .await;
     let mut ids = BTreeSet::new();
@@ -124,7 +124,7 @@ async fn a_hundred_openings_of_a_pair_are_one_chat_that_is_news_once(pool: PgPoo
     assert_eq!(world.number("select count(*) from members").await, 2);
     assert_eq!(world.number("select count(*) from inbox").await, 2);
     let nobody = crate::world::caller("nobody");
-    let refused = world.people.open_direct_chat(&anna.id, &nobody.id).await.unwrap();
+    let refused = world.people.open_direct_chat(&anna.id, &nobody.id, None).await.unwrap();
     assert_eq!(refused, DirectChat::NoSuchPerson);
     assert_eq!(world.number("select count(*) from chats").await, 1);
 }

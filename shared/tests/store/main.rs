@@ -15,6 +15,7 @@ mod deletion_in_batches;
 mod erasure;
 mod inbox;
 mod jobs;
+mod keys;
 mod mentions;
 mod moderation;
 mod notices;

@@ -425,7 +425,7 @@ async fn posts_are_found_by_indexes(pool: PgPool) {
             for run in 0..RUNS {
                 let client_id = ClientId::parse(&run.to_string()).unwrap();
                 let made = store.create_post(&anna, &draft, Some(&client_id), ALLOWANCE, &FREE.budget);
-                welcomes.push(made.await.unwrap().wake.unwrap().job_id);
+                welcomes.push(made.await.unwrap().unwrap().wake.unwrap().job_id);
                 let post = posts[usize::try_from(run).unwrap()].id;
                 store.post(me, post).await.unwrap().unwrap();
                 // Published they stay as they are, but for their status.

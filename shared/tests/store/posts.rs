@@ -13,7 +13,7 @@ use shared::domain::reply::{Claim, Failure, Purpose, Terms, Wake, WhenBusy};
 use shared::domain::text::{ClientId, PostText, ProviderName, Trigger};
 use shared::store::messages::SendOutcome;
 use shared::store::posts::{Created, FollowUp, FollowUpReach, PostCursor, PostUpdated};
-use shared::store::replies::{Ending, Hold, Reach, Regeneration};
+use shared::store::replies::{Ending, Hold, Reach, Regeneration, Which};
 use sqlx::PgPool;
 
 use crate::world::{ALLOWANCE, FREE, World, at_once, completed, draft, failed, page, stopped, usage};
@@ -47,7 +47,7 @@ async fn create(world: &World, owner: &Caller, content: &str, client_id: Option<
     let made = world
         .people
         .create_post(owner, &post, client_id.as_ref(), ALLOWANCE, &FREE.budget);
-    made.await.unwrap()
+    made.await.unwrap().unwrap()
 }
 
 /// A post whose welcome is said.
@@ -267,6 +267,7 @@ async fn without_budget_a_welcome_reserves_nothing_and_a_follow_up_is_none(pool:
         .people
         .create_post(&anna, &post_of("poor"), None, ALLOWANCE, &budget)
         .await
+        .unwrap()
         .unwrap();
     let claim = world.claim(made.wake.unwrap().job_id).await;
     assert_eq!(
@@ -486,7 +487,7 @@ async fn a_follow_up_waits_for_a_reply_and_is_dropped_when_something_was_asked_s
     // A welcome and a follow-up answer nothing that could be answered again.
     let regenerating = world
         .people
-        .regenerate_reply(&anna, post.chat_id, None, None, None, &FREE)
+        .regenerate_reply(&anna, post.chat_id, Which::Newest, None, None, &FREE)
         .await
         .unwrap();
     let Regeneration::Opened(reopened) = regenerating else {
@@ -657,6 +658,7 @@ async fn a_deleted_post_takes_its_chat_its_reply_and_its_holds_along(pool: PgPoo
         .people
         .create_post(&anna, &post_of("soon gone"), None, ALLOWANCE, &budget)
         .await
+        .unwrap()
         .unwrap();
     let claim = world.claim(post.wake.unwrap().job_id).await;
     world.system.append_to_reply(&claim, 0, "Wel").await.unwrap();

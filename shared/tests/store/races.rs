@@ -9,7 +9,7 @@ use shared::store::messages::SendOutcome;
 use shared::store::replies::{Hold, Reach};
 use sqlx::PgPool;
 
-use crate::world::{FREE, LEASE, World, at_once, completed, draft, usage};
+use crate::world::{FREE, LEASE, World, at_once, completed, draft, opened, usage};
 
 #[sqlx::test(migrations = "../migrations")]
 async fn fifty_sends_of_one_client_id_are_one_message(pool: PgPool) {
@@ -151,14 +151,14 @@ async fn the_cap_on_assistant_chats_holds_against_fifty_at_once(pool: PgPool) {
     let world = World::racing(pool).await;
     let anna = world.person("anna").await;
 
-    let opened = at_once(50, |_| {
+    let chats = at_once(50, |_| {
         let (store, anna) = (world.people.clone(), anna.id.clone());
-        async move { store.open_assistant_chat(&anna, None, None, 5).await.unwrap() }
+        async move { opened(store.open_assistant_chat(&anna, None, None, 5, None).await.unwrap()) }
     })
     .await;
 
-    let opened: HashSet<_> = opened.into_iter().flatten().collect();
-    assert_eq!(opened.len(), 5);
+    let chats: HashSet<_> = chats.into_iter().flatten().collect();
+    assert_eq!(chats.len(), 5);
     assert_eq!(world.number("select count(*) from chats").await, 5);
     assert_eq!(world.number("select count(*) from members").await, 5);
     assert_eq!(
@@ -184,20 +184,24 @@ async fn the_cap_on_assistant_chats_holds_against_fifty_at_once(pool: PgPool) {
         4
     );
     assert!(
-        world
-            .people
-            .open_assistant_chat(&anna.id, None, None, 5)
-            .await
-            .unwrap()
-            .is_some()
+        opened(
+            world
+                .people
+                .open_assistant_chat(&anna.id, None, None, 5, None)
+                .await
+                .unwrap()
+        )
+        .is_some()
     );
     assert!(
-        world
-            .people
-            .open_assistant_chat(&anna.id, None, None, 5)
-            .await
-            .unwrap()
-            .is_none()
+        opened(
+            world
+                .people
+                .open_assistant_chat(&anna.id, None, None, 5, None)
+                .await
+                .unwrap()
+        )
+        .is_none()
     );
 }
 

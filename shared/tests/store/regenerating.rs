@@ -10,16 +10,14 @@ use shared::domain::page::Page;
 use shared::domain::person::Caller;
 use shared::domain::reply::{Claim, Failure, ReplyState, Terms, WhenBusy};
 use shared::domain::text::ClientId;
-use shared::store::replies::{Ending, Reach, Regeneration, Reopened};
+use shared::store::replies::{Ending, Reach, Regeneration, Reopened, Which};
 use sqlx::PgPool;
 
 use crate::world::{ATTEMPTS, FREE, LEASE, World, at_once, failed, page, seq, usage};
 
 async fn regenerate(world: &World, me: &Caller, chat: ChatId, message: Option<MessageId>) -> Regeneration {
-    let regeneration = world
-        .people
-        .regenerate_reply(me, chat, message, None, None, &FREE)
-        .await;
+    let which = message.map_or(Which::Newest, Which::Answer);
+    let regeneration = world.people.regenerate_reply(me, chat, which, None, None, &FREE).await;
     regeneration.unwrap()
 }
 
@@ -268,7 +266,7 @@ async fn what_cannot_be_written_again_is_said(pool: PgPool) {
     let ask = async |terms: Terms| {
         world
             .people
-            .regenerate_reply(&anna, chat, foreign, None, Some(LEASE), &terms)
+            .regenerate_reply(&anna, chat, Which::Answer(claim.reply_id), None, Some(LEASE), &terms)
             .await
             .unwrap()
     };
@@ -308,7 +306,7 @@ async fn the_same_request_opens_an_answer_once_whoever_sends_it_how_often(pool: 
             let client_id = ClientId::parse("again-1").unwrap();
             let claim_for = (index % 2 == 0).then_some(LEASE);
             let done = store
-                .regenerate_reply(&anna, chat, None, Some(&client_id), claim_for, &FREE)
+                .regenerate_reply(&anna, chat, Which::Newest, Some(&client_id), claim_for, &FREE)
                 .await;
             match done.unwrap() {
                 Regeneration::Opened(opened) => Some(opened),
@@ -334,7 +332,7 @@ async fn the_same_request_opens_an_answer_once_whoever_sends_it_how_often(pool: 
     let client_id = ClientId::parse("again-1").unwrap();
     let late = world
         .people
-        .regenerate_reply(&anna, chat, None, Some(&client_id), None, &FREE)
+        .regenerate_reply(&anna, chat, Which::Newest, Some(&client_id), None, &FREE)
         .await;
     assert!(matches!(late.unwrap(), Regeneration::Known(reply) if reply.state == ReplyState::Completed));
 }

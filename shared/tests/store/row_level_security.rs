@@ -7,7 +7,7 @@ use shared::domain::ids::ChatId;
 use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
-use crate::world::World;
+use crate::world::{World, opened};
 
 /// Postgres' "insufficient privilege": no grant, or a policy that says no.
 const REFUSED: &str = "42501";
@@ -421,6 +421,13 @@ async fn another_person_adds_nothing_to_a_foreign_chat(pool: PgPool) {
              values ('{id}', '{chat}', 'ben', 1, 'queued')"
         ),
         format!("insert into reply_parts (reply_id, attempt, byte_offset, text) values ('{reply}', 1, 99, 'x')"),
+        format!(
+            "insert into regenerations (chat_id, asked_by, client_id, reply_id, is_named)
+             values ('{chat}', 'anna', 'k', '{reply}', true)"
+        ),
+        format!(
+            "insert into chat_keys (owner_id, client_id, chat_id, request_hash) values ('anna', 'k', '{chat}', 'x')"
+        ),
         format!("insert into jobs (id, kind, chat_id) values ('{id}', 'reply', '{chat}')"),
         format!("insert into jobs (id, kind) values ('{id}', 'erase')"),
         format!("insert into chats (id, kind, owner_id) values ('{id}', 'channel', 'anna')"),
@@ -558,12 +565,14 @@ async fn members_remove_nobody_but_themselves(pool: PgPool) {
 async fn the_caller_is_named_in_the_statement_itself_and_forgotten_after_it(pool: PgPool) {
     let (world, _) = furnished(pool).await;
     let ben = shared::domain::ids::UserId::parse("ben").unwrap();
-    let bens = world
-        .people
-        .open_assistant_chat(&ben, None, None, 5)
-        .await
-        .unwrap()
-        .unwrap();
+    let bens = opened(
+        world
+            .people
+            .open_assistant_chat(&ben, None, None, 5, None)
+            .await
+            .unwrap(),
+    )
+    .unwrap();
 
     // On one connection, so that nothing could be left behind unseen.
     let mut connection = world.restricted.acquire().await.unwrap();

@@ -13,7 +13,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::notices::{answering, notice, notify, of_organisation};
-use crate::world::{World, at_once};
+use crate::world::{World, at_once, opened};
 
 const LEASE: Duration = Duration::from_secs(30);
 
@@ -77,7 +77,7 @@ async fn an_organisation_hears_what_it_wants_of_its_own_chats(pool: PgPool) {
     // A reply's end, of an organisation's chat: one job each, with the message and with its end.
     let chat = world
         .people
-        .open_assistant_chat(&anna.id, Some("acme"), None, 5)
+        .open_assistant_chat(&anna.id, Some("acme"), None, 5, None)
         .await
         .unwrap()
         .unwrap();

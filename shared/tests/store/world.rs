@@ -16,6 +16,7 @@ use shared::domain::message::{Draft, Edit, Usage};
 use shared::domain::person::{Caller, CallerRole};
 use shared::domain::reply::{Allowance, Claim, Failure, ReplyState, Terms, WhenBusy};
 use shared::domain::text::{ClientId, Content, Metadata};
+use shared::store::chats::AssistantChat;
 use shared::store::messages::{SendOutcome, Sent};
 use shared::store::replies::{Ended, Ending, Reach};
 use shared::store::unread::Repaired;
@@ -103,11 +104,13 @@ impl World {
     }
 
     pub(crate) async fn assistant_chat(&self, owner: &Caller) -> ChatId {
-        self.people
-            .open_assistant_chat(&owner.id, None, None, i32::MAX)
-            .await
-            .unwrap()
-            .unwrap()
+        opened(
+            self.people
+                .open_assistant_chat(&owner.id, None, None, i32::MAX, None)
+                .await
+                .unwrap(),
+        )
+        .unwrap()
     }
 
     /// A chat of a kind that no route opens yet. The first of its people owns it.
@@ -322,10 +325,19 @@ pub(crate) fn caller(name: &str) -> Caller {
     }
 }
 
+/// The chat, unless there was no place for it.
+pub(crate) fn opened(outcome: AssistantChat) -> Option<ChatId> {
+    match outcome {
+        AssistantChat::Opened(chat) => Some(chat),
+        AssistantChat::TooManyActive => None,
+        other => panic!("{other:?}"),
+    }
+}
+
 pub(crate) fn draft(client_id: &str, content: &str) -> Draft {
     Draft {
         client_id: ClientId::parse(client_id).unwrap(),
-        content: Content::parse(content, usize::MAX).unwrap(),
+        content: Content::or_none(content, usize::MAX).unwrap(),
         attachments: Vec::new(),
         mentions: Vec::new(),
         reply_to: None,
@@ -335,7 +347,7 @@ pub(crate) fn draft(client_id: &str, content: &str) -> Draft {
 
 pub(crate) fn edit(content: &str) -> Edit {
     Edit {
-        content: Content::parse(content, usize::MAX).unwrap(),
+        content: Content::or_none(content, usize::MAX).unwrap(),
         mentions: None,
     }
 }

@@ -378,3 +378,87 @@ async fn an_answer_is_written_anew() {
     assert_eq!(last(&second)["id"], last(&first)["id"], "an answer keeps its id");
     assert_eq!(anna.history(&chat).await[1]["version"], 2);
 }
+
+#[tokio::test]
+async fn an_older_answer_is_written_anew_by_its_own_name_or_its_questions() {
+    let stack = Stack::running();
+    let anna = stack.person("anna");
+    let chat = anna.assistant_chat().await;
+    let mut page = page(&anna, &chat, &[]);
+    send(&mut page, "one").await;
+    let first = shows(&mut page, "ready", 2).await;
+    send(&mut page, "two").await;
+    shows(&mut page, "ready", 4).await;
+    let versions = async || -> Vec<Value> {
+        let history = anna.history(&chat).await;
+        let answers = history.iter().filter(|message| message["role"] == "assistant");
+        answers.map(|answer| answer["version"].clone()).collect()
+    };
+    // The page forgets what came after; we do not.
+    page.tell(&json!({ "regenerate": { "messageId": first["messages"][1]["id"] } }))
+        .await;
+    shows(&mut page, "submitted", 1).await;
+    let again = shows(&mut page, "ready", 2).await;
+    assert_eq!(text_of(last(&again)), "You said: one");
+    assert_eq!(last(&again)["id"], first["messages"][1]["id"]);
+    assert_eq!(versions().await, [2, 1]);
+    page.tell(&json!({ "regenerate": { "messageId": first["messages"][0]["id"] } }))
+        .await;
+    shows(&mut page, "submitted", 1).await;
+    shows(&mut page, "ready", 2).await;
+    assert_eq!(versions().await, [3, 1]);
+
+    let dialect = format!("/api/chat/{chat}/messages?format=ui-message-stream");
+    let question = first["messages"][0].clone();
+    let body =
+        |name: &str| json!({ "id": chat, "messages": [question], "trigger": "regenerate-message", "messageId": name });
+    let rows = stack.rows_of_chat(&chat).await;
+    for unknown in ["msg-unknown", "0192aaaa-0000-7000-8000-000000000000", ""] {
+        anna.post(&dialect, &body(unknown)).await.problem(404, "not-found");
+    }
+    assert_eq!(stack.rows_of_chat(&chat).await, rows);
+    // Our own id of the question does as well, and a key makes a retry safe.
+    let ours = text(&anna.history(&chat).await[0]["id"]);
+    let mut keyed = body(&ours);
+    keyed["clientId"] = json!("r-1");
+    for _ in 0..2 {
+        let request = anna.request(reqwest::Method::POST, &dialect).json(&keyed);
+        assert!(
+            request
+                .send()
+                .await
+                .unwrap()
+                .text()
+                .await
+                .unwrap()
+                .ends_with("data: [DONE]\n\n")
+        );
+        assert_eq!(versions().await, [4, 1]);
+    }
+}
+
+#[tokio::test]
+async fn a_page_sends_an_image_without_words() {
+    let stack = Stack::running();
+    let anna = stack.person("anna");
+    let chat = anna.assistant_chat().await;
+    let announced = json!({ "type": "image", "mimeType": "IMAGE/PNG", "size": PNG.len() });
+    let announced = anna.post("/api/attachments", &announced).await.with(201);
+    let upload = stack
+        .http
+        .put(text(&announced["upload"]["url"]))
+        .header("content-type", "image/png")
+        .body(PNG);
+    assert_eq!(upload.send().await.unwrap().status(), 200);
+    let mut page = page(&anna, &chat, &[]);
+    let file = json!({ "type": "file", "mediaType": "IMAGE/PNG", "url": announced["attachment"]["url"] });
+    page.tell(&json!({ "send": { "files": [file] } })).await;
+    let answered = shows(&mut page, "ready", 2).await;
+    let seen = format!("[1 image: image/png {} bytes]", PNG.len());
+    assert!(text_of(last(&answered)).starts_with(&seen), "{answered}");
+    let history = anna.history(&chat).await;
+    assert_eq!(
+        (&history[0]["content"], &history[0]["attachments"]),
+        (&json!(""), &json!([announced["attachment"]]))
+    );
+}

@@ -348,12 +348,12 @@ async fn the_model_sees_the_images_of_the_question_and_of_what_was_said_before()
     assert_eq!(usage["reserved"], 0);
     assert!(usage["used"].as_i64().unwrap() > 0, "{usage}");
 
-    // One that was announced and never sent is mentioned, and is no reason to stay silent.
-    let never_sent = announced(&anna, 10).await["attachment"].clone();
+    // What cannot be shown is mentioned, and is no reason to stay silent.
+    let script = uploaded(&anna, b"<script>").await;
     show(
         &anna,
         &chat,
-        &json!([never_sent, { "type": "image", "url": "https://host.example/a.png" }]),
+        &json!([script, { "type": "image", "url": "https://host.example/a.png" }]),
     )
     .await
     .with(201);
@@ -361,7 +361,105 @@ async fn the_model_sees_the_images_of_the_question_and_of_what_was_said_before()
     let answer = text(&history[3]["content"]);
     assert!(answer.starts_with("You said: look"), "{answer}");
     assert!(
-        answer.contains("could not be read") && answer.contains("https://host.example/a.png"),
+        answer.contains("no PNG, JPEG, GIF or WebP") && answer.contains("https://host.example/a.png"),
         "{answer}"
     );
+}
+
+#[tokio::test]
+async fn an_image_needs_no_words() {
+    let stack = Stack::running();
+    let anna = stack.person("anna");
+    let chat = anna.assistant_chat().await;
+    let path = format!("/api/chat/{chat}/messages");
+    let attachment = uploaded(&anna, PNG).await;
+    for (client_id, content) in [
+        ("absent", None),
+        ("null", Some(Value::Null)),
+        ("blank", Some(json!(" \n"))),
+    ] {
+        let mut body = json!({ "clientId": client_id, "attachments": [attachment] });
+        if let Some(content) = content {
+            body["content"] = content;
+        }
+        let sent = anna.post(&path, &body).await.with(201)["message"].clone();
+        assert_eq!(
+            (&sent["content"], &sent["attachments"]),
+            (&json!(""), &json!([attachment]))
+        );
+        assert_eq!(anna.post(&path, &body).await.with(200)["message"]["id"], sent["id"]);
+    }
+    // The model sees the image, in this question and in those after it.
+    let history = anna.history_of(&chat, 6).await;
+    let seen = format!("[1 image: image/png {} bytes]", PNG.len());
+    for answer in history.iter().filter(|message| message["role"] == "assistant") {
+        assert!(text(&answer["content"]).starts_with(&seen), "{answer}");
+    }
+    // With neither there is nothing to say.
+    for odd in [json!([]), Value::Null] {
+        let body = json!({ "clientId": "nothing", "attachments": odd });
+        let refused = anna.post(&path, &body).await.problem(422, "invalid-request");
+        assert_eq!(refused["errors"][0]["pointer"], "/content");
+    }
+
+    // Its words can be taken from an image, and not from a message that shows none.
+    let worded = show(&anna, &chat, &json!([attachment])).await.with(201)["message"].clone();
+    let wordy = anna.send(&chat, "words", "hello").await.with(201)["message"].clone();
+    let empty = async |message: &Value| {
+        let path = format!("{path}/{}", text(&message["id"]));
+        let request = anna.request(Method::PATCH, &path).json(&json!({ "content": "" }));
+        Answer::of(request.send().await.unwrap()).await
+    };
+    let emptied = empty(&worded).await.with(200)["message"].clone();
+    assert_eq!(
+        (&emptied["content"], &emptied["attachments"]),
+        (&json!(""), &json!([attachment]))
+    );
+    let refused = empty(&wordy).await.problem(422, "invalid-request");
+    assert_eq!(refused["errors"][0]["pointer"], "/content");
+}
+
+#[tokio::test]
+async fn what_the_bytes_are_decides_and_media_types_have_one_spelling() {
+    const JPEG: &[u8] = b"\xff\xd8\xff\xe0 not much of one";
+    let stack = Stack::running();
+    let anna = stack.person("anna");
+    for (said, kept) in [
+        ("image/jpg", "image/jpeg"),
+        ("IMAGE/PNG", "image/png"),
+        ("image/png; charset=binary", "image/png"),
+    ] {
+        let body = json!({ "type": "image", "mimeType": said, "size": JPEG.len() });
+        let announced = anna.post("/api/attachments", &body).await.with(201);
+        assert_eq!(announced["attachment"]["mimeType"], kept, "{said}");
+        assert_eq!(put(&anna, &announced["upload"], JPEG).await, 200);
+        let chat = anna.assistant_chat().await;
+        show(&anna, &chat, &json!([announced["attachment"]])).await.with(201);
+        let answer = text(&anna.history_of(&chat, 2).await[1]["content"]);
+        let seen = format!("[1 image: image/jpeg {} bytes] You said: look", JPEG.len());
+        assert_eq!(answer, seen, "{said}");
+    }
+}
+
+#[tokio::test]
+async fn an_image_that_was_never_uploaded_is_refused_and_then_taken() {
+    let stack = Stack::running();
+    let (anna, _, chat) = direct_chat(&stack).await;
+    let there = uploaded(&anna, PNG).await;
+    let announced = announced(&anna, PNG.len()).await;
+    let rows = stack.rows_of_chat(&chat).await;
+    let web = json!({ "type": "image", "url": "https://host/a.png" });
+    let body = json!({
+        "clientId": "c-1", "content": "look", "attachments": [web, there, announced["attachment"]],
+    });
+    let path = format!("/api/chat/{chat}/messages");
+    let refused = anna.post(&path, &body).await.problem(422, "attachment-not-uploaded");
+    assert_eq!(refused["retryable"], false);
+    assert_eq!(refused["errors"].as_array().unwrap().len(), 1);
+    assert_eq!(refused["errors"][0]["pointer"], "/attachments/2/url");
+    assert_eq!(stack.rows_of_chat(&chat).await, rows);
+    // Once it is there, the same message is taken: what was refused has used no key.
+    assert_eq!(put(&anna, &announced["upload"], PNG).await, 200);
+    let sent = anna.post(&path, &body).await.with(201);
+    assert_eq!(sent["message"]["attachments"].as_array().unwrap().len(), 3);
 }

@@ -44,6 +44,13 @@ async fn of_a_mixed_batch_what_is_malformed_is_buried_with_its_reason() {
     let (gateway, dead) = (Gateway::start(&stack).await, Queue::start(&stack).await);
     let worker = gateway.function("worker", &[("SQS_DEAD_LETTER_QUEUE_URL", dead.url())]);
     let good = queued(&notice(&anna, "t", "INFO", "good"));
+    let mut keyed = notice(&anna, "keyed", "INFO", "first");
+    keyed["key"] = json!("k-1");
+    send(&agent(&stack, None), &keyed).await.with(201);
+    keyed["content"] = json!("second");
+    send(&agent(&stack, None), &keyed)
+        .await
+        .problem(422, "idempotency-key-reused");
     let mut bad = notice(&anna, "t", "NONSENSE", " ");
     bad["data"] = json!("text");
     let refused = [
@@ -60,6 +67,7 @@ async fn of_a_mixed_batch_what_is_malformed_is_buried_with_its_reason() {
             queued(&notice(&nobody, "t", "INFO", "hi")),
             "no such person",
         ),
+        ("key", queued(&keyed), "its key was used before"),
     ];
     let records: Vec<_> = refused
         .iter()
@@ -68,7 +76,11 @@ async fn of_a_mixed_batch_what_is_malformed_is_buried_with_its_reason() {
         .collect();
     let batch = json!({ "Records": records });
     assert_eq!(worker.invoke(&batch).await, json!({ "batchItemFailures": [] }));
-    assert_eq!(unread(&anna).await["total"], 1, "the same message twice is one notice");
+    assert_eq!(
+        unread(&anna).await["total"],
+        2,
+        "the same message twice is one notice, beside that by HTTP"
+    );
     let buried = dead.take_whole().await;
     assert_eq!(buried.len(), refused.len());
     for (id, body, reason) in &refused {

@@ -185,7 +185,9 @@ impl Scene {
                 place.model.lock().unwrap().said(who, &sent);
                 self.count("sent");
                 if random.below(20) == 0 {
-                    let again = me.send(&place.id, &client_id, "something else").await.with(200)["message"].clone();
+                    let other = me.send(&place.id, &client_id, "something else").await;
+                    other.problem(422, "idempotency-key-reused");
+                    let again = me.send(&place.id, &client_id, &content).await.with(200)["message"].clone();
                     assert_eq!(again, sent, "a retry is never a second message");
                 }
             }

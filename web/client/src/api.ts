@@ -1,5 +1,7 @@
 import type { Ask, Http } from './http.js';
 import { refusal } from './http.js';
+import { keyed } from './keyed.js';
+import { freshId } from './outbox.js';
 import type { Answer, Body, Draft, MemberRole, NewNotice, Query } from './types.js';
 
 const part = encodeURIComponent;
@@ -15,8 +17,11 @@ export class Api {
 
   chats = (query: Query<'listChats'>, etag: string | null) =>
     this.http.ifChanged<Answer<'listChats'>>('/api/chat', { query }, etag);
-  createChat = async (chat: Body<'createChat'>) =>
-    (await this.http.json<Answer<'createChat'>>('/api/chat', { method: 'POST', body: chat })).chat;
+  /** With a key of its own unless it is given one: an answer that is lost is asked for again, and there is one chat. */
+  createChat = async (chat: Body<'createChat'>) => {
+    const body = { clientId: freshId(), ...chat };
+    return (await keyed(() => this.http.json<Answer<'createChat'>>('/api/chat', { method: 'POST', body }))).chat;
+  };
   openChat = (chatId: string) => this.http.json<Answer<'getChat'>>(`/api/chat/${part(chatId)}`);
   updateChat = async (chatId: string, body: Body<'updateChat'>) =>
     (await this.http.json<Answer<'updateChat'>>(`/api/chat/${part(chatId)}`, { method: 'PATCH', body })).chat;
@@ -72,17 +77,23 @@ export class Api {
   stop = (chatId: string, messageId?: string) =>
     this.http.json<Answer<'stopReply'>>(`/api/chat/${part(chatId)}/stop`, { method: 'POST', body: { messageId } });
   regenerate = (chatId: string, clientId: string, messageId?: string) =>
-    this.http.json<Answer<'regenerateReply'>>(`/api/chat/${part(chatId)}/regenerate`, {
-      method: 'POST',
-      body: { clientId, messageId },
-    });
+    keyed(() =>
+      this.http.json<Answer<'regenerateReply'>>(`/api/chat/${part(chatId)}/regenerate`, {
+        method: 'POST',
+        body: { clientId, messageId },
+      }),
+    );
   regenerateStreaming = (chatId: string, clientId: string, messageId: string | undefined, signal: AbortSignal) =>
-    this.#stream(`/api/chat/${part(chatId)}/regenerate`, {
-      method: 'POST',
-      headers: EVENT_STREAM,
-      body: { clientId, messageId },
+    keyed(
+      () =>
+        this.#stream(`/api/chat/${part(chatId)}/regenerate`, {
+          method: 'POST',
+          headers: EVENT_STREAM,
+          body: { clientId, messageId },
+          signal,
+        }),
       signal,
-    });
+    );
   /** A running answer from what is known of it; 204 where nothing runs. */
   joinReply = (chatId: string, messageId: string, from: Query<'joinReply'>, signal: AbortSignal) =>
     this.#stream(`${this.#message(chatId, messageId)}/stream`, { query: from, headers: EVENT_STREAM, signal });
@@ -104,8 +115,10 @@ export class Api {
     });
   taskMessages = (taskId: string) => this.http.json<Answer<'listTaskMessages'>>(`/api/chat-messages/${part(taskId)}`);
   /** For agents alone. */
-  sendNotice = (notice: NewNotice) =>
-    this.http.json<Answer<'sendNotice'>>('/api/chat-messages', { method: 'POST', body: notice });
+  sendNotice = (notice: NewNotice) => {
+    const body = { key: freshId(), ...notice };
+    return keyed(() => this.http.json<Answer<'sendNotice'>>('/api/chat-messages', { method: 'POST', body }));
+  };
 
   search = (query: Query<'searchMessages'>) => this.http.json<Answer<'searchMessages'>>('/api/chat/search', { query });
   block = (userId: string) => this.http.json<void>(`/api/people/${part(userId)}/block`, { method: 'PUT' });
@@ -121,8 +134,10 @@ export class Api {
       headers: { accept: 'application/json' },
     });
 
-  createPost = async (post: Body<'createPost'>) =>
-    (await this.http.json<Answer<'createPost'>>('/api/posts', { method: 'POST', body: post })).post;
+  createPost = async (post: Body<'createPost'>) => {
+    const body = { clientId: freshId(), ...post };
+    return (await keyed(() => this.http.json<Answer<'createPost'>>('/api/posts', { method: 'POST', body }))).post;
+  };
   posts = (query: Query<'listPosts'> = {}) => this.http.json<Answer<'listPosts'>>('/api/posts', { query });
   post = async (postId: string) => (await this.http.json<Answer<'getPost'>>(`/api/posts/${part(postId)}`)).post;
   updatePost = async (postId: string, body: Body<'updatePost'>) =>

@@ -765,7 +765,7 @@ function showUnsent(entry: Unsent, me: string): ShownMessage {
     key,
     senderId: me,
     clientId: entry.clientId,
-    content: entry.draft.content,
+    content: entry.draft.content ?? '',
     metadata: entry.draft.metadata ?? {},
     attachments: entry.draft.attachments ?? [],
     mentions: entry.draft.mentions ?? [],

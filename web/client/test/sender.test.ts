@@ -3,6 +3,7 @@ import { ChatSession } from '../src/chat.js';
 import { memoryOutbox, type OutboxStorage, storedOutbox } from '../src/outbox.js';
 import { ApiError, NetworkError } from '../src/problem.js';
 import { Sender } from '../src/sender.js';
+import type { Draft } from '../src/types.js';
 import { Random } from './random.js';
 import { ME, overNetwork, SimulatedServer } from './server.js';
 
@@ -18,12 +19,12 @@ function begun(): SimulatedServer {
 async function sending(storage = memoryOutbox(), { server = begun(), isUp = true } = {}) {
   const network = { isUp, isOnline: true, refuses: false };
   const tried: string[] = [];
-  const send = vi.fn(async (_chat: string, clientId: string, draft: { content: string }) => {
-    tried.push(draft.content);
+  const send = vi.fn(async (_chat: string, clientId: string, { content = '' }: Draft) => {
+    tried.push(content);
     if (!network.isUp) throw new NetworkError('cut');
     if (network.refuses) throw new ApiError({ type: 'message-refused', title: 'Refused', status: 422, detail: 'No.' });
     const known = server.messages.find((message) => message.clientId === clientId);
-    const message = known ?? server.send(draft.content, { senderId: ME, clientId, id: `id-${clientId}` });
+    const message = known ?? server.send(content, { senderId: ME, clientId, id: `id-${clientId}` });
     return { message, reply: null, pusherSent: true };
   });
   let session: ChatSession;

@@ -20,6 +20,10 @@ export function when(at: string | null): string {
     : date.toLocaleDateString([], { day: 'numeric', month: 'short' });
 }
 
+/** What a message says; of one without words, what it is: only those that show an image, and deleted ones, have none. */
+export const inWords = ({ content, deletedAt }: { content: string; deletedAt: string | null }): string =>
+  deletedAt ? 'Message deleted' : content || 'Image';
+
 /** Why nothing is shown. */
 export const explain = (error: Error): string =>
   error instanceof NetworkError ? 'No connection. Trying again…' : error.message;
@@ -62,7 +66,7 @@ function Entry({ chat, isActive, onSelect }: { chat: Chat; isActive: boolean; on
   const presence = usePresence(chat.user?.id);
   const last = chat.lastMessage;
   const count = chat.muted ? chat.unreadMentions : chat.unreadCount;
-  const said = last?.deletedAt ? 'Message deleted' : (last?.content ?? '');
+  const said = last ? inWords(last) : '';
   return (
     <button
       type="button"

@@ -1,6 +1,6 @@
 import type { Chat, PersonPresence, ShownMessage } from '@backtalk/client';
 import { type ReactNode, useEffect, useMemo, useState } from 'react';
-import { explain, nameOf, when } from './ChatList.js';
+import { explain, inWords, nameOf, when } from './ChatList.js';
 import { Composer } from './Composer.js';
 import { useClient } from './context.js';
 import { type Conversation, useChat, usePresence } from './hooks.js';
@@ -27,7 +27,7 @@ export function ChatPanel({ id, title, leading, placeholder, renderContent }: Ch
   const { chat, messages, isAnswering, isLoading, isGone } = conversation;
   const [text, setText] = useState('');
   // Beside what is being written, which stays.
-  const [editing, setEditing] = useState<{ id: string; text: string } | null>(null);
+  const [editing, setEditing] = useState<{ id: string; text: string; shows: boolean } | null>(null);
   const [replying, setReplying] = useState<ShownMessage | null>(null);
   const [error, setError] = useState<string | null>(null);
   const images = useImages();
@@ -53,7 +53,7 @@ export function ChatPanel({ id, title, leading, placeholder, renderContent }: Ch
       },
       edit: (message: ShownMessage) => {
         setReplying(null);
-        setEditing({ id: message.id, text: message.content });
+        setEditing({ id: message.id, text: message.content, shows: message.attachments.length > 0 });
       },
     };
   }, [
@@ -75,11 +75,8 @@ export function ChatPanel({ id, title, leading, placeholder, renderContent }: Ch
   const send = (content: string) => {
     if (editing) acts.save(editing.id, content);
     else {
-      const attachments = images.take();
-      // A message says something, be it what its image is called.
-      const [first] = attachments;
       const replyTo = replying?.id ?? question?.id;
-      conversation.send({ content: content || first?.fileName || 'Image', attachments, replyTo });
+      conversation.send({ content, attachments: images.take(), replyTo });
       setText('');
     }
     cancel();
@@ -140,7 +137,7 @@ export function ChatPanel({ id, title, leading, placeholder, renderContent }: Ch
       {replying && (
         <p className="bt-replying">
           <span>
-            Reply to {nameIn(chat, replying, userId)}: {replying.content}
+            Reply to {nameIn(chat, replying, userId)}: {inWords(replying)}
           </span>
           <button type="button" aria-label="Do not reply" onClick={cancel}>
             ×
@@ -158,6 +155,7 @@ export function ChatPanel({ id, title, leading, placeholder, renderContent }: Ch
           onStop={isAnswering ? acts.stop : undefined}
           onCancel={editing || replying ? cancel : undefined}
           isEditing={editing !== null}
+          mayBeEmpty={editing?.shows}
           about={editing?.id ?? replying?.id ?? null}
           placeholder={placeholder ?? (question ? 'Answer the question' : undefined)}
         />
@@ -225,7 +223,7 @@ function Announcer({ messages, me, chat }: { messages: readonly ShownMessage[]; 
   const name = chat?.members.find((member) => member.userId === newest?.senderId)?.name ?? 'Assistant';
   return (
     <p className="bt-hidden" role="log" aria-live="polite">
-      {isNew ? `${name}: ${newest.content}` : ''}
+      {isNew ? `${name}: ${inWords(newest)}` : ''}
     </p>
   );
 }

@@ -12,6 +12,8 @@ export interface ComposerProps {
   onStop?(): void;
   onCancel?(): void;
   isEditing: boolean;
+  /** What it shows needs no words. */
+  mayBeEmpty?: boolean;
   /** Which message it is about: a new one has the focus come here. */
   about: string | null;
   placeholder?: string;
@@ -26,11 +28,13 @@ export function Composer(props: ComposerProps) {
     onStop,
     onCancel,
     isEditing,
+    mayBeEmpty,
     about,
     images,
     placeholder = 'Write a message',
   } = props;
-  const canSend = (value.trim() !== '' || images?.chosen.some(({ attachment }) => attachment)) && !images?.isUploading;
+  const says = mayBeEmpty || value.trim() !== '' || images?.chosen.some(({ attachment }) => attachment);
+  const canSend = says && !images?.isUploading;
   const pick = useRef<HTMLInputElement>(null);
   const pasted = (event: ClipboardEvent) => {
     if (!images || event.clipboardData.files.length === 0) return;

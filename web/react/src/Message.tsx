@@ -1,6 +1,6 @@
 import type { Chat, ShownMessage } from '@backtalk/client';
 import { Fragment, memo, type ReactNode } from 'react';
-import { when } from './ChatList.js';
+import { inWords, when } from './ChatList.js';
 import { Identicon } from './Identicon.js';
 import { Images } from './Images.js';
 
@@ -53,6 +53,8 @@ export const Message = memo(function Message(props: MessageProps) {
     props;
   const isMine = message.senderId === me;
   const isNotice = message.type !== 'TEXT';
+  // An image needs no bubble beside it.
+  const hasBubble = message.content !== '' || message.deletedAt !== null || message.attachments.length === 0;
   const sender = chat?.members.find((member) => member.userId === message.senderId);
   const name = nameIn(chat, message, me);
   const isThere = message.seq !== null && !message.deletedAt && message.status === 'sent';
@@ -75,15 +77,21 @@ export const Message = memo(function Message(props: MessageProps) {
         <p className={isContinued ? 'bt-hidden' : 'bt-meta'}>
           <span className="bt-name">{name}</span> <time dateTime={message.createdAt}>{when(message.createdAt)}</time>
         </p>
-        {message.replyPreview && (
-          <blockquote className="bt-quote">{message.replyPreview.content || 'Message deleted'}</blockquote>
+        {message.replyPreview && <blockquote className="bt-quote">{inWords(message.replyPreview)}</blockquote>}
+        {hasBubble && (
+          <div className="bt-bubble">
+            {isNotice && <span className="bt-notice-type">{words(message.type.toLowerCase())}</span>}
+            {message.deletedAt ? (
+              <em>Message deleted</em>
+            ) : (
+              (renderContent?.(message) ?? <Text>{message.content}</Text>)
+            )}
+            {message.status === 'streaming' && message.content === '' && <Thinking />}
+            {message.status === 'streaming' && message.content !== '' && (
+              <span className="bt-caret" aria-hidden="true" />
+            )}
+          </div>
         )}
-        <div className="bt-bubble">
-          {isNotice && <span className="bt-notice-type">{words(message.type.toLowerCase())}</span>}
-          {message.deletedAt ? <em>Message deleted</em> : (renderContent?.(message) ?? <Text>{message.content}</Text>)}
-          {message.status === 'streaming' && message.content === '' && <Thinking />}
-          {message.status === 'streaming' && message.content !== '' && <span className="bt-caret" aria-hidden="true" />}
-        </div>
         {message.attachments.length > 0 && !message.deletedAt && <Images message={message} />}
         {message.reactions.length > 0 && (
           <p className="bt-reactions">

@@ -74,6 +74,31 @@ test('ChatPanel sends by Enter, breaks lines by Shift and Enter, and leaves Ente
   expect(bubbles()).toHaveLength(2);
 });
 
+test('ChatPanel sends an image without words, and shows it without an empty bubble', async () => {
+  vi.stubGlobal('fetch', async () => new Response(null));
+  const site = new Site();
+  site.add('c', direct, ['hello']);
+  const { unmount } = show(site.client(), <ChatPanel id="c" />);
+  await waitFor(() => expect(bubbles()).toEqual(['hello']));
+  const [send] = screen.getAllByRole<HTMLButtonElement>('button', { name: 'Send' });
+  expect(send?.disabled).toBe(true);
+  const file = new File(['bytes'], 'a.png', { type: 'image/png' });
+  fireEvent.change(screen.getByLabelText('Images'), { target: { files: [file] } });
+  await waitFor(() => expect(send?.disabled).toBe(false));
+  fireEvent.click(send as HTMLButtonElement);
+  await screen.findByText('Sent');
+  const sent = site.chats.get('c')?.messages.at(-1);
+  expect(sent).toMatchObject({ content: '', attachments: [{ url: 's3://bucket/key' }] });
+  expect(document.querySelectorAll('.bt-bubble')).toHaveLength(1);
+  // Where it is spoken of, it has a word.
+  unmount();
+  const replyPreview = { id: sent?.id ?? '', senderId: ME, role: 'user' as const, content: '', deletedAt: null };
+  site.say('c', 'nice', { replyTo: sent?.id ?? null, replyPreview });
+  show(site.client(), <ChatPanel id="c" />);
+  await waitFor(() => expect(document.querySelector('blockquote')?.textContent).toBe('Image'));
+  vi.unstubAllGlobals();
+});
+
 test('ChatPanel says why a message was not sent, and offers to try again and to give it up', async () => {
   const site = new Site();
   site.add('c', direct, ['hello']);

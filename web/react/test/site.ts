@@ -128,6 +128,11 @@ export class Site {
       const chatId = this.posts.get(id);
       return chatId ? Response.json({ post: { id, chatId, content: '' } }) : problem(404, 'not-found');
     }
+    if (noun === 'attachments') {
+      const attachment = { type: 'image', url: 's3://bucket/key', fileName: body.fileName };
+      const upload = { method: 'PUT', url: 'https://bucket/key', headers: {} };
+      return Response.json({ attachment, upload }, { status: 201 });
+    }
     if (path === '/api/chat' && method === 'POST') {
       if (body.members?.[0] === 'nobody') return problem(404, 'not-found', 'There is no such person.');
       this.add('started', { kind: body.kind });
@@ -152,9 +157,10 @@ export class Site {
     if (part === 'stop') return Response.json({ stopped: [] });
     if (part === 'messages' && method === 'POST') {
       if (this.refuses) return problem(422, 'message-refused', this.refuses);
-      const said = this.#store(id, body.content, {
+      const said = this.#store(id, body.content ?? '', {
         senderId: ME,
         clientId: body.clientId,
+        attachments: body.attachments ?? [],
         replyTo: body.replyTo ?? null,
       });
       return Response.json({ message: said, reply: null, pusherSent: null }, { status: 201 });

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::super::tests::{BUCKET, attachments};
 use super::*;
+use crate::domain::ids::AttachmentId;
 
 impl Attachments {
     /// Of one message: the images, and what is said of the others.
@@ -82,25 +83,53 @@ async fn an_upload_is_shown_as_it_is() {
     assert_eq!(notes, [""; 0]);
 }
 
+/// A JPEG that its sender announced as a PNG is shown as what it is.
 #[tokio::test]
-async fn an_upload_that_was_never_made_or_is_something_else_is_a_note() {
+async fn the_bytes_of_an_upload_decide_what_it_is() {
+    const JPEG: &[u8] = b"\xff\xd8\xff\xe0....";
+    let path = format!("/bucket/{KEY}");
+    for (announced, bytes, is) in [
+        ("image/png", JPEG, "image/jpeg"),
+        ("image/webp", PNG, "image/png"),
+        ("image/jpg", JPEG, "image/jpeg"),
+        ("application/octet-stream", PNG, "image/png"),
+    ] {
+        let at = server(&[(&path, &head("200 OK", announced, bytes.len()), bytes)]);
+        let (images, notes) = attachments(&[BUCKET], &at).for_model(&upload(announced)).await;
+        let [image] = images.as_slice() else {
+            panic!("{announced}: {images:?}, {notes:?}")
+        };
+        assert_eq!((image.mime_type.as_str(), &*image.bytes), (is, bytes), "{announced}");
+    }
+}
+
+#[tokio::test]
+async fn what_no_model_can_be_shown_is_said_to_be_that() {
+    let path = format!("/bucket/{KEY}");
+    for bytes in [&b"<script>"[..], b"\0\0\0\x18ftypheic....", b"<svg/>"] {
+        let at = server(&[(&path, &head("200 OK", "image/png", bytes.len()), bytes)]);
+        let seen = attachments(&[BUCKET], &at).for_model(&upload("image/png")).await;
+        assert_eq!(seen, (vec![], vec![UNSUPPORTED.to_owned()]));
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_was_never_made_or_is_too_large_is_a_note() {
     let path = format!("/bucket/{KEY}");
     let large = png(101);
     for (what, settings, answer, mime_type) in [
         ("never made", &[BUCKET][..], None, "image/png"),
-        ("a script", &[BUCKET], Some(&b"<script>"[..]), "image/png"),
-        ("another type than announced", &[BUCKET], Some(PNG), "image/webp"),
         (
             "too large",
             &[BUCKET, ("MAX_ATTACHMENT_BYTES", "100")],
             Some(&large),
             "image/png",
         ),
-        ("no bucket", &[], Some(PNG), "image/png"),
+        ("no bucket", &[], Some(&PNG.to_vec()), "image/png"),
         (
             "another bucket",
             &[("ATTACHMENTS_BUCKET", "other")],
-            Some(PNG),
+            Some(&PNG.to_vec()),
             "image/png",
         ),
     ] {
@@ -151,6 +180,11 @@ async fn what_a_host_answers_must_be_an_image_within_the_limit() {
         ("/endless", chunked, &large),
         ("/cut", &head("200 OK", "image/png", 100), PNG),
         ("/other-type", &head("200 OK", "image/gif", small.len()), &small),
+        (
+            "/untyped",
+            "HTTP/1.1 200 OK\r\ncontent-length: 100\r\nconnection: close",
+            &small,
+        ),
         ("/page", &head("200 OK", "text/html", html.len()), html),
         ("/image-as-page", &head("200 OK", "text/html", small.len()), &small),
         ("/page-as-image", &head("200 OK", "image/png", html.len()), html),
@@ -163,15 +197,20 @@ async fn what_a_host_answers_must_be_an_image_within_the_limit() {
             .fetch_from_web(Url::parse(&format!("{at}{path}")).unwrap(), Most::Bytes(100))
             .await
     };
-    let image = fetch("/small").await.unwrap();
-    assert_eq!((image.mime_type.as_str(), image.bytes.len()), ("image/png", 100));
+    // What a host says of them is often wrong.
+    for good in ["/small", "/other-type", "/image-as-page", "/untyped"] {
+        let image = fetch(good).await.unwrap();
+        assert_eq!(
+            (image.mime_type.as_str(), image.bytes.len()),
+            ("image/png", 100),
+            "{good}"
+        );
+    }
     for bad in [
         "/large",
         "/endless",
         "/cut",
-        "/other-type",
         "/page",
-        "/image-as-page",
         "/page-as-image",
         "/moved",
         "/error",
@@ -212,4 +251,22 @@ fn four_kinds_are_told_by_their_first_bytes() {
     ] {
         assert_eq!(sniffed(bytes), kind, "{bytes:?}");
     }
+}
+
+/// What S3 does not say counts as made: people go on talking while it is down, forbidden or silent.
+#[tokio::test]
+async fn only_an_upload_that_s3_says_is_not_there_is_missing() {
+    let [there, absent, forbidden] = std::array::from_fn(|_| AttachmentId::fresh());
+    let path = |id: AttachmentId| format!("/bucket/attachments/{id}");
+    let answer = |status: &str| format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close");
+    let at = server(&[
+        (&path(there), &answer("200 OK"), b""),
+        (&path(forbidden), &answer("403 Forbidden"), b""),
+    ]);
+    let missing = async |at: &str| attachments(&[BUCKET], at).missing(&[there, absent, forbidden]).await;
+    assert_eq!(missing(&at).await, [absent]);
+    assert_eq!(missing("http://127.0.0.1:9").await, []);
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    assert_eq!(missing(&format!("http://{}", silent.local_addr().unwrap())).await, []);
+    assert_eq!(attachments(&[], &at).missing(&[absent]).await, []);
 }
