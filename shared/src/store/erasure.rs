@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::jobs::has_job;
 use super::rows::{MessageRow, seq, user_id};
 use super::{Doing, Result, Store};
+use crate::domain::attachment::UPLOADED_WITHIN;
 use crate::domain::event::{Event, EventType, Outgoing};
 use crate::domain::ids::{AttachmentId, ChatId, JobId, UserId};
 use crate::domain::job::ClaimedJob;
@@ -638,6 +639,7 @@ impl Store {
             delete from inbox
             where user_id = $1 and version in (
                 select version from inbox where user_id = $1 order by version limit $2
+            UPLOADED_WITHIN.as_secs_f64(),
             )
             "#,
             person.as_str(),

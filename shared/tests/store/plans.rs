@@ -56,6 +56,8 @@ const MUCH: &str = "
         select id, asked_by, budget_period_start('month'), 1, now() - interval '1 day' * prompt_seq from replies;
     insert into message_versions (message_id, version, role, content, reason, created_at)
         select id, 1, role, 'before', 'edited', now() from messages where seq <= 3;
+    insert into blocks (blocker, blocked) select 'p' || n, 'p' || n + 1 from generate_series(1, 19999) n;
+    insert into erased_uploads (id, expires_at) select gen_random_uuid(), now() + interval '1 hour' from generate_series(1, 5000);
     insert into webhooks (id, org_id, url, secret, events)
         select gen_random_uuid(), 'o' || n, 'https://hook/', 'env:S', '{message.created}' from generate_series(1, 5000) n;
     insert into chats (id, kind, owner_id, task_id) select gen_random_uuid(), 'task', 'p' || n, 't' from generate_series(1, 5000) n;

@@ -40,6 +40,7 @@ async fn furnished(pool: PgPool) -> (World, ChatId) {
          values (gen_random_uuid(), 'acme', 'https://hook/', 'env:S', '{message.created}')",
         "insert into retention (org_id, kind, days) values ('acme', 'task', 30)",
         "insert into sweeps (name, place) values ('retention', gen_random_uuid())",
+        "insert into erased_uploads (id, expires_at) values (gen_random_uuid(), now())",
     ] {
         sqlx::query(sql).execute(&world.rows).await.unwrap();
     }
@@ -160,6 +161,7 @@ async fn ones_own_rows_are_within_reach(pool: PgPool) {
         [
             "budget_limits",
             "budgets",
+            "erased_uploads",
             "rate_limits",
             "retention",
             "sweeps",
@@ -177,6 +179,7 @@ async fn ones_own_rows_are_within_reach(pool: PgPool) {
             "blocks",
             "budget_limits",
             "budgets",
+            "erased_uploads",
             "holds",
             "inbox",
             "mentions",
@@ -242,6 +245,7 @@ async fn shared_channel(pool: PgPool) -> World {
             .to_owned(),
         "insert into retention (org_id, kind, days) values ('acme', 'task', 30)".to_owned(),
         "insert into sweeps (name, place) values ('retention', gen_random_uuid())".to_owned(),
+        "insert into erased_uploads (id, expires_at) values (gen_random_uuid(), now())".to_owned(),
     ] {
         sqlx::query(AssertSqlSafe(sql)).execute(&world.rows).await.unwrap();
     }
