@@ -77,6 +77,9 @@ pub enum Error {
     ModerationUnavailable,
     #[error("one of the two has blocked the other")]
     Blocked,
+    /// The same of some of those whom a request names.
+    #[error("a block between the caller and others: {0:?}")]
+    BlockedPeople(Vec<FieldError>),
     #[error("too fast: {0:?}")]
     RateLimited(Spent),
     #[error("at most {limit} members")]
@@ -252,6 +255,12 @@ impl Error {
                 // Not who has blocked whom: that is nobody's business but theirs.
                 "You can't message this person.".to_owned(),
             ),
+            Self::BlockedPeople(_) => (
+                ProblemType::Blocked,
+                "Not possible with this person",
+                StatusCode::FORBIDDEN,
+                "You can't bring this person into a channel.".to_owned(),
+            ),
             Self::RateLimited(spent) => (
                 ProblemType::RateLimited,
                 "Too many requests",
@@ -327,7 +336,7 @@ impl Error {
         };
         let errors = match self {
             Self::Malformed(error) if error.pointer.is_some() => vec![error.clone()],
-            Self::Invalid(errors) | Self::NoSuchPeople(errors) => errors.clone(),
+            Self::Invalid(errors) | Self::NoSuchPeople(errors) | Self::BlockedPeople(errors) => errors.clone(),
             _ => Vec::new(),
         };
         Problem {

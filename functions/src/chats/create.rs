@@ -20,7 +20,7 @@ use shared::http::{Request, Response, Result, created, ok, parsed};
 use shared::store::channels::Channel;
 use shared::store::chats::DirectChat;
 
-use crate::members::unknown_among;
+use crate::members::{blocked_among, unknown_among};
 use crate::openapi::Operation;
 
 #[derive(JsonSchema, Serialize)]
@@ -148,6 +148,7 @@ async fn open_channel(app: &App, caller: &Caller, title: &Title, members: &[User
     match opened {
         Channel::Opened { chat_id, audience } => Ok((chat_id, Some(audience))),
         Channel::Unknown(people) => Err(unknown_among(&people, members)),
+        Channel::Blocked(people) => Err(blocked_among(&people, members)),
     }
 }
 

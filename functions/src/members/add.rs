@@ -13,7 +13,7 @@ use shared::error::Error;
 use shared::http::{Request, Response, Result};
 use shared::store::channels::Membership;
 
-use super::{MembersChanged, answer, tell, unknown_among};
+use super::{MembersChanged, answer, blocked_among, tell, unknown_among};
 use crate::openapi::Operation;
 
 /// What one can be from the first.
@@ -46,6 +46,7 @@ pub fn operation() -> Operation {
         Error::NotFound(""),
         Error::Forbidden(""),
         Error::Conflict(""),
+        Error::BlockedPeople(Vec::new()),
         Error::TooManyMembers { limit: 0 },
     ])
 }
@@ -77,8 +78,10 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
         app.store.introduce(people).await?;
         outcome = add().await?;
     }
-    if let Membership::Unknown(people) = &outcome {
-        return Err(unknown_among(people, &members));
+    match &outcome {
+        Membership::Unknown(people) => return Err(unknown_among(people, &members)),
+        Membership::Blocked(people) => return Err(blocked_among(people, &members)),
+        _ => {}
     }
     tell(&app, outcome).await?;
     answer(&app, &caller.id, chat_id).await

@@ -103,7 +103,8 @@ impl Store {
             select m.attachments -> $4::integer
             from members me
             join messages m on m.chat_id = me.chat_id
-            where me.user_id = $1 and me.chat_id = $2 and m.id = $3 and (select acting_as($1))
+            where me.user_id = $1 and me.chat_id = $2 and m.id = $3 and m.seq > me.visible_after
+                and (select acting_as($1))
             "#,
             me.as_str(),
             chat.uuid(),

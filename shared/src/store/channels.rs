@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::rows::{seq, user_id};
+use super::rows::{people, seq};
 use super::{Doing, Result, Store};
 use crate::domain::chat::{History, MemberRole};
 use crate::domain::event::{Event, EventType, Outgoing};
@@ -20,6 +20,8 @@ pub enum Channel {
     },
     /// Nothing is opened where one of the people is not known.
     Unknown(Vec<UserId>),
+    /// Nor where the owner and one of them have a block between them.
+    Blocked(Vec<UserId>),
 }
 
 /// What came of a change to who is in a channel.
@@ -28,6 +30,8 @@ pub enum Membership {
     /// Nobody has to be told where nothing changed.
     Changed(Option<Outgoing>),
     Unknown(Vec<UserId>),
+    /// The caller and these have a block between them.
+    Blocked(Vec<UserId>),
     NoSuchMember,
     /// The channel would have more members than it may.
     Full,
@@ -53,10 +57,6 @@ impl Changed {
             audience: people(&self.audience)?,
         })
     }
-}
-
-fn people(ids: &[String]) -> Result<Vec<UserId>> {
-    ids.iter().map(|id| user_id(id)).collect()
 }
 
 fn texts<'a>(ids: impl IntoIterator<Item = &'a UserId>) -> Vec<String> {
@@ -90,10 +90,13 @@ impl Store {
             unknown as materialized (
                 select id from wanted where not exists (select 1 from people where people.id = wanted.id)
             ),
+            blocked as materialized (
+                select id from wanted where id in (select blocked_with($1))
+            ),
             opened as (
                 insert into chats (id, kind, title, owner_id, org_id)
                 select $2, 'channel', $3, $1, $4
-                where not exists (select 1 from unknown) and (select acting_as($1))
+                where not exists (select 1 from unknown) and not exists (select 1 from blocked) and (select acting_as($1))
                 returning id
             ),
             joined as (
@@ -111,6 +114,7 @@ impl Store {
             )
             select
                 array(select id from unknown) as "unknown!: Vec<String>",
+                array(select id from blocked) as "blocked!: Vec<String>",
                 array(select user_id from told) as "audience!: Vec<String>"
             "#,
             owner.as_str(),
@@ -122,13 +126,15 @@ impl Store {
         .fetch_one(&self.pool)
         .await
         .doing("opening a channel")?;
-        Ok(if row.unknown.is_empty() {
+        Ok(if !row.blocked.is_empty() {
+            Channel::Blocked(people(&row.blocked)?)
+        } else if !row.unknown.is_empty() {
+            Channel::Unknown(people(&row.unknown)?)
+        } else {
             Channel::Opened {
                 chat_id,
                 audience: people(&row.audience)?,
             }
-        } else {
-            Channel::Unknown(people(&row.unknown)?)
         })
     }
 
@@ -171,6 +177,9 @@ impl Store {
                 join people on people.id = wanted.id
                 where not exists (select 1 from present where present.user_id = people.id)
             ),
+            blocked as materialized (
+                select id from newcomers where id in (select blocked_with($1))
+            ),
             room as materialized (
                 select (select count(*) from present) + (select count(*) from newcomers) <= $5 as is_enough
             ),
@@ -179,7 +188,8 @@ impl Store {
                 set last_seq = c.last_seq + 1, updated_at = now()
                 from allowed, room
                 where c.id = allowed.id and room.is_enough and exists (select 1 from newcomers)
-                    and not exists (select 1 from unknown) and (select acting_as($1))
+                    and not exists (select 1 from unknown) and not exists (select 1 from blocked)
+                    and (select acting_as($1))
                 returning c.id, c.last_seq, c.last_number
             ),
             joined as (
@@ -213,6 +223,7 @@ impl Store {
             select
                 place.is_channel as "is_channel!", place.may as "may!", room.is_enough as "is_enough!",
                 array(select id from unknown) as "unknown!: Vec<String>",
+                array(select id from blocked) as "blocked!: Vec<String>",
                 taken.last_seq as "last_seq?", news.data as "data?", now() as "at!",
                 array(select user_id from told) as "audience!: Vec<String>"
             from place
@@ -236,6 +247,7 @@ impl Store {
         Ok(match (row.last_seq, row.data) {
             _ if !row.is_channel => Membership::NotAChannel,
             _ if !row.may => Membership::NotAllowed,
+            _ if !row.blocked.is_empty() => Membership::Blocked(people(&row.blocked)?),
             _ if !row.unknown.is_empty() => Membership::Unknown(people(&row.unknown)?),
             _ if !row.is_enough => Membership::Full,
             (Some(at_seq), Some(data)) => {
@@ -341,7 +353,8 @@ impl Store {
                 for update of c, m
             ),
             named as materialized (
-                select r.user_id, r.role
+                -- An owner cannot leave, so nobody is made one by somebody with whom they have a block.
+                select r.user_id, r.role, $4 = 'owner' and blocked_between($1, $3) as is_blocked
                 from members r
                 join place on place.id = r.chat_id
                 where r.user_id = $3 and (select acting_as($1))
@@ -353,7 +366,7 @@ impl Store {
                     owner_id = case when $4 = 'owner' then $3 else c.owner_id end
                 from place, named
                 where c.id = place.id and place.is_channel and place.may and $3 <> $1 and named.role <> $4
-                    and (select acting_as($1))
+                    and not named.is_blocked and (select acting_as($1))
                 returning c.id, c.last_seq
             ),
             changed as (
@@ -378,6 +391,7 @@ impl Store {
             )
             select
                 place.is_channel as "is_channel!", place.may as "may!", named.user_id is not null as "is_member!",
+                coalesce(named.is_blocked, false) as "is_blocked!",
                 taken.last_seq as "last_seq?", news.data as "data?", now() as "at!",
                 array(select user_id from told) as "audience!: Vec<String>"
             from place
@@ -409,6 +423,7 @@ impl Store {
                 };
                 Membership::Changed(Some(changed.news(EventType::ChatUpdated, chat)?))
             }
+            _ if row.is_blocked => Membership::Blocked(vec![member.clone()]),
             _ if me == member && role != MemberRole::Owner => Membership::OwnerStays,
             _ => Membership::Changed(None),
         })

@@ -137,6 +137,7 @@ impl Store {
 
     /// Forgets who came and left long ago. Served by presences_noted_at.
     pub async fn forget_presences(&self, most: i64) -> Result<()> {
+                and other.user_id not in (select blocked_with($1))
         sqlx::query!(
             r#"
             delete from presences

@@ -15,6 +15,7 @@ use crate::domain::notice::Priority;
 use crate::domain::person::Person;
 use crate::domain::reply::{Failure, ReplyState};
 use crate::domain::unread::UnreadMessage;
+use crate::domain::withheld::Withheld;
 
 /// A word of ours that came back from the database.
 pub(super) fn word<T>(what: &'static str, word: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T> {
@@ -33,6 +34,10 @@ pub(super) fn seq(value: i64) -> Result<Seq> {
 
 pub(super) fn user_id(text: &str) -> Result<UserId> {
     word("user id", text, UserId::parse)
+}
+
+pub(super) fn people(ids: &[String]) -> Result<Vec<UserId>> {
+    ids.iter().map(|id| user_id(id)).collect()
 }
 
 pub(super) fn priority(rank: i16) -> Result<Priority> {
@@ -63,6 +68,26 @@ impl TryFrom<EndRow> for ReplyEnded {
             state: word("reply state", &row.state, ReplyState::parse)?,
             // One that only a newer version knows must not keep anybody from their inbox.
             reason: row.reason.as_deref().and_then(Failure::parse),
+        })
+    }
+}
+
+/// What `withheld` of the schema gives.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct WithheldRow {
+    blind: Vec<String>,
+    without_preview: Vec<String>,
+    unnamed: Vec<String>,
+}
+
+impl TryFrom<WithheldRow> for Withheld {
+    type Error = Error;
+
+    fn try_from(row: WithheldRow) -> Result<Self> {
+        Ok(Self {
+            blind: people(&row.blind)?,
+            without_preview: people(&row.without_preview)?,
+            unnamed: people(&row.unnamed)?,
         })
     }
 }

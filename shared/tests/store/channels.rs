@@ -32,7 +32,7 @@ impl World {
             .unwrap()
         {
             Channel::Opened { chat_id, .. } => chat_id,
-            other @ Channel::Unknown(_) => panic!("{other:?}"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -40,7 +40,7 @@ impl World {
         self.add_as(by, chat, person, MemberRole::Member, History::All).await
     }
 
-    async fn add_as(
+    pub(crate) async fn add_as(
         &self,
         by: &Caller,
         chat: ChatId,
@@ -79,6 +79,7 @@ fn word(outcome: &Membership) -> &'static str {
         Membership::Changed(Some(_)) => "done",
         Membership::Changed(None) => "nothing",
         Membership::Unknown(_) => "unknown",
+        Membership::Blocked(_) => "blocked",
         Membership::NoSuchMember => "no member",
         Membership::Full => "full",
         Membership::OwnerStays => "owner stays",

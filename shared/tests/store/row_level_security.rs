@@ -339,6 +339,8 @@ const ASK_WHO_CALLS: &[&str] = &[
     "caller_is_member(uuid)",
     "caller_manages(uuid)",
     "caller_may_add_members(uuid)",
+    "message_json(messages)",
+    "named_to_caller(messages)",
     "pay_for_attempt(uuid,bigint)",
     "search_messages(tsquery,uuid,timestamp with time zone,uuid,integer)",
     "settle_reply(uuid,bigint)",
@@ -353,12 +355,14 @@ const ARE_TOLD_WHOM: &[&str] = &[
     "attachments_are_withdrawn()",
     "blocked_between(text,text)",
     "cost_of_lost_attempt(uuid,integer)",
+    "blocked_with(text)",
     "estimated_context(uuid,bigint,bigint,bigint)",
     "forget_inbox()",
     "hold_inboxes(uuid[])",
     "introduce(text[])",
     "is_in_now(uuid,text)",
     "members_now(uuid)",
+    "meets_blocked(uuid,text)",
     "message_json(messages)",
     // For agents, who are in no chat.
     "send_notice(text,text,text,uuid,uuid,text,text,jsonb,smallint,text,boolean)",
@@ -366,6 +370,7 @@ const ARE_TOLD_WHOM: &[&str] = &[
     "tell(uuid,bigint,text,uuid,jsonb,text[])",
     "tell_only(text,uuid,text,jsonb)",
     "ticket_holder(bytea)",
+    "withheld(uuid,bigint)",
 ];
 
 /// Steps of the above.
