@@ -20,7 +20,7 @@ use shared::http::{Request, Response, Result, created, ok, parsed};
 use shared::store::channels::Channel;
 use shared::store::chats::DirectChat;
 
-use crate::members::{blocked_among, unknown_among};
+use crate::members::{beyond, blocked_among, unknown_among};
 use crate::openapi::Operation;
 
 #[derive(JsonSchema, Serialize)]
@@ -120,6 +120,9 @@ async fn open_direct(app: &App, caller: &Caller, title: Option<&Title>, members:
             ));
         }
     };
+    if !beyond(app, caller, members).await?.is_empty() {
+        return Err(Error::NotFound("person"));
+    }
     let mut opened = app.store.open_direct_chat(&caller.id, other).await?;
     if opened == DirectChat::NoSuchPerson && app.config.people.unknown == UnknownPeople::Create {
         app.store.introduce(members).await?;
@@ -138,6 +141,10 @@ async fn open_channel(app: &App, caller: &Caller, title: &Title, members: &[User
     let everyone: HashSet<_> = members.iter().chain([&caller.id]).collect();
     if everyone.len() > limit {
         return Err(Error::TooManyMembers { limit });
+    }
+    let beyond = beyond(app, caller, members).await?;
+    if !beyond.is_empty() {
+        return Err(unknown_among(&beyond, members));
     }
     let org_id = caller.org_id.as_deref();
     let mut opened = app.store.open_channel(&caller.id, org_id, title, members).await?;

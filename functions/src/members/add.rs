@@ -13,7 +13,7 @@ use shared::error::Error;
 use shared::http::{Request, Response, Result};
 use shared::store::channels::Membership;
 
-use super::{MembersChanged, answer, blocked_among, tell, unknown_among};
+use super::{MembersChanged, answer, beyond, blocked_among, tell, unknown_among};
 use crate::openapi::Operation;
 
 /// What one can be from the first.
@@ -66,6 +66,10 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     });
     fields.finish()?;
 
+    let beyond = beyond(&app, &caller, &members).await?;
+    if !beyond.is_empty() {
+        return Err(unknown_among(&beyond, &members));
+    }
     let role = role.unwrap_or(MemberRole::Member);
     let add = async || {
         let (most, history) = (app.config.limits.members, app.config.people.history);

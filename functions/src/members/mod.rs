@@ -7,8 +7,10 @@ pub mod update;
 use schemars::JsonSchema;
 use serde::Serialize;
 use shared::app::App;
+use shared::config::Organisations;
 use shared::domain::chat::Chat;
 use shared::domain::ids::{ChatId, UserId};
+use shared::domain::person::Caller;
 use shared::error::{Error, FieldError};
 use shared::http::{Response, Result, ok};
 use shared::store::channels::Membership;
@@ -44,6 +46,14 @@ pub(crate) async fn tell(app: &App, outcome: Membership) -> Result<()> {
 async fn answer(app: &App, me: &UserId, chat_id: ChatId) -> Result<Response> {
     let chat = app.store.chat(me, chat_id).await?.ok_or(Error::NotFound("chat"))?;
     ok(&MembersChanged { chat })
+}
+
+/// Those of some people whom the caller's organisation keeps them from reaching, where people are kept from any.
+pub(crate) async fn beyond(app: &App, caller: &Caller, people: &[UserId]) -> Result<Vec<UserId>> {
+    match (&caller.org_id, app.config.people.organisations) {
+        (Some(own), Organisations::Everyone) => Ok(app.store.of_other_organisations(own, people).await?),
+        _ => Ok(Vec::new()),
+    }
 }
 
 /// Points at those of a list of members whom nobody knows.

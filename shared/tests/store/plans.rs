@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use shared::config::UnknownPeople;
+use shared::config::{Organisations, UnknownPeople};
 use shared::domain::ids::{AttachmentId, ChatId, MessageId};
 use shared::domain::limits::PageSize;
 use shared::domain::message::{Attachment, AttachmentType, Draft, MessageType};
@@ -235,7 +235,10 @@ async fn what_people_ask_is_answered_by_indexes(pool: PgPool) {
     });
     let notice = &crate::notices::notice("anna", "t", MessageType::Clarification, "which?");
     watch!("telling", |store, _run| async move {
-        store.send_notice(notice, UnknownPeople::Refuse).await.map(drop)
+        store
+            .send_notice(notice, UnknownPeople::Refuse, Organisations::Agents)
+            .await
+            .map(drop)
     });
     let task = TaskId::parse("t").unwrap();
     watch!("a task", |store, _run| store.task_messages(me, &task, None, page(10)));
