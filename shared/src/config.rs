@@ -167,6 +167,8 @@ impl ReplyConfig {
 pub struct PeopleConfig {
     /// `UNKNOWN_PEOPLE`: what naming somebody does who never signed in: `refuse`, the default, or `create`.
     pub unknown: UnknownPeople,
+    /// `ORGANISATIONS`: whom an organisation's boundary holds: `agents`, the default, `everyone`, or nobody (`open`).
+    pub organisations: Organisations,
     /// `CHANNEL_HISTORY`: what those see who join a channel: `all`, the default, or what is said `since_join`.
     pub history: History,
     /// `ONLINE_SECONDS`: how long a heartbeat keeps somebody online; default 60. Clients send one twice in that while.
@@ -179,6 +181,14 @@ pub enum UnknownPeople {
     Create,
 }
 
+/// Who reaches nobody that is known to be of another organisation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Organisations {
+    Open,
+    Agents,
+    Everyone,
+}
+
 impl PeopleConfig {
     fn read(env: &Environment<'_>) -> Result<Self, ConfigError> {
         Ok(Self {
@@ -189,6 +199,16 @@ impl PeopleConfig {
                 Some(other) => {
                     return Err(ConfigError(format!(
                         "UNKNOWN_PEOPLE is {other:?}: use refuse or create."
+                    )));
+                }
+            },
+            organisations: match env.optional("ORGANISATIONS").as_deref() {
+                None | Some("agents") => Organisations::Agents,
+                Some("everyone") => Organisations::Everyone,
+                Some("open") => Organisations::Open,
+                Some(other) => {
+                    return Err(ConfigError(format!(
+                        "ORGANISATIONS is {other:?}: use agents, everyone or open."
                     )));
                 }
             },
@@ -718,6 +738,7 @@ mod tests {
             ("WEBHOOK_ATTEMPTS", "0", "WEBHOOK_ATTEMPTS is 0"),
             ("UNKNOWN_PEOPLE", "maybe", "UNKNOWN_PEOPLE is \"maybe\""),
             ("CHANNEL_HISTORY", "some", "CHANNEL_HISTORY is \"some\""),
+            ("ORGANISATIONS", "closed", "ORGANISATIONS is \"closed\""),
         ] {
             let error = read(&[(name, value)]).expect_err(name).to_string();
             assert!(error.contains(says), "{name}={value}: {error}");

@@ -86,6 +86,9 @@ pub enum Error {
     /// They were announced, and are not there.
     #[error("images that were never uploaded: {0:?}")]
     NotUploaded(Vec<FieldError>),
+    /// The same of some of those whom a request names.
+    #[error("a block between the caller and others: {0:?}")]
+    BlockedPeople(Vec<FieldError>),
     #[error("too fast: {0:?}")]
     RateLimited(Spent),
     #[error("newer streams took its place: at most {limit}")]
@@ -292,6 +295,12 @@ impl Error {
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "Upload the image first, as the announcement's answer says, and then send the message.".to_owned(),
             ),
+            Self::BlockedPeople(_) => (
+                ProblemType::Blocked,
+                "Not possible with this person",
+                StatusCode::FORBIDDEN,
+                "You can't bring this person into a channel.".to_owned(),
+            ),
             Self::RateLimited(spent) => (
                 ProblemType::RateLimited,
                 "Too many requests",
@@ -376,9 +385,10 @@ impl Error {
         let errors = match self {
             Self::Malformed(error) if error.pointer.is_some() => vec![error.clone()],
             Self::KeyReused(error) => vec![error.clone()],
-            Self::Invalid(errors) | Self::NoSuchPeople(errors) | Self::NotUploaded(errors) => {
-                errors.iter().take(MOST_ERRORS).cloned().collect()
-            }
+            Self::Invalid(errors)
+            | Self::NoSuchPeople(errors)
+            | Self::NotUploaded(errors)
+            | Self::BlockedPeople(errors) => errors.iter().take(MOST_ERRORS).cloned().collect(),
             _ => Vec::new(),
         };
         Problem {

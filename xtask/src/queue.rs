@@ -170,7 +170,7 @@ fn template(invoke_url: &str, visibility: u32, worker_processes: usize, deployed
         "Attachments": { "Type": "AWS::S3::Bucket", "Properties": {
             "BucketName": BUCKET,
             "CorsConfiguration": { "CorsRules": [{
-                "AllowedMethods": ["GET", "PUT"], "AllowedOrigins": ["*"], "AllowedHeaders": ["content-type"], "MaxAge": 600,
+                "AllowedMethods": ["GET", "PUT"], "AllowedOrigins": ["*"], "AllowedHeaders": ["content-type", "if-none-match"], "MaxAge": 600,
             }] },
         } },
         "Worker": function("worker", seconds_of(deployed, "Worker")?),

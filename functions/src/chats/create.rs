@@ -21,7 +21,7 @@ use shared::http::{Request, Response, Result, created, ok, parsed};
 use shared::store::channels::Channel;
 use shared::store::chats::{AssistantChat, DirectChat};
 
-use crate::members::unknown_among;
+use crate::members::{beyond, blocked_among, unknown_among};
 use crate::openapi::Operation;
 
 #[derive(JsonSchema, Serialize)]
@@ -139,6 +139,9 @@ async fn open_direct(
             ));
         }
     };
+    if !beyond(app, caller, members).await?.is_empty() {
+        return Err(Error::NotFound("person"));
+    }
     let mut opened = app.store.open_direct_chat(&caller.id, other, key).await?;
     if opened == DirectChat::NoSuchPerson && app.config.people.unknown == UnknownPeople::Create {
         app.store.introduce(members).await?;
@@ -165,6 +168,10 @@ async fn open_channel(
     if everyone.len() > limit {
         return Err(Error::TooManyMembers { limit });
     }
+    let beyond = beyond(app, caller, members).await?;
+    if !beyond.is_empty() {
+        return Err(unknown_among(&beyond, members));
+    }
     let org_id = caller.org_id.as_deref();
     let mut opened = app.store.open_channel(&caller.id, org_id, title, members, key).await?;
     if let (Channel::Unknown(people), UnknownPeople::Create) = (&opened, app.config.people.unknown) {
@@ -176,6 +183,7 @@ async fn open_channel(
         Channel::Known(chat_id) => Ok((chat_id, None)),
         Channel::KeyReused => Err(Error::key_reused("/clientId")),
         Channel::Unknown(people) => Err(unknown_among(&people, members)),
+        Channel::Blocked(people) => Err(blocked_among(&people, members)),
     }
 }
 

@@ -13,7 +13,7 @@ use shared::error::Error;
 use shared::http::{Request, Response, Result};
 use shared::store::channels::Membership;
 
-use super::{MembersChanged, answer, tell, unknown_among};
+use super::{MembersChanged, answer, beyond, blocked_among, tell, unknown_among};
 use crate::openapi::Operation;
 
 /// What one can be from the first.
@@ -46,6 +46,7 @@ pub fn operation() -> Operation {
         Error::NotFound(""),
         Error::Forbidden(""),
         Error::Conflict(""),
+        Error::BlockedPeople(Vec::new()),
         Error::TooManyMembers { limit: 0 },
     ])
 }
@@ -65,6 +66,10 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     });
     fields.finish()?;
 
+    let beyond = beyond(&app, &caller, &members).await?;
+    if !beyond.is_empty() {
+        return Err(unknown_among(&beyond, &members));
+    }
     let role = role.unwrap_or(MemberRole::Member);
     let add = async || {
         let (most, history) = (app.config.limits.members, app.config.people.history);
@@ -77,8 +82,10 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
         app.store.introduce(people).await?;
         outcome = add().await?;
     }
-    if let Membership::Unknown(people) = &outcome {
-        return Err(unknown_among(people, &members));
+    match &outcome {
+        Membership::Unknown(people) => return Err(unknown_among(people, &members)),
+        Membership::Blocked(people) => return Err(blocked_among(people, &members)),
+        _ => {}
     }
     tell(&app, outcome).await?;
     answer(&app, &caller.id, chat_id).await

@@ -7,8 +7,10 @@ pub mod update;
 use schemars::JsonSchema;
 use serde::Serialize;
 use shared::app::App;
+use shared::config::Organisations;
 use shared::domain::chat::Chat;
 use shared::domain::ids::{ChatId, UserId};
+use shared::domain::person::Caller;
 use shared::error::{Error, FieldError};
 use shared::http::{Response, Result, ok};
 use shared::store::channels::Membership;
@@ -26,6 +28,7 @@ pub(crate) async fn tell(app: &App, outcome: Membership) -> Result<()> {
             Ok(())
         }
         Membership::Unknown(people) => Err(unknown_among(&people, &[])),
+        Membership::Blocked(people) => Err(blocked_among(&people, &[])),
         Membership::NoSuchMember => Err(Error::NotFound("member")),
         Membership::Full => Err(Error::TooManyMembers {
             limit: app.config.limits.members,
@@ -45,15 +48,29 @@ async fn answer(app: &App, me: &UserId, chat_id: ChatId) -> Result<Response> {
     ok(&MembersChanged { chat })
 }
 
+/// Those of some people whom the caller's organisation keeps them from reaching, where people are kept from any.
+pub(crate) async fn beyond(app: &App, caller: &Caller, people: &[UserId]) -> Result<Vec<UserId>> {
+    match (&caller.org_id, app.config.people.organisations) {
+        (Some(own), Organisations::Everyone) => Ok(app.store.of_other_organisations(own, people).await?),
+        _ => Ok(Vec::new()),
+    }
+}
+
 /// Points at those of a list of members whom nobody knows.
 pub(crate) fn unknown_among(unknown: &[UserId], members: &[UserId]) -> Error {
-    let errors = members
+    Error::NoSuchPeople(pointed_at(unknown, members, "is not a known person"))
+}
+
+/// Points at those of a list of members with whom the caller has a block, whoever made it.
+pub(crate) fn blocked_among(blocked: &[UserId], members: &[UserId]) -> Error {
+    Error::BlockedPeople(pointed_at(blocked, members, "is not possible for you"))
+}
+
+fn pointed_at(some: &[UserId], members: &[UserId], why: &str) -> Vec<FieldError> {
+    members
         .iter()
         .enumerate()
-        .filter(|(_, member)| unknown.contains(member));
-    Error::NoSuchPeople(
-        errors
-            .map(|(index, _)| FieldError::at(format!("/members/{index}"), "is not a known person"))
-            .collect(),
-    )
+        .filter(|(_, member)| some.contains(member))
+        .map(|(index, _)| FieldError::at(format!("/members/{index}"), why))
+        .collect()
 }

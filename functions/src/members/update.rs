@@ -32,7 +32,12 @@ pub fn operation() -> Operation {
     .path::<UserId>("userId", "Whose role.")
     .reads::<RoleToGive>()
     .answers::<MembersChanged>(200, "The chat as it is now.")
-    .refuses([Error::NotFound(""), Error::Forbidden(""), Error::Conflict("")])
+    .refuses([
+        Error::NotFound(""),
+        Error::Forbidden(""),
+        Error::Conflict(""),
+        Error::BlockedPeople(Vec::new()),
+    ])
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {

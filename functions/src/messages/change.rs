@@ -24,18 +24,13 @@ pub(super) async fn answer(app: &App, change: Change) -> Result<Response> {
         Change::Made {
             message,
             audience,
+            withheld,
             unanswered,
             wake,
         } => {
             let ended = unanswered.map(|ended| Event::reply_ended(message.chat_id, &ended));
-            let news: Vec<_> = [Event::message_changed(&message)]
-                .into_iter()
-                .chain(ended)
-                .map(|event| Outgoing {
-                    event,
-                    audience: audience.clone(),
-                })
-                .collect();
+            let mut news = withheld.outgoing(&message, &audience, Event::message_changed);
+            news.extend(ended.map(|event| Outgoing { event, audience }));
             let (_woken, pusher_sent) = tokio::join!(app.queue.wake(wake.as_slice()), app.delivery.publish(&news));
             ok(&MessageChanged {
                 message: *message,

@@ -187,14 +187,13 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
 /// Wakes the worker and tells the chat's people, side by side. Whether Pusher took it.
 async fn tell(app: &App, sent: &Sent) -> Option<bool> {
     let chat = sent.message.chat_id;
-    let news: Vec<_> = [Event::message_created(&sent.message)]
-        .into_iter()
-        .chain(sent.replaced.iter().map(|ended| Event::reply_ended(chat, ended)))
-        .map(|event| Outgoing {
-            event,
-            audience: sent.audience.clone(),
-        })
-        .collect();
+    let mut news = sent
+        .withheld
+        .outgoing(&sent.message, &sent.audience, Event::message_created);
+    news.extend(sent.replaced.iter().map(|ended| Outgoing {
+        event: Event::reply_ended(chat, ended),
+        audience: sent.audience.clone(),
+    }));
     let wakes: Vec<_> = sent.wake.iter().chain(&sent.webhooks).copied().collect();
     let (_woken, pushed) = tokio::join!(app.queue.wake(&wakes), app.delivery.publish(&news));
     pushed

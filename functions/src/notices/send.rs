@@ -78,10 +78,16 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     }
     let draft = draft(request.fields(&app)?, &app)?;
     let draft = of_agent(with_key(draft, &request)?, &agent)?;
-    let notified = match app.store.send_notice(&draft, app.config.people.unknown).await? {
+    let config = &app.config.people;
+    let outcome = app
+        .store
+        .send_notice(&draft, config.unknown, config.organisations)
+        .await?;
+    let notified = match outcome {
         NoticeOutcome::Sent(notified) => *notified,
         NoticeOutcome::KeyReused => return Err(Error::key_reused("/key")),
-        NoticeOutcome::NoSuchPerson => return Err(Error::NotFound("person")),
+        // Whom another organisation has is none of this one's business.
+        NoticeOutcome::NoSuchPerson | NoticeOutcome::BeyondOrganisation => return Err(Error::NotFound("person")),
         NoticeOutcome::OtherOrganisation => {
             return Err(Error::Conflict("This person's task belongs to another organisation."));
         }

@@ -44,7 +44,7 @@ pub fn operation() -> Operation {
     .for_people(RateClass::Read)
     .reads_form::<PusherSubscription>()
     .answers::<Authorization>(200, "For pusher-js, as it is.")
-    .refuses([Error::NotFound(""), Error::Forbidden("")])
+    .refuses([Error::NotFound(""), Error::Forbidden(""), Error::Blocked])
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
@@ -59,8 +59,10 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     }
     let refused = Error::Forbidden("This channel is not yours.");
     let chat = channel.presence_chat().ok_or(refused)?;
-    if app.store.audience(&caller.id, chat).await?.is_none() {
-        return Err(Error::Forbidden("This channel is not yours."));
+    match app.store.may_enter_room(&caller.id, chat).await? {
+        Some(true) => {}
+        Some(false) => return Err(Error::Blocked),
+        None => return Err(Error::Forbidden("This channel is not yours.")),
     }
     let member = json!({"user_id": caller.id, "user_info": {"name": caller.name, "image": caller.image}}).to_string();
     ok(&Authorization {

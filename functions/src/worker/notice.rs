@@ -27,7 +27,11 @@ pub(super) async fn run(app: &App, message_id: &str, notice: Map<String, Value>)
         key: draft.key.or_else(|| ClientId::parse(&format!("sqs:{message_id}")).ok()),
         ..draft
     };
-    let outcome = app.store.send_notice(&draft, app.config.people.unknown).await;
+    let config = &app.config.people;
+    let outcome = app
+        .store
+        .send_notice(&draft, config.unknown, config.organisations)
+        .await;
     match outcome {
         Ok(NoticeOutcome::Sent(notified)) => {
             if !notified.is_replay {
@@ -40,6 +44,9 @@ pub(super) async fn run(app: &App, message_id: &str, notice: Map<String, Value>)
             "its key was used before, for another notice of this task".to_owned(),
         )),
         Ok(NoticeOutcome::NoSuchPerson) => Err(Failed::ForGood("there is no such person".to_owned())),
+        Ok(NoticeOutcome::BeyondOrganisation) => {
+            Err(Failed::ForGood("the person is of another organisation".to_owned()))
+        }
         Ok(NoticeOutcome::OtherOrganisation) => Err(Failed::ForGood(
             "the person's task belongs to another organisation".to_owned(),
         )),

@@ -22,14 +22,12 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use crate::config::AttachmentConfig;
-use crate::domain::attachment::Upload;
+use crate::domain::attachment::{UPLOAD_WITHIN, Upload};
 use crate::domain::ids::AttachmentId;
 use crate::domain::message::{Attachment, AttachmentType};
 use crate::domain::text::AttachmentUrl;
 use crate::error::{Error, causes};
 
-/// How long an upload may begin.
-const UPLOAD_WITHIN: Duration = Duration::from_secs(10 * 60);
 /// How long an address that was given out shows its image.
 const SHOWN_FOR: Duration = Duration::from_secs(5 * 60);
 /// How long a message waits for S3 to say whether its images are there.
@@ -57,7 +55,8 @@ struct Bucket {
 pub struct SignedUpload {
     pub method: &'static str,
     pub url: String,
-    /// To be sent as they are. The body must have the announced size, which is signed too.
+    /// To be sent as they are: the media type, and that nothing may lie there yet. The body must have the announced size,
+    /// which is signed too.
     pub headers: BTreeMap<String, String>,
     pub expires_at: DateTime<Utc>,
 }
@@ -120,7 +119,7 @@ impl Attachments {
         (self.bucket.as_ref()?.name == bucket).then_some(key)
     }
 
-    /// Lets a device send an upload, of this type and size alone.
+    /// Lets a device send an upload once, of this type and size alone: what lies there already is not replaced (412).
     pub async fn signed_upload(&self, upload: &Upload) -> Result<SignedUpload, Error> {
         let bucket = self.bucket()?;
         let now = SystemTime::now();
@@ -131,6 +130,8 @@ impl Attachments {
             .key(upload.key())
             .content_type(upload.mime_type.as_str())
             .content_length(upload.size)
+            // A signed address is good for more than one request.
+            .if_none_match("*")
             .presigned(signed_for(UPLOAD_WITHIN, now)?)
             .await
             .map_err(|error| Error::Unavailable(error.into()))?;

@@ -54,7 +54,7 @@ fn parameter(url: &str, name: &str) -> String {
 }
 
 #[tokio::test]
-async fn an_upload_is_signed_for_its_type_and_size_alone() {
+async fn an_upload_is_signed_for_its_type_and_size_alone_and_for_once() {
     let attachments = attachments(&[BUCKET], "http://127.0.0.1:9");
     let upload = upload();
     let before = Utc::now();
@@ -66,11 +66,14 @@ async fn an_upload_is_signed_for_its_type_and_size_alone() {
     // What is among the signed headers cannot be sent otherwise.
     assert_eq!(
         parameter(&signed.url, "X-Amz-SignedHeaders"),
-        "content-length;content-type;host"
+        "content-length;content-type;host;if-none-match"
     );
     assert_eq!(
         signed.headers,
-        BTreeMap::from([("content-type".into(), "image/png".into())])
+        BTreeMap::from([
+            ("content-type".into(), "image/png".into()),
+            ("if-none-match".into(), "*".into())
+        ])
     );
     assert_eq!(parameter(&signed.url, "X-Amz-Expires"), "600");
     let lasts = signed.expires_at - before;

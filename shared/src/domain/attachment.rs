@@ -1,7 +1,14 @@
 //! Files that people upload, to be shown with a message.
 
+use std::time::Duration;
+
 use super::ids::AttachmentId;
 use super::text::{FileName, MimeType};
+
+/// How long an upload may begin.
+pub const UPLOAD_WITHIN: Duration = Duration::from_secs(10 * 60);
+/// When the last that began has ended: over a slow line it takes its time.
+pub const UPLOADED_WITHIN: Duration = Duration::from_secs(60 * 60);
 
 /// Where uploads lie in the bucket.
 const FOLDER: &str = "attachments/";

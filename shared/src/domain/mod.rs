@@ -24,3 +24,4 @@ pub mod ticket;
 pub mod tokens;
 pub mod unread;
 pub mod webhook;
+pub mod withheld;

@@ -112,7 +112,8 @@ impl Store {
             select m.attachments -> $4::integer
             from members me
             join messages m on m.chat_id = me.chat_id
-            where me.user_id = $1 and me.chat_id = $2 and m.id = $3 and (select acting_as($1))
+            where me.user_id = $1 and me.chat_id = $2 and m.id = $3 and m.seq > me.visible_after
+                and (select acting_as($1))
             "#,
             me.as_str(),
             chat.uuid(),
@@ -125,13 +126,21 @@ impl Store {
         Ok(shown.flatten())
     }
 
-    /// Uploads that no message has shown for [`UNUSED_FOR`], longest unused first. Served by attachments_unused.
+    /// Uploads that no message has shown for [`UNUSED_FOR`], longest unused first, and erased ones that can be sent no
+    /// more. Served by attachments_unused and erased_uploads_expires_at.
     pub async fn unused_uploads(&self, most: i64) -> Result<Vec<AttachmentId>> {
         let ids = sqlx::query_scalar!(
             r#"
-            select id from attachments
-            where uses = 0 and unused_since < now() - make_interval(secs => $1)
-            order by unused_since
+            select id as "id!" from (
+                (
+                    select id from attachments
+                    where uses = 0 and unused_since < now() - make_interval(secs => $1)
+                    order by unused_since
+                    limit $2
+                )
+                union all
+                (select id from erased_uploads where expires_at < now() order by expires_at limit $2)
+            ) as deletable
             limit $2
             "#,
             UNUSED_FOR.as_secs_f64(),
@@ -146,11 +155,22 @@ impl Store {
     /// Forgets uploads whose objects are deleted.
     pub async fn forget_uploads(&self, uploads: &[AttachmentId]) -> Result<u64> {
         let ids: Vec<_> = uploads.iter().map(|id| id.uuid()).collect();
-        let done = sqlx::query!("delete from attachments where id = any ($1) and uses = 0", &ids)
-            .execute(&self.pool)
-            .await
-            .doing("forgetting uploads")?;
-        Ok(done.rows_affected())
+        let count = sqlx::query_scalar!(
+            r#"
+            with forgotten as (
+                delete from attachments where id = any ($1) and uses = 0 returning id
+            ),
+            gone as (
+                delete from erased_uploads where id = any ($1) and expires_at < now() returning id
+            )
+            select (select count(*) from forgotten) + (select count(*) from gone) as "count!"
+            "#,
+            &ids
+        )
+        .fetch_one(&self.pool)
+        .await
+        .doing("forgetting uploads")?;
+        Ok(u64::try_from(count).unwrap_or_default())
     }
 }
 

@@ -110,7 +110,24 @@ impl Store {
         Ok((people, next))
     }
 
-    /// Everyone in a chat whom the caller may disturb by typing.
+    /// Whether one may be in the room of a chat where all see who is there: not where somebody is in the chat with whom one
+    /// has a block. `None` for a stranger.
+    pub async fn may_enter_room(&self, me: &UserId, chat: ChatId) -> Result<Option<bool>> {
+        sqlx::query_scalar!(
+            r#"
+            select not meets_blocked(m.chat_id, m.user_id) as "may!"
+            from members m
+            where m.chat_id = $2 and m.user_id = $1 and (select acting_as($1))
+            "#,
+            me.as_str(),
+            chat.uuid(),
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .doing("asking who may be in a room")
+    }
+
+    /// Everyone in a chat whom the caller may disturb by typing, which shows that they are there.
     pub async fn typing_audience(&self, me: &UserId, chat: ChatId) -> Result<TypingAudience> {
         let row = sqlx::query!(
             r#"
@@ -119,6 +136,7 @@ impl Store {
                 array(
                     select everyone.user_id from members everyone
                     where everyone.chat_id = m.chat_id and everyone.user_id <> $1
+                        and everyone.user_id not in (select blocked_with($1))
                 ) as "others!"
             from members m
             join chats c on c.id = m.chat_id

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::chats::OPEN_TRIES;
-use super::rows::{seq, user_id};
+use super::rows::{people, seq};
 use super::{Doing, Result, Store, lost_a_race};
 use crate::domain::chat::{History, MemberRole};
 use crate::domain::event::{Event, EventType, Outgoing};
@@ -26,6 +26,8 @@ pub enum Channel {
     KeyReused,
     /// Nothing is opened where one of the people is not known.
     Unknown(Vec<UserId>),
+    /// Nor where the owner and one of them have a block between them.
+    Blocked(Vec<UserId>),
 }
 
 /// What came of a change to who is in a channel.
@@ -34,6 +36,8 @@ pub enum Membership {
     /// Nobody has to be told where nothing changed.
     Changed(Option<Outgoing>),
     Unknown(Vec<UserId>),
+    /// The caller and these have a block between them.
+    Blocked(Vec<UserId>),
     NoSuchMember,
     /// The channel would have more members than it may.
     Full,
@@ -59,10 +63,6 @@ impl Changed {
             audience: people(&self.audience)?,
         })
     }
-}
-
-fn people(ids: &[String]) -> Result<Vec<UserId>> {
-    ids.iter().map(|id| user_id(id)).collect()
 }
 
 fn texts<'a>(ids: impl IntoIterator<Item = &'a UserId>) -> Vec<String> {
@@ -121,11 +121,14 @@ impl Store {
             unknown as materialized (
                 select id from wanted where not exists (select 1 from people where people.id = wanted.id)
             ),
+            blocked as materialized (
+                select id from wanted where id in (select blocked_with($1))
+            ),
             opened as (
                 insert into chats (id, kind, title, owner_id, org_id)
                 select $2, 'channel', $3, $1, $4
-                where not exists (select 1 from unknown) and not exists (select 1 from known)
-                    and (select acting_as($1))
+                where not exists (select 1 from unknown) and not exists (select 1 from blocked)
+                    and not exists (select 1 from known) and (select acting_as($1))
                 returning id
             ),
             keyed as (
@@ -147,6 +150,7 @@ impl Store {
             )
             select
                 array(select id from unknown) as "unknown!: Vec<String>",
+                array(select id from blocked) as "blocked!: Vec<String>",
                 array(select user_id from told) as "audience!: Vec<String>",
                 (select chat_id from known) as known, (select is_same from known) as is_same
             "#,
@@ -163,10 +167,9 @@ impl Store {
         Ok(match (row.known, row.is_same) {
             (Some(known), Some(true)) => Ok(Channel::Known(known.into())),
             (Some(_), _) => Ok(Channel::KeyReused),
-            (None, _) if row.unknown.is_empty() => {
-                people(&row.audience).map(|audience| Channel::Opened { chat_id, audience })
-            }
-            (None, _) => people(&row.unknown).map(Channel::Unknown),
+            (None, _) if !row.blocked.is_empty() => people(&row.blocked).map(Channel::Blocked),
+            (None, _) if !row.unknown.is_empty() => people(&row.unknown).map(Channel::Unknown),
+            (None, _) => people(&row.audience).map(|audience| Channel::Opened { chat_id, audience }),
         })
     }
 
@@ -209,6 +212,9 @@ impl Store {
                 join people on people.id = wanted.id
                 where not exists (select 1 from present where present.user_id = people.id)
             ),
+            blocked as materialized (
+                select id from newcomers where id in (select blocked_with($1))
+            ),
             room as materialized (
                 select (select count(*) from present) + (select count(*) from newcomers) <= $5 as is_enough
             ),
@@ -217,7 +223,8 @@ impl Store {
                 set last_seq = c.last_seq + 1, updated_at = now()
                 from allowed, room
                 where c.id = allowed.id and room.is_enough and exists (select 1 from newcomers)
-                    and not exists (select 1 from unknown) and (select acting_as($1))
+                    and not exists (select 1 from unknown) and not exists (select 1 from blocked)
+                    and (select acting_as($1))
                 returning c.id, c.last_seq, c.last_number
             ),
             joined as (
@@ -251,6 +258,7 @@ impl Store {
             select
                 place.is_channel as "is_channel!", place.may as "may!", room.is_enough as "is_enough!",
                 array(select id from unknown) as "unknown!: Vec<String>",
+                array(select id from blocked) as "blocked!: Vec<String>",
                 taken.last_seq as "last_seq?", news.data as "data?", now() as "at!",
                 array(select user_id from told) as "audience!: Vec<String>"
             from place
@@ -274,6 +282,7 @@ impl Store {
         Ok(match (row.last_seq, row.data) {
             _ if !row.is_channel => Membership::NotAChannel,
             _ if !row.may => Membership::NotAllowed,
+            _ if !row.blocked.is_empty() => Membership::Blocked(people(&row.blocked)?),
             _ if !row.unknown.is_empty() => Membership::Unknown(people(&row.unknown)?),
             _ if !row.is_enough => Membership::Full,
             (Some(at_seq), Some(data)) => {
@@ -379,7 +388,8 @@ impl Store {
                 for update of c, m
             ),
             named as materialized (
-                select r.user_id, r.role
+                -- An owner cannot leave, so nobody is made one by somebody with whom they have a block.
+                select r.user_id, r.role, $4 = 'owner' and blocked_between($1, $3) as is_blocked
                 from members r
                 join place on place.id = r.chat_id
                 where r.user_id = $3 and (select acting_as($1))
@@ -391,7 +401,7 @@ impl Store {
                     owner_id = case when $4 = 'owner' then $3 else c.owner_id end
                 from place, named
                 where c.id = place.id and place.is_channel and place.may and $3 <> $1 and named.role <> $4
-                    and (select acting_as($1))
+                    and not named.is_blocked and (select acting_as($1))
                 returning c.id, c.last_seq
             ),
             changed as (
@@ -416,6 +426,7 @@ impl Store {
             )
             select
                 place.is_channel as "is_channel!", place.may as "may!", named.user_id is not null as "is_member!",
+                coalesce(named.is_blocked, false) as "is_blocked!",
                 taken.last_seq as "last_seq?", news.data as "data?", now() as "at!",
                 array(select user_id from told) as "audience!: Vec<String>"
             from place
@@ -447,6 +458,7 @@ impl Store {
                 };
                 Membership::Changed(Some(changed.news(EventType::ChatUpdated, chat)?))
             }
+            _ if row.is_blocked => Membership::Blocked(vec![member.clone()]),
             _ if me == member && role != MemberRole::Owner => Membership::OwnerStays,
             _ => Membership::Changed(None),
         })

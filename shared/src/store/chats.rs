@@ -135,6 +135,10 @@ macro_rules! chats_of_member {
             "# + $join + r#"
                 where m.user_id = $1 and (select acting_as($1))
             "# + $mine + r#"
+            ),
+            -- Who is there and reads is not for those with whom they have a block.
+            hidden as materialized (
+                select person from blocked_with($1) as person where (select acting_as($1))
             )
             select
                 id as "id!", kind as "kind!", title, post_id, task_id, last_seq as "last_seq!",
@@ -147,9 +151,11 @@ macro_rules! chats_of_member {
                 (
                     select jsonb_agg(jsonb_build_object(
                         'user_id', everyone.user_id, 'name', people.name, 'image', people.image, 'role', everyone.role,
-                        'read_seq', everyone.read_seq, 'read_at', everyone.read_at,
-                        'delivered_seq', everyone.delivered_seq, 'last_seen_at', people.last_seen_at,
-                        'online', coalesce(people.online_until > now(), false)
+                        'read_seq', case when is_hidden then everyone.joined_seq else everyone.read_seq end,
+                        'read_at', case when not is_hidden then everyone.read_at end,
+                        'delivered_seq', case when is_hidden then everyone.joined_seq else everyone.delivered_seq end,
+                        'last_seen_at', case when not is_hidden then people.last_seen_at end,
+                        'online', not is_hidden and coalesce(people.online_until > now(), false)
                     ) order by everyone.joined_at, everyone.user_id)
                     from (
                         select named.* from members named
@@ -164,6 +170,9 @@ macro_rules! chats_of_member {
                         limit "# + $most + r#"
                     ) as everyone
                     join people on people.id = everyone.user_id
+                    cross join lateral (
+                        select everyone.user_id in (select person from hidden) as is_hidden
+                    ) as hiding
                 ) as "members!: Json<Vec<rows::MemberRow>>",
                 (select count(*) from members everyone where everyone.chat_id = mine.id) as "member_count!"
             from mine

@@ -16,13 +16,15 @@ use uuid::Uuid;
 
 use super::connections::no_answer;
 use super::jobs::has_job;
-use super::rows::{MessageRow, seq, user_id};
+use super::rows::{MessageRow, WithheldRow, people, seq, user_id};
 use super::{Doing, Result, Store};
+use crate::domain::attachment::UPLOADED_WITHIN;
 use crate::domain::event::{Event, EventType, Outgoing};
 use crate::domain::ids::{AttachmentId, ChatId, JobId, UserId};
 use crate::domain::job::ClaimedJob;
 use crate::domain::message::{Message, Reacting};
 use crate::domain::reply::Wake;
+use crate::domain::withheld::Withheld;
 
 /// Rows that a bite looks at where each is a statement of its own.
 const ROWS_A_BITE: i64 = 100;
@@ -174,7 +176,7 @@ impl Store {
     }
 
     /// As by a deletion of their own, and without their name. One that they had deleted loses its name alone.
-    async fn erase_message(&self, person: &UserId, chat: Uuid, message: Uuid) -> Result<Option<Outgoing>> {
+    async fn erase_message(&self, person: &UserId, chat: Uuid, message: Uuid) -> Result<Vec<Outgoing>> {
         let row = sqlx::query!(
             r#"
             with place as materialized (
@@ -231,6 +233,9 @@ impl Store {
             select
                 array(select user_id from told) as "audience!: Vec<String>",
                 case
+                    when (select count(*) from told) >= 0 then withheld(changed.chat_id, changed.seq)
+                end as "withheld!: Json<WithheldRow>",
+                case
                     when (select count(*) from told) >= 0 then message_now(changed.chat_id, changed.seq)
                 end as "message!: Json<MessageRow>"
             from changed
@@ -242,9 +247,10 @@ impl Store {
         .fetch_optional(&self.pool)
         .await
         .doing("erasing a message")?;
-        let Some(row) = row else { return Ok(None) };
+        let Some(row) = row else { return Ok(Vec::new()) };
         let message: Message = row.message.0.try_into()?;
-        outgoing(Event::message_changed(&message), &row.audience)
+        let withheld: Withheld = row.withheld.0.try_into()?;
+        Ok(withheld.outgoing(&message, &people(&row.audience)?, Event::message_changed))
     }
 
     /// Their reactions to what others said. Served by reactions_user.
@@ -312,6 +318,9 @@ impl Store {
             select
                 array(select user_id from told) as "audience!: Vec<String>", now() as "at!",
                 case
+                    when (select count(*) from told) >= 0 then withheld(changed.chat_id, changed.seq)
+                end as "withheld!: Json<WithheldRow>",
+                case
                     when (select count(*) from told) >= 0 then message_now(changed.chat_id, changed.seq)
                 end as "message!: Json<MessageRow>"
             from changed
@@ -326,10 +335,9 @@ impl Store {
         .doing("erasing a reaction")?;
         let Some(row) = row else { return Ok(None) };
         let message: Message = row.message.0.try_into()?;
-        outgoing(
-            Event::reaction_changed(&message, person, emoji, Reacting::Remove, row.at),
-            &row.audience,
-        )
+        let withheld: Withheld = row.withheld.0.try_into()?;
+        let event = Event::reaction_changed(&message, person, emoji, Reacting::Remove, row.at);
+        Ok(outgoing(event, withheld.seeing(&people(&row.audience)?)))
     }
 
     /// Where others have named them. Served by mentions_user.
@@ -349,7 +357,7 @@ impl Store {
         Ok((!rows.is_empty()).then_some(news))
     }
 
-    async fn erase_mention(&self, person: &UserId, chat: Uuid, place: i64) -> Result<Option<Outgoing>> {
+    async fn erase_mention(&self, person: &UserId, chat: Uuid, place: i64) -> Result<Vec<Outgoing>> {
         let row = sqlx::query!(
             r#"
             with place as materialized (
@@ -382,6 +390,9 @@ impl Store {
             select
                 array(select user_id from told) as "audience!: Vec<String>",
                 case
+                    when (select count(*) from told) >= 0 then withheld(changed.chat_id, changed.seq)
+                end as "withheld!: Json<WithheldRow>",
+                case
                     when (select count(*) from told) >= 0 then message_now(changed.chat_id, changed.seq)
                 end as "message!: Json<MessageRow>"
             from changed
@@ -393,9 +404,10 @@ impl Store {
         .fetch_optional(&self.pool)
         .await
         .doing("erasing a mention")?;
-        let Some(row) = row else { return Ok(None) };
+        let Some(row) = row else { return Ok(Vec::new()) };
         let message: Message = row.message.0.try_into()?;
-        outgoing(Event::message_changed(&message), &row.audience)
+        let withheld: Withheld = row.withheld.0.try_into()?;
+        Ok(withheld.outgoing(&message, &people(&row.audience)?, Event::message_changed))
     }
 
     /// Takes them out of the chats that they share. Served by members_user.
@@ -476,10 +488,8 @@ impl Store {
         .doing("handing a channel over")?;
         row.map_or(Ok(None), |row| {
             let at_seq = Some(seq(row.last_seq)?);
-            outgoing(
-                Event::chat_changed(EventType::ChatUpdated, ChatId::from(chat), at_seq, row.at, row.data),
-                &row.audience,
-            )
+            let event = Event::chat_changed(EventType::ChatUpdated, ChatId::from(chat), at_seq, row.at, row.data);
+            Ok(outgoing(event, people(&row.audience)?))
         })
     }
 
@@ -523,10 +533,8 @@ impl Store {
         row.map_or(Ok(None), |row| {
             let data = json!({"userId": person, "by": null});
             let at_seq = Some(seq(row.last_seq)?);
-            outgoing(
-                Event::chat_changed(EventType::MemberRemoved, ChatId::from(chat), at_seq, row.at, data),
-                &row.audience,
-            )
+            let event = Event::chat_changed(EventType::MemberRemoved, ChatId::from(chat), at_seq, row.at, data);
+            Ok(outgoing(event, people(&row.audience)?))
         })
     }
 
@@ -616,9 +624,17 @@ impl Store {
         let person = whose(job)?;
         let ids: Vec<Uuid> = uploads.iter().map(|id| id.uuid()).collect();
         sqlx::query!(
-            "delete from attachments where owner_id = $1 and id = any ($2)",
+            r#"
+            with gone as (
+                delete from attachments where owner_id = $1 and id = any ($2)
+                returning id, created_at + make_interval(secs => $3) as expires_at
+            )
+            insert into erased_uploads (id, expires_at)
+            select id, expires_at from gone where expires_at > now()
+            "#,
             person.as_str(),
             &ids,
+            UPLOADED_WITHIN.as_secs_f64(),
         )
         .execute(&self.pool)
         .await
@@ -743,7 +759,6 @@ fn whose(job: &ClaimedJob) -> Result<UserId> {
 }
 
 /// News for those who are told of it, if anybody is.
-fn outgoing(event: Event, audience: &[String]) -> Result<Option<Outgoing>> {
-    let audience: Vec<UserId> = audience.iter().map(|id| user_id(id)).collect::<Result<_>>()?;
-    Ok((!audience.is_empty()).then_some(Outgoing { event, audience }))
+fn outgoing(event: Event, audience: Vec<UserId>) -> Option<Outgoing> {
+    (!audience.is_empty()).then_some(Outgoing { event, audience })
 }

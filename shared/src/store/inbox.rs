@@ -143,6 +143,8 @@ impl Store {
                             mine.user_id is not null or page.event = 'chat.deleted'
                             or page.event = 'member.removed' and page.data ->> 'userId' = $1
                         )
+                        -- Where somebody reads shows that they are there.
+                        and not (page.event = 'read' and page.data ->> 'userId' in (select blocked_with($1)))
                 ) as "news!: Json<Vec<NewsRow>>",
                 (
                     select coalesce(jsonb_agg(jsonb_build_object('id', id, 'chat_id', chat_id, 'attempt', attempt)), '[]')

@@ -7,7 +7,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::budgets::{Refusal, Refused};
-use super::rows::{self, EndRow, MessageRow, seq, user_id, word};
+use super::rows::{self, EndRow, MessageRow, WithheldRow, seq, user_id, word};
 use super::webhooks::announced;
 use super::{Doing, Result, Store, lost_a_race};
 use crate::domain::budget::Exhausted;
@@ -21,6 +21,7 @@ use crate::domain::page::{Kept, Page};
 use crate::domain::person::Caller;
 use crate::domain::reply::{Claim, Purpose, ReplyHandle, ReplyState, Terms, Wake};
 use crate::domain::tokens;
+use crate::domain::withheld::Withheld;
 
 /// A send that keeps losing races has met 2 at most: its own twin, and a reply that began meanwhile.
 const SEND_TRIES: usize = 4;
@@ -54,6 +55,8 @@ pub struct Sent {
     pub is_replay: bool,
     /// Who must learn of it; empty on a replay.
     pub audience: Vec<UserId>,
+    /// What of it is not for all of them.
+    pub withheld: Withheld,
     pub reply: Option<ReplyHandle>,
     /// The right to write the reply at once, if it was asked for and nobody else is writing in this chat.
     pub claim: Option<Claim>,
@@ -71,6 +74,7 @@ pub enum Change {
     Made {
         message: Box<Message>,
         audience: Vec<UserId>,
+        withheld: Withheld,
         /// The reply that waited to answer it and does not any more.
         unanswered: Option<ReplyEnded>,
         /// The chat's next reply, which waited for that one.
@@ -211,9 +215,13 @@ impl Store {
                 returning seq, metadata, attachments, created_at
             ),
             mentioned as (
-                insert into mentions (chat_id, user_id, seq)
-                select id, named, last_seq from taken cross join unnest($26::text[]) as named
+                insert into mentions (chat_id, user_id, seq, silent)
+                select id, named, last_seq, blocked_between(named, $1)
+                from taken
+                cross join unnest($26::text[]) as named
                 where named <> $1
+                -- No column of the row: to show one, its policy would look for the message that is only being stored.
+                returning true as is_there
             ),
             halted as (
                 -- What this message replaces: a reply that waits is stopped here, one that is being written by its writer.
@@ -308,6 +316,12 @@ impl Store {
                 ) as "known?: Json<MessageRow>",
                 (select not is_same from known) as is_reused,
                 array(select user_id from told) as "audience!: Vec<String>",
+                case
+                    -- A new message is for all members; what it replies to, and whom it names, may not be.
+                    when ($8::uuid is not null or $26::text[] <> '{}')
+                        and (select count(*) from told) > 0 and (select count(*) from mentioned) >= 0
+                    then withheld($2, stored.seq)
+                end as "withheld: Json<WithheldRow>",
                 array(
                     select ending from released where (select count(*) from told_of_the_end) >= 0
                 ) as "replaced!: Vec<Json<EndRow>>",
@@ -446,6 +460,7 @@ impl Store {
                 message,
                 is_replay,
                 audience,
+                withheld: row.withheld.map(|Json(row)| row).unwrap_or_default().try_into()?,
                 reply,
                 claim,
                 wake,
@@ -631,7 +646,10 @@ impl Store {
                     (select message_json(message) from changed),
                     (select message_json(m) from messages m where m.chat_id = $2 and m.seq = named.seq)
                 ) as "message!: Json<MessageRow>",
-                array(select user_id from told) as "audience!: Vec<String>"
+                array(select user_id from told) as "audience!: Vec<String>",
+                case
+                    when (select count(*) from told) > 0 then withheld($2, named.seq)
+                end as "withheld: Json<WithheldRow>"
             from named
             "#,
             me.as_str(),
@@ -654,6 +672,7 @@ impl Store {
             Some(row) => Change::Made {
                 message: Box::new(row.message.0.try_into()?),
                 audience: row.audience.iter().map(|id| user_id(id)).collect::<Result<_>>()?,
+                withheld: row.withheld.map(|Json(row)| row).unwrap_or_default().try_into()?,
                 unanswered: row.unanswered.map(|Json(ending)| ending.try_into()).transpose()?,
                 wake: row.next_job.map(|job| Wake {
                     job_id: job.into(),

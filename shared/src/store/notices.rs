@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::rows::{MessageRow, priority, seq, user_id, word};
 use super::webhooks::announced;
 use super::{Doing, Error, Result, Store, lost_a_race};
-use crate::config::UnknownPeople;
+use crate::config::{Organisations, UnknownPeople};
 use crate::domain::ids::{ChatId, MessageId, Seq, UserId};
 use crate::domain::limits::PageSize;
 use crate::domain::message::{Message, MessageType, Role};
@@ -24,6 +24,8 @@ const SEND_TRIES: usize = 3;
 pub enum NoticeOutcome {
     Sent(Box<Notified>),
     NoSuchPerson,
+    /// The person is known to be of another organisation than the one that tells them.
+    BeyondOrganisation,
     /// The person's task of this name is another organisation's.
     OtherOrganisation,
     /// Its key was used for another notice of the task.
@@ -50,6 +52,7 @@ enum Row {
     Stored(Box<Stored>),
     Known(Box<Stored>),
     NoSuchPerson,
+    BeyondOrganisation,
     OtherOrganisation,
     OtherContent,
 }
@@ -64,26 +67,38 @@ struct Stored {
 impl Store {
     /// Stores a notice in its person's chat of the task, which is made on demand, or finds the one that its key names: one
     /// statement, one round trip.
-    pub async fn send_notice(&self, draft: &NoticeDraft, unknown: UnknownPeople) -> Result<NoticeOutcome> {
+    pub async fn send_notice(
+        &self,
+        draft: &NoticeDraft,
+        unknown: UnknownPeople,
+        organisations: Organisations,
+    ) -> Result<NoticeOutcome> {
         for _ in 1..SEND_TRIES {
-            match self.try_to_notify(draft, unknown).await {
+            match self.try_to_notify(draft, unknown, organisations).await {
                 Err(error) if lost_a_race(&error, &["messages_notice_key"]) => {}
                 outcome => return outcome.doing("sending a notice")?,
             }
         }
-        self.try_to_notify(draft, unknown).await.doing("sending a notice")?
+        self.try_to_notify(draft, unknown, organisations)
+            .await
+            .doing("sending a notice")?
     }
 
     async fn try_to_notify(
         &self,
         draft: &NoticeDraft,
         unknown: UnknownPeople,
+        organisations: Organisations,
     ) -> std::result::Result<Result<NoticeOutcome>, sqlx::Error> {
         let fingerprint = draft.fingerprint();
         let row = sqlx::query!(
             r#"
             with sent as materialized (
-                select send_notice_once($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) as outcome
+                select case
+                    when $13 and beyond_organisation($1, $2, $3)
+                    then jsonb_build_object('outcome', 'beyond_organisation')
+                    else send_notice_once($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+                end as outcome
             )
             select
                 outcome as "outcome!: Json<Row>",
@@ -105,6 +120,7 @@ impl Store {
             draft.key.as_ref().map(|key| key.as_str()),
             unknown == UnknownPeople::Create,
             fingerprint.as_bytes(),
+            organisations != Organisations::Open,
         )
         .fetch_one(&self.pool)
         .await?;
@@ -112,6 +128,7 @@ impl Store {
             Row::Stored(stored) => (stored, false),
             Row::Known(stored) => (stored, true),
             Row::NoSuchPerson => return Ok(Ok(NoticeOutcome::NoSuchPerson)),
+            Row::BeyondOrganisation => return Ok(Ok(NoticeOutcome::BeyondOrganisation)),
             Row::OtherOrganisation => return Ok(Ok(NoticeOutcome::OtherOrganisation)),
             Row::OtherContent => return Ok(Ok(NoticeOutcome::KeyReused)),
         };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::rows::user_id;
+use super::rows::{people, user_id};
 use super::{Doing, Result, Store};
 use crate::domain::ids::{ChatId, UserId};
 use crate::domain::person::{Caller, Person};
@@ -24,17 +24,18 @@ pub struct Presence {
 }
 
 impl Store {
-    /// Makes a caller known, or their new name and picture; writes nothing when all is as it was.
+    /// Makes a caller known, or their new name, picture or organisation; writes nothing when all is as it was.
     pub async fn meet(&self, caller: &Caller) -> Result<()> {
         sqlx::query!(
             r#"
             with met as (
-                insert into people (id, name, image)
-                select $1, $2, $3
+                insert into people (id, name, image, org_id)
+                select $1, $2, $3, $4
                 where (select acting_as($1))
                 on conflict (id) do update
-                set name = excluded.name, image = excluded.image, updated_at = now()
-                where (people.name, people.image) is distinct from (excluded.name, excluded.image)
+                set name = excluded.name, image = excluded.image, org_id = excluded.org_id, updated_at = now()
+                where (people.name, people.image, people.org_id)
+                    is distinct from (excluded.name, excluded.image, excluded.org_id)
                 returning id
             )
             insert into inbox_heads (user_id)
@@ -44,11 +45,26 @@ impl Store {
             caller.id.as_str(),
             caller.name,
             caller.image,
+            caller.org_id,
         )
         .execute(&self.pool)
         .await
         .doing("meeting a person")?;
         Ok(())
+    }
+
+    /// Those of some people who are known to be of another organisation.
+    pub async fn of_other_organisations(&self, organisation: &str, ids: &[UserId]) -> Result<Vec<UserId>> {
+        let ids: Vec<_> = ids.iter().map(UserId::as_str).collect();
+        let others = sqlx::query_scalar!(
+            "select id from people where id = any ($2) and org_id <> $1",
+            organisation,
+            &ids as &[&str],
+        )
+        .fetch_all(&self.pool)
+        .await
+        .doing("looking for other organisations")?;
+        people(&others)
     }
 
     /// Somebody says that they are there, and is online for a while. Written twice in that while at most.
@@ -121,6 +137,7 @@ impl Store {
             join members other on other.chat_id = c.id and other.user_id <> $1
             join people on people.id = other.user_id
             where m.user_id = $1 and people.online_until > now() and (select acting_as($1))
+                and other.user_id not in (select blocked_with($1))
             order by c.active_at desc
             limit $2
             "#,

@@ -3,11 +3,12 @@
 use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 
-use super::rows::{MessageRow, user_id};
+use super::rows::{MessageRow, WithheldRow, user_id};
 use super::{Doing, Result, Store};
 use crate::domain::ids::{ChatId, MessageId, UserId};
 use crate::domain::message::{Message, Reacting};
 use crate::domain::text::Emoji;
+use crate::domain::withheld::Withheld;
 
 /// What came of a reaction.
 #[derive(Debug)]
@@ -103,6 +104,9 @@ impl Store {
                 room.takes_it as "takes_it!", room.is_blocked as "is_blocked!",
                 array(select user_id from told) as "audience!: Vec<String>", now() as "at!",
                 case
+                    when (select count(*) from told) > 0 then withheld(room.chat_id, room.seq)
+                end as "withheld: Json<WithheldRow>",
+                case
                     when (select count(*) from told) >= 0 then message_now(room.chat_id, room.seq)
                 end as "message!: Json<MessageRow>"
             from room
@@ -121,11 +125,15 @@ impl Store {
             None => Reacted::NoSuchMessage,
             Some(row) if row.is_blocked => Reacted::Blocked,
             Some(row) if !row.takes_it => Reacted::TooMany,
-            Some(row) => Reacted::Done {
-                message: Box::new(row.message.0.try_into()?),
-                audience: row.audience.iter().map(|id| user_id(id)).collect::<Result<_>>()?,
-                at: row.at,
-            },
+            Some(row) => {
+                let told: Vec<_> = row.audience.iter().map(|id| user_id(id)).collect::<Result<_>>()?;
+                let withheld: Withheld = row.withheld.map(|Json(row)| row).unwrap_or_default().try_into()?;
+                Reacted::Done {
+                    message: Box::new(row.message.0.try_into()?),
+                    audience: withheld.seeing(&told),
+                    at: row.at,
+                }
+            }
         })
     }
 }

@@ -116,7 +116,8 @@ impl Store {
                 reached.delivered as "delivered_seq!",
                 number_at(reached.chat_id, 9223372036854775807) - reached.number - reached.uncounted_there
                     as "unread_count!",
-                now() as "at!", array(select user_id from told) as "audience!: Vec<String>"
+                now() as "at!",
+                array(select user_id from told where user_id not in (select blocked_with($1))) as "audience!: Vec<String>"
             from reached
             left join moved on true
             "#,

@@ -16,6 +16,7 @@ use crate::domain::page::{Kept, Page};
 use crate::domain::person::Person;
 use crate::domain::reply::{Failure, ReplyState};
 use crate::domain::unread::UnreadMessage;
+use crate::domain::withheld::Withheld;
 
 /// What the members of one chat may take of an answer, which has a page of its messages beside them: never reached by as
 /// many members as a channel has unless configured otherwise.
@@ -38,6 +39,10 @@ pub(super) fn seq(value: i64) -> Result<Seq> {
 
 pub(super) fn user_id(text: &str) -> Result<UserId> {
     word("user id", text, UserId::parse)
+}
+
+pub(super) fn people(ids: &[String]) -> Result<Vec<UserId>> {
+    ids.iter().map(|id| user_id(id)).collect()
 }
 
 pub(super) fn priority(rank: i16) -> Result<Priority> {
@@ -68,6 +73,26 @@ impl TryFrom<EndRow> for ReplyEnded {
             state: word("reply state", &row.state, ReplyState::parse)?,
             // One that only a newer version knows must not keep anybody from their inbox.
             reason: row.reason.as_deref().and_then(Failure::parse),
+        })
+    }
+}
+
+/// What `withheld` of the schema gives.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct WithheldRow {
+    blind: Vec<String>,
+    without_preview: Vec<String>,
+    unnamed: Vec<String>,
+}
+
+impl TryFrom<WithheldRow> for Withheld {
+    type Error = Error;
+
+    fn try_from(row: WithheldRow) -> Result<Self> {
+        Ok(Self {
+            blind: people(&row.blind)?,
+            without_preview: people(&row.without_preview)?,
+            unnamed: people(&row.unnamed)?,
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Full-text search over one's own messages. How it finds them is told in migration 0044.
+//! Full-text search over one's own messages. How it finds them is told in migrations 0044 and 0078.
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -68,10 +68,7 @@ impl Store {
                             where c.kind = 'direct'
                                 and p.id = case when c.direct_low = $1 then c.direct_high else c.direct_low end
                         ),
-                        'marked', ts_headline(
-                            'pg_catalog.simple', translate(left(m.content, 30000), $7 || $8, ''), query,
-                            'StartSel=' || $7 || ',StopSel=' || $8 || ',MaxFragments=1,MinWords=8,MaxWords=24'
-                        )
+                        'marked', search_snippet(m.content, $2, $7, $8)
                     ) order by found.created_at desc, found.id desc), '[]')
                     from search_query($2) as query
                     cross join lateral search_messages(query, $3, $4, $5, $6) as found

@@ -341,10 +341,11 @@ impl Store {
                 select
                     changed.chat_id, changed.read_seq, changed.read_at, changed.delivered_seq,
                     array(
-                        select tell(changed.chat_id, null, 'read', null, jsonb_build_object(
+                        select reader from tell(changed.chat_id, null, 'read', null, jsonb_build_object(
                             'userId', $1::text, 'readSeq', changed.read_seq, 'readAt', changed.read_at,
                             'deliveredSeq', changed.delivered_seq
-                        ))
+                        )) as reader
+                        where reader not in (select blocked_with($1))
                     ) as audience
                 from (select hold_inboxes(array(select chat_id from changed))) as held
                 cross join (select * from changed order by chat_id) as changed

@@ -170,7 +170,7 @@ async fn act(world: &World, people: &[Caller], places: &[Place], random: &mut Ra
         };
         assert!(!matches!(
             outcome,
-            Membership::Full | Membership::Unknown(_) | Membership::NotAChannel
+            Membership::Full | Membership::Unknown(_) | Membership::Blocked(_) | Membership::NotAChannel
         ));
         return;
     }

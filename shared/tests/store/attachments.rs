@@ -4,13 +4,15 @@ use serde_json::json;
 use shared::domain::attachment::Upload;
 use shared::domain::chat::Kind;
 use shared::domain::ids::{AttachmentId, ChatId};
+use shared::domain::job::JobReach;
 use shared::domain::message::{Attachment, AttachmentType, Draft, EditHistory};
 use shared::domain::person::Caller;
 use shared::domain::text::{AttachmentUrl, FileName, MimeType};
-use sqlx::PgPool;
+use shared::store::erasure::Bite;
+use sqlx::{Executor, PgPool};
 use uuid::Uuid;
 
-use crate::world::{FREE, World, at_once, draft, edit};
+use crate::world::{FREE, LEASE, World, at_once, draft, edit};
 
 async fn uploaded(world: &World, owner: &Caller) -> Upload {
     let upload = Upload {
@@ -301,4 +303,40 @@ async fn what_no_message_shows_any_more_is_found_and_forgotten_after_a_day(pool:
     assert_eq!(world.system.unused_uploads(10).await.unwrap(), []);
     assert_eq!(uses(&world, &shown).await, 1);
     assert_eq!(uses(&world, &fresh).await, 0);
+}
+
+/// An address that is still good would bring an object back of which nothing is known.
+#[sqlx::test(migrations = "../migrations")]
+async fn the_object_of_an_erased_upload_is_deleted_again_when_its_address_is_good_no_longer(pool: PgPool) {
+    let world = World::on(pool).await;
+    let anna = world.person("anna").await;
+    let (fresh, old) = (uploaded(&world, &anna).await, uploaded(&world, &anna).await);
+    sqlx::query("update attachments set created_at = now() - interval '2 hours' where id = $1")
+        .bind(old.id.uuid())
+        .execute(&world.rows)
+        .await
+        .unwrap();
+    let wake = world.system.ask_for_erasure(&anna.id).await.unwrap().unwrap();
+    let JobReach::Claimed(job) = world.system.reach_for_job(wake.job_id, LEASE).await.unwrap() else {
+        panic!("not claimed")
+    };
+    loop {
+        match world.system.erase_some(&job).await.unwrap() {
+            Bite::Uploads(uploads) => world.system.erase_uploads(&job, &uploads).await.unwrap(),
+            Bite::Taken(_) => {}
+            Bite::Last => break,
+        }
+    }
+    assert_eq!(world.number("select count(*) from attachments").await, 0);
+    assert_eq!(world.system.unused_uploads(10).await.unwrap(), []);
+    // Not before: it might come back.
+    assert_eq!(world.system.forget_uploads(&[fresh.id]).await.unwrap(), 0);
+    world
+        .rows
+        .execute("update erased_uploads set expires_at = now() - interval '1 second'")
+        .await
+        .unwrap();
+    assert_eq!(world.system.unused_uploads(10).await.unwrap(), [fresh.id]);
+    assert_eq!(world.system.forget_uploads(&[fresh.id]).await.unwrap(), 1);
+    assert_eq!(world.system.unused_uploads(10).await.unwrap(), []);
 }

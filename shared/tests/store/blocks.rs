@@ -1,12 +1,18 @@
 //! Who has blocked whom: it binds both, in what they have alone with one another.
 
-use shared::domain::chat::Kind;
+use std::time::Duration;
+
+use serde_json::json;
+use shared::domain::chat::{Kind, MemberRole};
+use shared::domain::event::EventType;
 use shared::domain::ids::{ChatId, UserId};
-use shared::domain::message::{EditHistory, Reacting};
+use shared::domain::message::{Draft, Edit, EditHistory, Reacting};
 use shared::domain::person::Caller;
-use shared::domain::text::Emoji;
+use shared::domain::text::{Emoji, Title};
+use shared::domain::unread::ReadMark;
 use shared::store::blocks::TypingAudience;
-use shared::store::chats::DirectChat;
+use shared::store::channels::{Channel, Membership};
+use shared::store::chats::{ChatChange, DirectChat, ListFilter};
 use shared::store::messages::{Change, Range, SendOutcome};
 use shared::store::reactions::Reacted;
 use sqlx::PgPool;
@@ -135,9 +141,191 @@ async fn no_chat_is_opened_between_them_and_channels_go_on(pool: PgPool) {
         .await
         .unwrap();
     assert!(matches!(liked, Reacted::Done { .. }), "{liked:?}");
+    // Who types is there.
+    for me in [&anna, &ben] {
+        assert_eq!(
+            store.typing_audience(&me.id, channel).await.unwrap(),
+            TypingAudience::Members(vec![])
+        );
+    }
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn nobody_is_put_into_a_channel_across_a_block(pool: PgPool) {
+    let world = World::on(pool).await;
+    let (anna, ben, cleo) = (
+        world.person("anna").await,
+        world.person("ben").await,
+        world.person("cleo").await,
+    );
+    let store = &world.people;
+    let title = Title::parse("Harbour").unwrap();
+    store.block(&ben.id, &anna.id).await.unwrap();
+    for (owner, other) in [(&anna, &ben), (&ben, &anna)] {
+        let before = state(&world).await;
+        let wanted = [cleo.id.clone(), other.id.clone()];
+        let opened = store.open_channel(&owner.id, None, &title, &wanted).await.unwrap();
+        assert_eq!(opened, Channel::Blocked(vec![other.id.clone()]));
+        assert_eq!(state(&world).await, before);
+
+        // Nor when it is there, nor again after they left.
+        let channel = world.channel(owner, &[&cleo]).await;
+        let before = state(&world).await;
+        for _ in 0..2 {
+            let added = world.add(owner, channel, other).await;
+            assert!(
+                matches!(&added, Membership::Blocked(people) if *people == [other.id.clone()]),
+                "{added:?}"
+            );
+        }
+        assert_eq!(state(&world).await, before);
+        // Somebody else may bring both together; whoever does not want to be there leaves, and is not brought back.
+        store
+            .change_role(&owner.id, channel, &cleo.id, MemberRole::Admin)
+            .await
+            .unwrap();
+        let added = world.add(&cleo, channel, other).await;
+        assert!(matches!(added, Membership::Changed(Some(_))), "{added:?}");
+        // An owner could not leave.
+        let given = store
+            .change_role(&owner.id, channel, &other.id, MemberRole::Owner)
+            .await
+            .unwrap();
+        assert!(matches!(given, Membership::Blocked(_)), "{given:?}");
+        world.remove(other, channel, other).await;
+        let added = world.add(owner, channel, other).await;
+        assert!(matches!(added, Membership::Blocked(_)), "{added:?}");
+    }
+    store.unblock(&ben.id, &anna.id).await.unwrap();
+    world.channel(&anna, &[&ben]).await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn nobody_is_seen_to_be_there_across_a_block(pool: PgPool) {
+    let world = World::on(pool).await;
+    let (anna, ben, direct) = friends(&world).await;
+    let cleo = world.person("cleo").await;
+    let channel = world.channel(&anna, &[&ben, &cleo]).await;
+    let store = &world.people;
+    let said = world.send(&anna, channel, "hi").await.message;
+    for person in [&anna, &ben, &cleo] {
+        store.beat(&person.id, Duration::from_secs(60)).await.unwrap();
+    }
+    let seen = async |viewer: &Caller, other: &Caller| {
+        let list = store
+            .chats(&viewer.id, ListFilter::default(), None, page(10))
+            .await
+            .unwrap();
+        let one = store.chat(&viewer.id, channel).await.unwrap().unwrap();
+        let chats: Vec<_> = list.chats.into_iter().chain([one]).collect();
+        let members: Vec<_> = chats
+            .iter()
+            .flat_map(|chat| &chat.members)
+            .filter(|member| member.user_id == other.id)
+            .collect();
+        assert!(members.len() >= 2);
+        let is_there = |there: bool| {
+            members
+                .iter()
+                .all(|member| member.online == there && member.last_seen_at.is_some() == there)
+        };
+        assert!(is_there(true) || is_there(false), "{members:?}");
+        (is_there(true), members.iter().any(|member| member.read_at.is_some()))
+    };
+    let read = async |reader: &Caller| {
+        let mark = store
+            .mark_chat_read(&reader.id, channel, ReadMark::UpTo(said.seq), None)
+            .await
+            .unwrap();
+        mark.unwrap().audience
+    };
+    let reads_heard = async |person: &Caller, of: &Caller| {
+        let news = store.news(&person.id, 0, Some(channel), 100).await.unwrap();
+        let events = news.events.into_iter().flat_map(|(_, events)| events);
+        events
+            .filter(|event| event.event_type == EventType::Read && event.data["userId"] == of.id.as_str())
+            .count()
+    };
+    assert_eq!(seen(&anna, &ben).await, (true, false));
+    assert_eq!(store.may_enter_room(&anna.id, channel).await.unwrap(), Some(true));
+    assert_eq!(store.company(&ben.id, 20).await.unwrap(), [(direct, anna.id.clone())]);
+
+    store.block(&ben.id, &anna.id).await.unwrap();
+    let mut told = read(&ben).await;
+    told.sort();
+    assert_eq!(told, [ben.id.clone(), cleo.id.clone()]);
+    assert_eq!((reads_heard(&anna, &ben).await, reads_heard(&cleo, &ben).await), (0, 1));
+    for (me, other) in [(&anna, &ben), (&ben, &anna)] {
+        assert_eq!(seen(me, other).await, (false, false));
+        assert!(store.company(&me.id, 20).await.unwrap().is_empty());
+        for chat in [direct, channel] {
+            assert_eq!(store.may_enter_room(&me.id, chat).await.unwrap(), Some(false));
+        }
+    }
+    // To all others as ever.
+    assert_eq!(seen(&cleo, &ben).await.0, true);
+    assert_eq!(store.may_enter_room(&cleo.id, channel).await.unwrap(), Some(true));
+    assert_eq!(store.may_enter_room(&cleo.id, direct).await.unwrap(), None);
+    store.unblock(&ben.id, &anna.id).await.unwrap();
+    assert_eq!(seen(&anna, &ben).await, (true, true));
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_mention_across_a_block_calls_nobody(pool: PgPool) {
+    let world = World::on(pool).await;
+    let (anna, ben, cleo) = (
+        world.person("anna").await,
+        world.person("ben").await,
+        world.person("cleo").await,
+    );
+    let channel = world.channel(&anna, &[&ben, &cleo]).await;
+    let store = &world.people;
+    let mute = ChatChange {
+        muted: Some(true),
+        ..ChatChange::default()
+    };
+    for person in [&ben, &cleo] {
+        store.update_chat(&person.id, channel, mute, 5).await.unwrap();
+    }
+    store.block(&ben.id, &anna.id).await.unwrap();
+    let naming = Draft {
+        mentions: vec![ben.id.clone(), cleo.id.clone()],
+        ..draft("c-1", "look, both of you")
+    };
+    let sent = world.send_as(&anna, channel, &naming, None).await;
+    assert_eq!(sent.withheld.unnamed, [ben.id.clone()]);
+    let renamed = Edit {
+        mentions: Some(naming.mentions.clone()),
+        ..edit("look, you two")
+    };
+    let change = store
+        .edit_message(&anna.id, channel, sent.message.id, &renamed, EditHistory::None)
+        .await
+        .unwrap();
+    assert!(matches!(change, Change::Made { withheld, .. } if withheld.unnamed == [ben.id.clone()]));
+    for (person, counted, names) in [
+        (&anna, 0, vec![&ben.id, &cleo.id]),
+        (&ben, 0, vec![&cleo.id]),
+        (&cleo, 1, vec![&ben.id, &cleo.id]),
+    ] {
+        let chat = store.chat(&person.id, channel).await.unwrap().unwrap();
+        assert_eq!(chat.unread_mentions, counted, "{}", person.id);
+        assert_eq!(store.me(&person.id).await.unwrap().unwrap().unread_total, counted);
+        let told = store.news(&person.id, 0, Some(channel), 100).await.unwrap();
+        let event = told.events.into_iter().flat_map(|(_, events)| events).last().unwrap();
+        assert_eq!(event.data["mentions"], json!(names), "{}", person.id);
+        assert_eq!(json!(chat.last_message.unwrap().mentions), json!(names));
+    }
+    // A retry finds it as it was sent, and an erasure finds the name.
     assert_eq!(
-        store.typing_audience(&ben.id, channel).await.unwrap(),
-        TypingAudience::Members(vec![anna.id.clone()])
+        world.send_as(&anna, channel, &naming, None).await.message.mentions,
+        naming.mentions
+    );
+    assert_eq!(
+        world
+            .number("select count(*) from mentions where user_id = 'ben'")
+            .await,
+        1
     );
 }
 

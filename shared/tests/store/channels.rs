@@ -41,7 +41,7 @@ impl World {
         self.add_as(by, chat, person, MemberRole::Member, History::All).await
     }
 
-    async fn add_as(
+    pub(crate) async fn add_as(
         &self,
         by: &Caller,
         chat: ChatId,
@@ -80,6 +80,7 @@ fn word(outcome: &Membership) -> &'static str {
         Membership::Changed(Some(_)) => "done",
         Membership::Changed(None) => "nothing",
         Membership::Unknown(_) => "unknown",
+        Membership::Blocked(_) => "blocked",
         Membership::NoSuchMember => "no member",
         Membership::Full => "full",
         Membership::OwnerStays => "owner stays",

@@ -1,16 +1,17 @@
 //! Notices: stored once, in one chat of the person and the task, and read in their order.
 
 use serde_json::{Map, json};
-use shared::config::UnknownPeople;
+use shared::config::{Organisations, UnknownPeople};
 use shared::domain::ids::{ChatId, MessageId, UserId};
 use shared::domain::limits::PageSize;
 use shared::domain::message::{Draft, MessageType};
 use shared::domain::notice::{NoticeDraft, Priority};
+use shared::domain::person::Caller;
 use shared::domain::text::{ClientId, Content, Metadata, OrganisationId, TaskId};
 use shared::store::notices::{NoticeOutcome, Notified};
 use sqlx::PgPool;
 
-use crate::world::{World, at_once, draft};
+use crate::world::{World, at_once, caller, draft};
 
 pub(crate) fn notice(person: &str, task: &str, message_type: MessageType, says: &str) -> NoticeDraft {
     NoticeDraft {
@@ -40,7 +41,12 @@ fn with_key(draft: NoticeDraft, key: &str) -> NoticeDraft {
 }
 
 pub(crate) async fn notify(world: &World, draft: &NoticeDraft) -> Notified {
-    match world.people.send_notice(draft, UnknownPeople::Refuse).await.unwrap() {
+    match world
+        .people
+        .send_notice(draft, UnknownPeople::Refuse, Organisations::Agents)
+        .await
+        .unwrap()
+    {
         NoticeOutcome::Sent(notified) => *notified,
         other => panic!("not sent: {other:?}"),
     }
@@ -117,7 +123,11 @@ async fn of_many_first_notices_at_once_one_opens_the_chat_and_twins_are_one(pool
         async move {
             let draft = notice("nobody-yet", "t-1", MessageType::Info, &format!("{}", index % 4));
             let draft = with_key(draft, &format!("key-{}", index % 4));
-            world.people.send_notice(&draft, UnknownPeople::Create).await.unwrap()
+            world
+                .people
+                .send_notice(&draft, UnknownPeople::Create, Organisations::Agents)
+                .await
+                .unwrap()
         }
     })
     .await;
@@ -147,7 +157,7 @@ async fn unknown_people_and_other_organisations_change_nothing(pool: PgPool) {
     let to_nobody = notice("nobody", "t-1", MessageType::Info, "hi");
     let refused = world
         .people
-        .send_notice(&to_nobody, UnknownPeople::Refuse)
+        .send_notice(&to_nobody, UnknownPeople::Refuse, Organisations::Agents)
         .await
         .unwrap();
     assert!(matches!(refused, NoticeOutcome::NoSuchPerson));
@@ -159,13 +169,72 @@ async fn unknown_people_and_other_organisations_change_nothing(pool: PgPool) {
     let of_other = of_organisation(of_acme.clone(), "other");
     let refused = world
         .people
-        .send_notice(&of_other, UnknownPeople::Refuse)
+        .send_notice(&of_other, UnknownPeople::Refuse, Organisations::Agents)
         .await
         .unwrap();
     assert!(matches!(refused, NoticeOutcome::OtherOrganisation));
     assert_eq!(world.dump("messages").await, before);
     // An agent of no organisation serves all.
     notify(&world, &notice("anna", "t-1", MessageType::Info, "hi")).await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn an_organisation_tells_nothing_to_those_who_are_known_to_be_of_another(pool: PgPool) {
+    let world = World::on(pool).await;
+    let of = |name: &str, organisation: Option<&str>| Caller {
+        org_id: organisation.map(str::to_owned),
+        ..caller(name)
+    };
+    for (name, organisation) in [("anna", Some("acme")), ("ben", None)] {
+        world.people.meet(&of(name, organisation)).await.unwrap();
+    }
+    let tell = async |person: &str, task: &str, organisation: Option<&str>, organisations| {
+        let draft = notice(person, task, MessageType::Info, "hi");
+        let draft = organisation.map_or_else(|| draft.clone(), |name| of_organisation(draft.clone(), name));
+        let told = world
+            .people
+            .send_notice(&draft, UnknownPeople::Refuse, organisations)
+            .await
+            .unwrap();
+        match told {
+            NoticeOutcome::Sent(_) => "told",
+            NoticeOutcome::BeyondOrganisation => "beyond",
+            NoticeOutcome::OtherOrganisation => "other's task",
+            NoticeOutcome::NoSuchPerson => "nobody",
+        }
+    };
+    let before = world.dump("chats").await;
+    for bound in [Organisations::Agents, Organisations::Everyone] {
+        assert_eq!(tell("anna", "t-1", Some("other"), bound).await, "beyond");
+        assert_eq!(world.dump("chats").await, before);
+    }
+    for (person, task, organisation, bound, outcome) in [
+        // Where it is not known, or nobody is bounded.
+        ("ben", "t-1", Some("other"), Organisations::Agents, "told"),
+        ("anna", "t-1", Some("acme"), Organisations::Agents, "told"),
+        ("anna", "t-2", None, Organisations::Agents, "told"),
+        ("anna", "t-3", Some("other"), Organisations::Open, "told"),
+        // A task that is another's says so, as ever; one that is its own goes no further.
+        ("anna", "t-1", Some("other"), Organisations::Agents, "other's task"),
+        ("anna", "t-3", Some("other"), Organisations::Agents, "beyond"),
+        ("nobody", "t-1", Some("other"), Organisations::Agents, "nobody"),
+    ] {
+        assert_eq!(
+            tell(person, task, organisation, bound).await,
+            outcome,
+            "{person} {task} {organisation:?}"
+        );
+    }
+    // The last token says where somebody is.
+    world.people.meet(&of("anna", Some("other"))).await.unwrap();
+    assert_eq!(tell("anna", "t-4", Some("other"), Organisations::Agents).await, "told");
+    assert_eq!(tell("anna", "t-5", Some("acme"), Organisations::Agents).await, "beyond");
+    world.people.meet(&of("anna", None)).await.unwrap();
+    assert_eq!(tell("anna", "t-5", Some("acme"), Organisations::Agents).await, "told");
+    let everyone = [UserId::parse("anna").unwrap(), UserId::parse("ben").unwrap()];
+    world.people.meet(&of("ben", Some("other"))).await.unwrap();
+    let others = world.people.of_other_organisations("acme", &everyone).await.unwrap();
+    assert_eq!(others, [everyone[1].clone()]);
 }
 
 #[sqlx::test(migrations = "../migrations")]

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use shared::config::UnknownPeople;
+use shared::config::{Organisations, UnknownPeople};
 use shared::domain::ids::{AttachmentId, ChatId, MessageId};
 use shared::domain::limits::PageSize;
 use shared::domain::message::{Attachment, AttachmentType, Draft, MessageType};
@@ -57,6 +57,8 @@ const MUCH: &str = "
         select id, asked_by, budget_period_start('month'), 1, now() - interval '1 day' * prompt_seq from replies;
     insert into message_versions (message_id, version, role, content, reason, created_at)
         select id, 1, role, 'before', 'edited', now() from messages where seq <= 3;
+    insert into blocks (blocker, blocked) select 'p' || n, 'p' || n + 1 from generate_series(1, 19999) n;
+    insert into erased_uploads (id, expires_at) select gen_random_uuid(), now() + interval '1 hour' from generate_series(1, 5000);
     insert into webhooks (id, org_id, url, secret, events)
         select gen_random_uuid(), 'o' || n, 'https://hook/', 'env:S', '{message.created}' from generate_series(1, 5000) n;
     insert into chats (id, kind, owner_id, task_id) select gen_random_uuid(), 'task', 'p' || n, 't' from generate_series(1, 5000) n;
@@ -236,7 +238,10 @@ async fn what_people_ask_is_answered_by_indexes(pool: PgPool) {
     });
     let notice = &crate::notices::notice("anna", "t", MessageType::Clarification, "which?");
     watch!("telling", |store, _run| async move {
-        store.send_notice(notice, UnknownPeople::Refuse).await.map(drop)
+        store
+            .send_notice(notice, UnknownPeople::Refuse, Organisations::Agents)
+            .await
+            .map(drop)
     });
     let task = TaskId::parse("t").unwrap();
     watch!("a task", |store, _run| store.task_messages(me, &task, None, page(10)));

@@ -1,11 +1,14 @@
 //! What a message replies to, shown beside it as it is now.
 
-use shared::domain::chat::Kind;
+use serde_json::Value;
+use shared::domain::chat::{History, Kind, MemberRole};
 use shared::domain::ids::{ChatId, MessageId};
-use shared::domain::message::{Draft, EditHistory, Message, ReplyPreview};
+use shared::domain::message::{Draft, EditHistory, Message, Reacting, ReplyPreview};
 use shared::domain::person::Caller;
-use shared::store::messages::Range;
-use sqlx::PgPool;
+use shared::domain::text::{Emoji, SearchText};
+use shared::store::messages::{Change, Range};
+use shared::store::reactions::Reacted;
+use sqlx::{Executor, PgPool};
 
 use crate::world::{World, draft, edit, page};
 
@@ -99,4 +102,125 @@ async fn a_reply_shows_what_it_replies_to_as_that_is_now(pool: PgPool) {
     assert!(late.reply_preview.unwrap().deleted_at.is_some());
     let plain = world.send(&ben, chat, "plain").await.message;
     assert_eq!((plain.reply_to, plain.reply_preview), (None, None));
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn what_was_said_before_somebody_joined_is_not_shown_by_what_came_after(pool: PgPool) {
+    let world = World::on(pool).await;
+    let (anna, ben, cleo, dora) = (
+        world.person("anna").await,
+        world.person("ben").await,
+        world.person("cleo").await,
+        world.person("dora").await,
+    );
+    let chat = world.channel(&anna, &[&ben]).await;
+    let secret = world.send(&anna, chat, "a secret").await.message;
+    let kept = secret.id;
+    for (newcomer, history) in [(&cleo, History::SinceJoin), (&dora, History::All)] {
+        world.add_as(&anna, chat, newcomer, MemberRole::Member, history).await;
+    }
+    let sent = world.send_as(&ben, chat, &replying_to(kept), None).await;
+    let mut told = sent.audience.clone();
+    told.sort();
+    assert_eq!(
+        told,
+        [anna.id.clone(), ben.id.clone(), cleo.id.clone(), dora.id.clone()]
+    );
+    assert_eq!(sent.withheld.without_preview, [cleo.id.clone()]);
+    assert!(sent.withheld.blind.is_empty());
+    let reply = sent.message.id;
+    let shown = Some(preview(&secret, "a secret"));
+    for reader in [&anna, &ben, &dora] {
+        assert!(
+            everywhere(&world, reader, chat, reply)
+                .await
+                .iter()
+                .all(|seen| *seen == shown)
+        );
+    }
+    let cleos = async || {
+        let store = &world.people;
+        let mut seen = Vec::new();
+        for range in [Range::Newest, Range::ChangedAfter(crate::world::seq(0))] {
+            seen.extend(
+                store
+                    .messages(&cleo.id, chat, range, page(10))
+                    .await
+                    .unwrap()
+                    .unwrap()
+                    .messages,
+            );
+        }
+        seen.extend(store.newest(&cleo.id, chat, page(10)).await.unwrap().0);
+        seen.extend(store.chat(&cleo.id, chat).await.unwrap().unwrap().last_message);
+        let wanted = SearchText::parse("indeed").unwrap();
+        let found = store
+            .search(&cleo.id, &wanted, None, None, page(10))
+            .await
+            .unwrap()
+            .unwrap();
+        seen.extend(found.results.into_iter().map(|result| result.message));
+        assert!(
+            seen.iter()
+                .all(|message| message.id == reply && message.reply_preview.is_none()),
+            "{seen:?}"
+        );
+        assert!(seen.iter().all(|message| message.reply_to == Some(kept)));
+        let news = store.news(&cleo.id, 0, Some(chat), 100).await.unwrap();
+        let told: Vec<Value> = news
+            .events
+            .into_iter()
+            .flat_map(|(_, events)| events)
+            .map(|event| event.data)
+            .collect();
+        assert!(!serde_json::to_string(&told).unwrap().contains("secret"), "{told:?}");
+        seen.len()
+    };
+    assert_eq!(cleos().await, 5);
+
+    // What becomes of it later is not for those who do not see it.
+    let change = world
+        .people
+        .edit_message(&anna.id, chat, kept, &edit("another secret"), EditHistory::None)
+        .await
+        .unwrap();
+    assert!(matches!(change, Change::Made { withheld, .. } if withheld.blind == [cleo.id.clone()]));
+    let thumb = Emoji::parse("👍").unwrap();
+    let reacted = world
+        .people
+        .react(&ben.id, chat, kept, &thumb, Reacting::Add, 20)
+        .await
+        .unwrap();
+    let Reacted::Done { audience, .. } = reacted else {
+        panic!("{reacted:?}")
+    };
+    assert!(audience.len() == 3 && !audience.contains(&cleo.id), "{audience:?}");
+    let change = world
+        .people
+        .edit_message(&ben.id, chat, reply, &edit("yes indeed"), EditHistory::None)
+        .await
+        .unwrap();
+    assert!(matches!(change, Change::Made { withheld, .. } if withheld.without_preview == [cleo.id.clone()]));
+    assert_eq!(cleos().await, 5);
+
+    // Nor what it shows.
+    world
+        .rows
+        .execute("update messages set attachments = '[{\"type\": \"image\", \"url\": \"https://host/a.png\"}]' where seq = 1")
+        .await
+        .unwrap();
+    for (reader, sees) in [(&cleo, false), (&dora, true)] {
+        // By the policies and the statement's own condition together, and by the latter alone.
+        for store in [&world.people, &world.system] {
+            let seen = store.shown_attachment(&reader.id, chat, kept, 0).await.unwrap();
+            assert_eq!(seen.is_some(), sees, "{}", reader.id);
+        }
+    }
+}
+
+fn replying_to(message: MessageId) -> Draft {
+    Draft {
+        reply_to: Some(message),
+        ..draft("c-1", "indeed")
+    }
 }

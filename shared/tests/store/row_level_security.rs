@@ -41,6 +41,7 @@ async fn furnished(pool: PgPool) -> (World, ChatId) {
          values (gen_random_uuid(), 'acme', 'https://hook/', 'env:S', '{message.created}')",
         "insert into retention (org_id, kind, days) values ('acme', 'task', 30)",
         "insert into sweeps (name, place) values ('retention', gen_random_uuid())",
+        "insert into erased_uploads (id, expires_at) values (gen_random_uuid(), now())",
     ] {
         sqlx::query(sql).execute(&world.rows).await.unwrap();
     }
@@ -161,6 +162,7 @@ async fn ones_own_rows_are_within_reach(pool: PgPool) {
         [
             "budget_limits",
             "budgets",
+            "erased_uploads",
             "open_streams",
             "rate_limits",
             "retention",
@@ -179,6 +181,7 @@ async fn ones_own_rows_are_within_reach(pool: PgPool) {
             "blocks",
             "budget_limits",
             "budgets",
+            "erased_uploads",
             "holds",
             "inbox",
             "mentions",
@@ -246,6 +249,7 @@ async fn shared_channel(pool: PgPool) -> World {
             .to_owned(),
         "insert into retention (org_id, kind, days) values ('acme', 'task', 30)".to_owned(),
         "insert into sweeps (name, place) values ('retention', gen_random_uuid())".to_owned(),
+        "insert into erased_uploads (id, expires_at) values (gen_random_uuid(), now())".to_owned(),
     ] {
         sqlx::query(AssertSqlSafe(sql)).execute(&world.rows).await.unwrap();
     }
@@ -340,6 +344,8 @@ const ASK_WHO_CALLS: &[&str] = &[
     "caller_is_member(uuid)",
     "caller_manages(uuid)",
     "caller_may_add_members(uuid)",
+    "message_json(messages)",
+    "named_to_caller(messages)",
     "pay_for_attempt(uuid,bigint)",
     "search_messages(tsquery,uuid,timestamp with time zone,uuid,integer)",
     "settle_reply(uuid,bigint)",
@@ -352,7 +358,9 @@ const ARE_TOLD_WHOM: &[&str] = &[
     "attachments_are_gone()",
     "attachments_are_shown()",
     "attachments_are_withdrawn()",
+    "beyond_organisation(text,text,text)",
     "blocked_between(text,text)",
+    "blocked_with(text)",
     "close_stream(text,text,bigint)",
     "cost_of_lost_attempt(uuid,integer)",
     "estimated_context(uuid,bigint,bigint,bigint)",
@@ -361,8 +369,8 @@ const ARE_TOLD_WHOM: &[&str] = &[
     "introduce(text[])",
     "is_in_now(uuid,text)",
     "keep_stream(text,text,bigint,interval)",
+    "meets_blocked(uuid,text)",
     "members_now(uuid)",
-    "message_json(messages)",
     "open_stream(text,text,integer,interval)",
     // For agents, who are in no chat.
     "send_notice(text,text,text,uuid,uuid,text,text,jsonb,smallint,text,boolean)",
@@ -371,6 +379,7 @@ const ARE_TOLD_WHOM: &[&str] = &[
     "tell_only(text,uuid,text,jsonb)",
     "ticket_holder(bytea)",
     "ticket_holding(bytea)",
+    "withheld(uuid,bigint)",
 ];
 
 /// Steps of the above.

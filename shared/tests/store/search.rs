@@ -8,10 +8,11 @@ use shared::domain::reply::Failure;
 use shared::domain::text::SearchText;
 use shared::store::replies::Ending;
 use shared::store::search::SearchPage;
+use sqlx::migrate::Migrator;
 use sqlx::{AssertSqlSafe, Executor, PgPool};
 use uuid::Uuid;
 
-use crate::world::{Random, World, edit, page, usage};
+use crate::world::{Random, World, caller, edit, page, usage};
 
 fn text(text: &str) -> SearchText {
     SearchText::parse(text).unwrap()
@@ -409,6 +410,169 @@ async fn a_snippet_is_text_around_the_match(pool: PgPool) {
     assert_eq!(matches, ["keeper"]);
     let whole: String = snippet.iter().map(|piece| piece.text.as_str()).collect();
     assert!(whole.contains("the keeper &") && whole.len() < 300, "{whole}");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn what_one_can_see_and_paste_is_found_in_any_script(pool: PgPool) {
+    const SAID: [(&str, &[&str]); 12] = [
+        (
+            "the plan: https://wiki.exa-mple.com/docs/v1.2/a_b?page=7&sort=up#top, see there",
+            &[
+                "https://wiki.exa-mple.com/docs/v1.2/a_b?page=7&sort=up#top",
+                "https://wiki.exa-mple.com/docs/v1.2/a_b?page=7",
+                "wiki.exa-mple.com",
+                "exa-mple.com/docs",
+                "/docs/v1.2/a_b",
+                "?page=7&sort=up",
+                "sort=up",
+                "mple",
+                "exa-mple",
+                "v1.2",
+            ],
+        ),
+        (
+            "fix user_id_of_owner in src/store/chats.rs:123 (ISO-8859-1), cc anna.b@mail.example",
+            &[
+                "user_id_of_owner",
+                "src/store/chats.rs:123",
+                "chats.rs",
+                "iso-8859-1",
+                "anna.b@mail.example",
+                "owner",
+                "--owner",
+            ],
+        ),
+        (
+            "私は明日東京都へ行きます。",
+            &[
+                "東京",
+                "東京都",
+                "京都",
+                "都",
+                "私",
+                "明日東京",
+                "行きます。",
+                "\"東京都\"",
+                "東京都 私は",
+            ],
+        ),
+        ("我们在北京大学见面吧", &["北京大学", "大学", "北", "吧", "见面"]),
+        ("สวัสดีครับ พรุ่งนี้เจอกันที่กรุงเทพ", &["สวัสดี", "เจอกัน", "กรุงเทพ", "พรุ่งนี้เจอกัน"]),
+        ("내일 학교에서 만나요", &["학교", "학교에서", "만나"]),
+        ("ສະບາຍດີຕອນເຊົ້າ", &["ຕອນເຊົ້າ"]),
+        ("un cafe\u{301} noir", &["café", "cafe\u{301}", "caf\u{e9} noir"]),
+        ("ein Gru\u{df} aus K\u{f6}ln", &["ko\u{308}ln", "KÖLN", "gruß"]),
+        ("Ὀδυσσεὺς ΟΔΥΣΣΕΥΣ οδυσσεύς", &["οδυσσευσ", "ΟΔΥΣΣΕΥΣ", "οδυσσευς"]),
+        ("ｆｕｌｌ　ｗｉｄｔｈ ﬁne", &["full width", "fine", "ｗｉｄｔｈ"]),
+        ("see 🦀☕️ later", &["🦀", "☕", "☕️", "🦀☕️"]),
+    ];
+    let world = World::on(pool).await;
+    let (anna, ben) = (world.person("anna").await, world.person("ben").await);
+    let chat = world.chat(Kind::Direct, &[&anna, &ben]).await;
+    for (said, _) in SAID {
+        world.send(&ben, chat, said).await;
+    }
+    for (said, pasted) in SAID {
+        for wanted in pasted.iter().chain([&said]) {
+            let results = search(&world, &anna, wanted, None).await.unwrap().results;
+            let found: Vec<_> = results.iter().map(|result| result.message.content.as_str()).collect();
+            assert_eq!(found, [said], "{wanted}");
+            assert!(
+                results[0].snippet.iter().any(|piece| piece.is_match),
+                "{wanted}: {:?}",
+                results[0].snippet
+            );
+        }
+    }
+    // What is only alike is not it: the order counts in an address, accents do, and so do the characters of a word.
+    for wanted in [
+        "example.com",
+        "sort=7",
+        "京東",
+        "学大",
+        "cafe ",
+        "koln ",
+        "都東",
+        "user_of_id",
+        "кот",
+        "v12",
+    ] {
+        assert_eq!(found(&world, &anna, wanted).await, [""; 0], "{wanted}");
+    }
+    for (without, count) in [("の -東京", 0), ("私 -東", 0), ("私 -大学", 1)] {
+        assert_eq!(found(&world, &anna, without).await.len(), count, "{without}");
+    }
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_snippet_marks_what_was_found_and_no_more(pool: PgPool) {
+    let world = World::on(pool).await;
+    let marked = async |content: &str, wanted: &str| -> String {
+        sqlx::query_scalar("select search_snippet($1, $2, '[', ']')")
+            .bind(content)
+            .bind(wanted)
+            .fetch_one(&world.rows)
+            .await
+            .unwrap()
+    };
+    for (content, wanted, expected) in [
+        (
+            "a b https://e.com/a?b=c b c",
+            "e.com/a",
+            "a b https://[e][.][com][/][a]?b=c b c",
+        ),
+        ("The Keepers keep", "keep", "The [Keepers] [keep]"),
+        ("The Keepers keep", "keep ", "The Keepers [keep]"),
+        ("one two one", "\"two one\"", "one [two][ ][one]"),
+        ("私は東京都へ", "東京", "私は[東][京]都へ"),
+        ("私は東京都へ", "都", "私は東京[都]へ"),
+        ("un cafe\u{301} noir", "caf\u{e9}", "un [caf\u{e9}] noir"),
+        ("nothing of it", "else", "nothing of it"),
+        ("not -this but that", "that -this", "not -this but [that]"),
+    ] {
+        assert_eq!(marked(content, wanted).await, expected, "{wanted}");
+    }
+    // Far into a long text, also where nothing parts its words.
+    for (filler, needle) in [("so much else ", "the keeper "), ("何も書いていない", "東京都")] {
+        for before in [0, 10, 37, 100, 1000] {
+            let content = format!("{}{needle}{}", filler.repeat(before), filler.repeat(50));
+            let snippet = marked(&content, needle.trim()).await;
+            assert!(
+                snippet.contains('[') && snippet.chars().count() < 400,
+                "{before}: {snippet}"
+            );
+        }
+    }
+}
+
+/// What was said before it was upgraded.
+#[sqlx::test(migrations = false)]
+async fn what_was_said_before_is_found_as_well(pool: PgPool) {
+    let all = Migrator::new(std::path::Path::new("../migrations")).await.unwrap();
+    let until = |last: i64| {
+        let migrations: Vec<_> = all.iter().filter(|one| one.version <= last).cloned().collect();
+        Migrator {
+            migrations: migrations.into(),
+            ..Migrator::DEFAULT
+        }
+    };
+    until(77).run(&pool).await.unwrap();
+    let world = World::on(pool.clone()).await;
+    pool.execute(
+        "insert into people (id, name) values ('anna', 'Anna');
+         insert into chats (id, kind, owner_id, last_seq, last_number, last_message_seq, last_message_at)
+         values ('0192aaaa-0000-7000-8000-000000000000', 'channel', 'anna', 1, 1, 1, now());
+         insert into members (chat_id, user_id) values ('0192aaaa-0000-7000-8000-000000000000', 'anna');
+         insert into messages (chat_id, seq, id, number, changed_seq, role, sender_id, content)
+         values ('0192aaaa-0000-7000-8000-000000000000', 1, gen_random_uuid(), 1, 1, 'user', 'anna', '東京都 a_b')",
+    )
+    .await
+    .unwrap();
+    all.run(&pool).await.unwrap();
+    let anna = caller("anna");
+    for wanted in ["京都", "a_b"] {
+        assert_eq!(found(&world, &anna, wanted).await, ["東京都 a_b"]);
+    }
 }
 
 #[sqlx::test(migrations = "../migrations")]

@@ -1,8 +1,9 @@
 //! pusher-js as a frontend uses it: `channelAuthorization` with our route, channels bound, events heard.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 use tests::person::text;
-use tests::{Stack, eventually};
+use tests::{Answer, Stack, eventually};
 
 use crate::node::Client;
 use crate::{Pair, delete, edit, mark_read, say};
@@ -198,4 +199,69 @@ async fn a_stranger_cannot_subscribe() {
     let own = cleo.assistant_chat().await;
     cleos.hears_in(&own, "chat.updated").await;
     assert_eq!(cleos.others(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn each_is_pushed_what_they_may_see_of_a_message() {
+    let stack = Stack::running();
+    let (anna, ben, cleo) = (stack.person("anna"), stack.person("ben"), stack.person("cleo"));
+    for person in [&ben, &cleo] {
+        crate::known(person).await;
+    }
+    let body = json!({ "kind": "channel", "title": "Harbour", "members": [ben.id, cleo.id] });
+    let chat = text(&anna.post("/api/chat", &body).await.with(201)["chat"]["id"]);
+    let secret = say(&anna, &chat, "a secret").await;
+    // Cleo joined after it, where that hides what was before; and has blocked Anna.
+    sqlx::query(
+        "update members set visible_after = 1, read_seq = 1, read_number = 1 where chat_id::text = $1 and user_id = $2",
+    )
+    .bind(&chat)
+    .bind(&cleo.id)
+    .execute(&stack.rows)
+    .await
+    .unwrap();
+    let block = cleo.request(Method::PUT, &format!("/api/people/{}/block", anna.id));
+    Answer::of(block.send().await.unwrap()).await.with(204);
+    let (mut bens, mut cleos) = (Client::pusher(&ben).await, Client::pusher(&cleo).await);
+    for (client, person) in [(&mut bens, &ben), (&mut cleos, &cleo)] {
+        client.subscribe(&format!("private-user-{}", person.id)).await;
+    }
+    let send = async |client_id: &str, more: Value| {
+        let mut body = json!({ "clientId": client_id, "content": "look" });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        anna.post(&format!("/api/chat/{chat}/messages"), &body).await.with(201)
+    };
+
+    let sent = send("c-1", json!({ "replyTo": secret["id"], "mentions": [ben.id, cleo.id] })).await;
+    assert_eq!(sent["pusherSent"], true);
+    let heard = bens.hears_event("chat-message").await;
+    assert_eq!(heard["data"], sent["message"]);
+    assert_eq!(heard["data"]["replyPreview"]["content"], "a secret");
+    let heard = cleos.hears_event("chat-message").await;
+    assert_eq!(heard["data"]["replyTo"], secret["id"]);
+    assert_eq!(
+        (&heard["data"]["replyPreview"], &heard["data"]["mentions"]),
+        (&Value::Null, &json!([ben.id]))
+    );
+    // The same as by every other way.
+    let newest = cleo.get(&format!("/api/chat/{chat}/messages?limit=1")).await.with(200);
+    assert_eq!(newest["messages"][0], heard["data"]);
+
+    edit(&anna, &secret, "another secret").await.with(200);
+    assert_eq!(
+        bens.hears_event("message.updated").await["data"]["content"],
+        "another secret"
+    );
+    send("c-2", json!({})).await;
+    cleos.hears_event("chat-message").await;
+    assert!(
+        !cleos.others().contains(&"message.updated".to_owned()),
+        "{:?}",
+        cleos.others()
+    );
+
+    // Nor are they in one room with whom they have blocked.
+    for (client, answer) in [(&mut cleos, "refused"), (&mut bens, "subscribed")] {
+        assert_eq!(client.subscribe(&format!("presence-chat-{chat}")).await["on"], answer);
+    }
 }

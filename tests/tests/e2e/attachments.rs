@@ -147,6 +147,30 @@ async fn the_bucket_refuses_another_type_size_or_place_than_was_announced() {
     assert_eq!(put(&anna, &good, PNG).await, 200);
 }
 
+/// Else what was sent and moderated could become something else within ten minutes.
+#[tokio::test]
+async fn an_upload_is_taken_once_and_what_is_shown_stays_what_it_was() {
+    let stack = Stack::running();
+    let (anna, _, chat) = direct_chat(&stack).await;
+    let announced = announced(&anna, PNG.len()).await;
+    let upload = &announced["upload"];
+    // What says so cannot be left out.
+    let mut without = upload.clone();
+    without["headers"].as_object_mut().unwrap().remove("if-none-match");
+    assert_eq!(put(&anna, &without, PNG).await, 403);
+
+    assert_eq!(put(&anna, upload, PNG).await, 200);
+    let sent = show(&anna, &chat, &json!([announced["attachment"]])).await.with(201);
+    let other: Vec<u8> = PNG.iter().rev().copied().collect();
+    for _ in 0..2 {
+        assert_eq!(put(&anna, upload, &other).await, 412);
+    }
+    assert_eq!(put(&anna, &without, &other).await, 403);
+    let place = location(&anna, &path_of(&sent["message"], "0")).await;
+    let seen = stack.http.get(place).send().await.unwrap();
+    assert_eq!(seen.bytes().await.unwrap(), PNG);
+}
+
 #[tokio::test]
 async fn an_announcement_that_cannot_be_taken_is_refused_with_the_place_that_is_wrong() {
     let stack = Stack::running();
@@ -289,7 +313,7 @@ async fn a_browser_may_send_to_the_bucket_from_another_origin() {
         .request(Method::OPTIONS, text(&upload["url"]))
         .header("origin", "https://site.example")
         .header("access-control-request-method", "PUT")
-        .header("access-control-request-headers", "content-type")
+        .header("access-control-request-headers", "content-type,if-none-match")
         .send()
         .await
         .unwrap();

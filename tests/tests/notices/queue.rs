@@ -53,6 +53,8 @@ async fn of_a_mixed_batch_what_is_malformed_is_buried_with_its_reason() {
         .problem(422, "idempotency-key-reused");
     let mut bad = notice(&anna, "t", "NONSENSE", " ");
     bad["data"] = json!("text");
+    let mut to_another = notice(&known(&stack, Some("acme")).await, "t", "INFO", "hi");
+    to_another["orgId"] = json!("other");
     let refused = [
         ("nonsense", "nonsense".to_owned(), "not JSON"),
         ("newer", good.replace("\"v\":1", "\"v\":2"), "version is 2"),
@@ -68,6 +70,7 @@ async fn of_a_mixed_batch_what_is_malformed_is_buried_with_its_reason() {
             "no such person",
         ),
         ("key", queued(&keyed), "its key was used before"),
+        ("beyond", queued(&to_another), "of another organisation"),
     ];
     let records: Vec<_> = refused
         .iter()

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::json;
 use tests::person::text;
-use tests::{Answer, Stack, at_once};
+use tests::{Answer, Gateway, Person, Stack, at_once};
 
 use crate::node::Client;
 use crate::{agent, known, notice, send, unread};
@@ -131,6 +131,71 @@ async fn only_agents_send_and_only_for_their_own_organisation() {
         ["/userId", "/taskId", "/type", "/content", "/data", "/priority", "/more"]
     );
     assert_eq!(unread(&anna).await["total"], 1);
+}
+
+#[tokio::test]
+async fn an_agent_reaches_nobody_who_is_known_to_be_of_another_organisation() {
+    let stack = Stack::running();
+    let (acmes, nobodys) = (known(&stack, Some("acme")).await, known(&stack, None).await);
+    let other = agent(&stack, Some("other"));
+    let refused = send(&other, &notice(&acmes, "t", "INFO", "hi"))
+        .await
+        .problem(404, "not-found");
+    let stranger = send(&other, &notice(&stack.person("nobody"), "t", "INFO", "hi"))
+        .await
+        .problem(404, "not-found");
+    // As if there were no such person.
+    for said in ["title", "detail"] {
+        assert_eq!(refused[said], stranger[said]);
+    }
+    assert_eq!(
+        (
+            unread(&acmes).await["total"].clone(),
+            acmes.get("/api/chat").await.with(200)["total"].clone()
+        ),
+        (json!(0), json!(0))
+    );
+    send(&other, &notice(&nobodys, "t", "INFO", "hi")).await.with(201);
+    send(&agent(&stack, None), &notice(&acmes, "t", "INFO", "hi"))
+        .await
+        .with(201);
+
+    // Where nobody is bounded, they do; where everyone is, people are, too.
+    let gateway = Gateway::start(&stack).await;
+    let there = |person: &Person| Person {
+        stack: gateway.stack.clone(),
+        ..person.clone()
+    };
+    let _open = gateway.function("send-notice", &[("ORGANISATIONS", "open")]);
+    send(&there(&other), &notice(&acmes, "t-2", "INFO", "hi"))
+        .await
+        .with(201);
+    let _create = gateway.function("create-chat", &[("ORGANISATIONS", "everyone")]);
+    let _add = gateway.function("add-members", &[("ORGANISATIONS", "everyone")]);
+    let ben = there(&stack.person_of("ben", Some("other")));
+    let direct = |person: &Person| json!({ "kind": "direct", "members": [person.id] });
+    let channel = |people: &[&Person]| {
+        let members: Vec<_> = people.iter().map(|person| &person.id).collect();
+        json!({ "kind": "channel", "title": "Harbour", "members": members })
+    };
+    ben.post("/api/chat", &direct(&acmes)).await.problem(404, "not-found");
+    let refused = ben
+        .post("/api/chat", &channel(&[&nobodys, &acmes]))
+        .await
+        .problem(404, "not-found");
+    assert_eq!(refused["errors"][0]["pointer"], "/members/1");
+    let opened = ben.post("/api/chat", &channel(&[&nobodys])).await.with(201);
+    let members = format!("/api/chat/{}/members", text(&opened["chat"]["id"]));
+    ben.post(&members, &json!({ "members": [acmes.id] }))
+        .await
+        .problem(404, "not-found");
+    ben.post("/api/chat", &direct(&nobodys)).await.with(201);
+    // Without the setting anybody opens a chat with anybody.
+    stack
+        .person_of("ben", Some("other"))
+        .post("/api/chat", &direct(&acmes))
+        .await
+        .with(201);
 }
 
 #[tokio::test]

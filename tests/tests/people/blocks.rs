@@ -7,7 +7,7 @@ use tests::{Answer, Person, Stack, at_once};
 use uuid::Uuid;
 
 use crate::reactions::{path, react};
-use crate::{channel, direct, patch, people, read, say, view};
+use crate::{add, channel, direct, member, patch, people, read, remove, say, view};
 
 async fn block(person: &Person, other: &str) -> Answer {
     let path = format!("/api/people/{other}/block");
@@ -28,7 +28,7 @@ async fn blocked(person: &Person, query: &str) -> (Vec<String>, Value) {
 }
 
 #[tokio::test]
-async fn a_block_binds_both_in_their_direct_chat_and_nowhere_else() {
+async fn a_block_binds_both_in_their_direct_chat_and_channels_go_on() {
     let stack = Stack::running();
     let [anna, ben] = people(&stack, ["anna", "ben"]).await;
     let (pair, shared) = (direct(&anna, &ben).await, channel(&anna, &[&ben]).await);
@@ -116,6 +116,44 @@ async fn no_chat_is_opened_between_them_and_whom_one_blocked_is_ones_own_to_see(
         .problem(422, "invalid-request");
     assert_eq!(problem["errors"][0]["parameter"], "cursor");
     assert_eq!(blocked(&anna, "").await.0.len(), 2);
+}
+
+#[tokio::test]
+async fn nobody_is_put_into_a_channel_by_whom_they_blocked_nor_seen_to_be_there() {
+    let stack = Stack::running();
+    let [anna, ben, cleo] = people(&stack, ["anna", "ben", "cleo"]).await;
+    let shared = channel(&anna, &[&ben, &cleo]).await;
+    block(&ben, &anna.id).await.with(204);
+    let body = json!({ "kind": "channel", "title": "Harbour", "members": [cleo.id, ben.id] });
+    let problem = anna.post("/api/chat", &body).await.problem(403, "blocked");
+    assert_eq!(problem["errors"].as_array().unwrap().len(), 1, "{problem}");
+    assert_eq!(problem["errors"][0]["pointer"], "/members/1");
+    assert_eq!(anna.get("/api/chat").await.with(200)["total"], 1);
+
+    ben.post("/api/me/presence", &json!({})).await.with(204);
+    read(&ben, &shared, &json!({})).await.with(200);
+    for (viewer, is_seen) in [(&anna, false), (&cleo, true)] {
+        let chat = view(viewer, &shared).await;
+        let bens = member(&chat, &ben).unwrap();
+        assert_eq!(
+            (&bens["online"], bens["lastSeenAt"].is_string()),
+            (&json!(is_seen), is_seen),
+            "{bens}"
+        );
+    }
+    let named = json!({ "clientId": "c-1", "content": "hey", "mentions": [ben.id] });
+    anna.post(&format!("/api/chat/{shared}/messages"), &named)
+        .await
+        .with(201);
+    assert_eq!(view(&ben, &shared).await["unreadMentions"], 0);
+
+    remove(&ben, &shared, &ben).await.with(204);
+    let rows = stack.rows_of_chat(&shared).await;
+    let problem = add(&anna, &shared, &ben).await.problem(403, "blocked");
+    assert_eq!(problem["errors"][0]["pointer"], "/members/0");
+    assert_eq!(stack.rows_of_chat(&shared).await, rows);
+    unblock(&ben, &anna.id).await.with(204);
+    add(&anna, &shared, &ben).await.with(200);
 }
 
 /// Whatever is said at that moment was said before the block, or is refused.
