@@ -137,8 +137,8 @@ fn encoded(value: &str) -> String {
 fn seconds_of(deployed: &str, function: &str) -> Result<u32> {
     let begin = format!("\n  {function}:\n    Type: AWS::Serverless::Function\n");
     let (_, rest) = deployed.split_once(&begin).with_context(|| format!("no {function}"))?;
-    let lines = rest.lines().take_while(|line| line.starts_with("    "));
-    let seconds = lines.into_iter().find_map(|line| line.strip_prefix("      Timeout: "));
+    let mut lines = rest.lines().take_while(|line| line.starts_with("    "));
+    let seconds = lines.find_map(|line| line.strip_prefix("      Timeout: "));
     let seconds = seconds.with_context(|| format!("{function} has no Timeout"))?;
     seconds
         .parse()
