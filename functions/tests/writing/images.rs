@@ -25,6 +25,14 @@ async fn attach(world: &World, person: &Person, count: usize, size: Option<usize
         .execute(&world.rows)
         .await
         .unwrap();
+    // As much as they would have reserved.
+    for more in [
+        "update budgets set reserved = reserved + 49000 where subject_id = $1",
+        "update holds set tokens = tokens + 49000 where person_id = $1",
+    ] {
+        let query = sqlx::query(more).bind(person.caller.id.as_str());
+        query.execute(&world.rows).await.unwrap();
+    }
 }
 
 /// The highest that this process' memory has been, in MiB.
