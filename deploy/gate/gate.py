@@ -44,7 +44,7 @@ CHECKOV_SKIPS = {
 # Which function may send to the queue, and do what with the bucket. What is not here may do neither.
 WAKES = {
     "SendMessage", "RegenerateReply", "StopReply", "DeleteMessage", "Worker", "Sweeper", "Person",
-    "CreatePost", "UpdatePost", "FollowUp", "SendNotice",
+    "CreatePost", "UpdatePost", "FollowUp", "SendNotice", "DeleteChat", "DeletePost",
 }
 BUCKET = {
     "SendMessage": {"s3:GetObject"},

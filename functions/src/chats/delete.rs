@@ -20,7 +20,7 @@ pub fn operation() -> Operation {
         "deleteChat",
         "Deletes a chat, or leaves it",
     )
-    .describe("The owner deletes it with all that hangs on it; a member of a channel leaves.")
+    .describe("The owner deletes it with all that hangs on it, and it is gone for all members at once; a member of a channel leaves.")
     .for_people(RateClass::Write)
     .in_chat()
     .answers_nothing(204, "It is gone, or you are not in it any more.")
@@ -31,13 +31,13 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     let caller = request.caller(&app, RateClass::Write).await?;
     let chat_id = request.chat_id()?;
     match app.store.delete_chat(&caller.id, chat_id).await? {
-        Deleted::Gone { audience, at } => {
-            app.delivery
-                .publish(&[Outgoing {
-                    event: Event::chat_deleted(chat_id, at),
-                    audience,
-                }])
-                .await;
+        Deleted::Gone { audience, at, wake } => {
+            let news = [Outgoing {
+                event: Event::chat_deleted(chat_id, at),
+                audience,
+            }];
+            // A wake-up that is lost does no harm: the sweeper finds the job.
+            tokio::join!(app.delivery.publish(&news), app.queue.wake(wake.as_slice()));
             Ok(no_content())
         }
         // The same as `DELETE …/members/{userId}` with one's own id.

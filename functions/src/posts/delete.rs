@@ -28,11 +28,11 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     let caller = request.caller(&app, RateClass::Write).await?;
     let gone = app.store.delete_post(&caller.id, request.post_id()?).await?;
     let gone = gone.ok_or(Error::NotFound("post"))?;
-    app.delivery
-        .publish(&[Outgoing {
-            event: Event::chat_deleted(gone.chat_id, gone.at),
-            audience: gone.audience,
-        }])
-        .await;
+    let news = [Outgoing {
+        event: Event::chat_deleted(gone.chat_id, gone.at),
+        audience: gone.audience,
+    }];
+    // A wake-up that is lost does no harm: the sweeper finds the job.
+    tokio::join!(app.delivery.publish(&news), app.queue.wake(gone.wake.as_slice()));
     Ok(no_content())
 }

@@ -1,36 +1,64 @@
-//! Schedule → `sweeper`: finds what crashes, lost wake-ups and time left behind. Each run does a bounded bite; the next
-//! run does the rest.
+//! Schedule → `sweeper`: finds what crashes, lost wake-ups and time left behind. Each step of a run does what it can within its
+//! share of the time, whatever comes of the others; the next run does the rest.
 
 mod retention;
+mod steps;
+mod unread;
 
 use std::time::Duration;
 
+use anyhow::anyhow;
 use serde::Serialize;
 use serde_json::Value;
 use shared::app::App;
+use shared::error::Error;
 use shared::http::Result;
-use shared::metrics::{self, Metric};
 use shared::queue::Woken;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
+use self::steps::{Steps, Until, in_batches};
 use crate::replies::write::{Attempt, abandon};
 
 /// A job is lost when its wake-up is so late. SQS itself is seconds late at worst.
 const GRACE: Duration = Duration::from_secs(15);
-/// Each chat is looked at in two runs after it was last busy.
-const LATELY: Duration = Duration::from_secs(120);
-const CHATS_A_RUN: i64 = 200;
-const TICKETS_A_RUN: i64 = 1_000;
-const RATES_A_RUN: i64 = 10_000;
-const PRESENCES_A_RUN: i64 = 1_000;
 /// How long an inbox keeps what happened.
 const INBOX_KEEPS: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const JOBS_A_RUN: i64 = 500;
-const REPLIES_A_RUN: u32 = 100;
-const HOLDS_A_RUN: i64 = 1_000;
-const INBOX_ROWS_A_RUN: i64 = 10_000;
+/// What is deleted or released by one statement: a tenth of a second or two.
+const TICKETS_A_BATCH: i64 = 1_000;
+const RATES_A_BATCH: i64 = 10_000;
+const PRESENCES_A_BATCH: i64 = 1_000;
+const HOLDS_A_BATCH: i64 = 1_000;
+const INBOX_ROWS_A_BATCH: i64 = 10_000;
 /// What S3 deletes at once.
-const UPLOADS_A_RUN: i64 = 1_000;
+const UPLOADS_A_BATCH: i64 = 1_000;
+
+/// How long a run takes at most. The template gives it `Timeout: 55`; the rest is for its start.
+const RUN: Duration = Duration::from_secs(48);
+/// What each step may take of it. What is left is the inboxes', which grow with every event.
+mod shares {
+    use std::time::Duration;
+
+    pub(super) const REPLIES: Duration = Duration::from_secs(8);
+    pub(super) const JOBS: Duration = Duration::from_secs(4);
+    pub(super) const HOLDS: Duration = Duration::from_secs(3);
+    pub(super) const UNREAD: Duration = Duration::from_secs(6);
+    pub(super) const UPLOADS: Duration = Duration::from_secs(5);
+    pub(super) const RETENTION: Duration = Duration::from_secs(6);
+    /// Tickets, rates and presences: each.
+    pub(super) const FORGETTING: Duration = Duration::from_secs(2);
+    pub(super) const INBOXES_AT_LEAST: u64 = 10;
+
+    const ALL: u64 = REPLIES.as_secs()
+        + JOBS.as_secs()
+        + HOLDS.as_secs()
+        + UNREAD.as_secs()
+        + UPLOADS.as_secs()
+        + RETENTION.as_secs()
+        + 3 * FORGETTING.as_secs();
+    const _: () = assert!(ALL + INBOXES_AT_LEAST <= super::RUN.as_secs());
+}
 
 /// What a run found.
 #[derive(Debug, PartialEq, Serialize)]
@@ -45,41 +73,49 @@ pub struct Swept {
     messages_expired: i32,
 }
 
+/// Fails where a step did, once all have had their turn: so that `SweeperAlarm` says so.
 pub async fn handle(app: App, _tick: Value) -> Result<Swept> {
-    let config = &app.config.replies;
-    let mut replies_ended = 0;
-    while replies_ended < REPLIES_A_RUN {
-        let seized = app
-            .store
-            .seize_abandoned_reply(None, config.attempts, config.lease)
-            .await?;
-        let Some(seized) = seized else { break };
-        if let Attempt::Over { wake, .. } = abandon(&app, seized).await {
-            app.queue.wake(wake.as_slice()).await;
-        }
-        replies_ended += 1;
-    }
-    let lost = app.store.overdue_jobs(GRACE, JOBS_A_RUN).await?;
-    let jobs_woken = if app.queue.wake(&lost).await == Woken::Sent {
-        lost.len()
-    } else {
-        0
-    };
-    let holds_released = app.store.release_dead_holds(GRACE, HOLDS_A_RUN).await?;
-    let inbox_rows_forgotten = app.store.trim_inboxes(INBOX_KEEPS, INBOX_ROWS_A_RUN).await?;
-    app.store.forget_tickets(TICKETS_A_RUN).await?;
-    app.store.forget_rates(RATES_A_RUN).await?;
-    app.store.forget_presences(PRESENCES_A_RUN).await?;
-    let repaired = app.store.repair_unread(LATELY, CHATS_A_RUN).await?;
-    for wrong in &repaired {
-        warn!(chat = %wrong.chat_id, was = wrong.was, is = wrong.is, "an unread count was wrong");
-    }
-    let unread_repaired = repaired.len();
-    if unread_repaired > 0 {
-        metrics::say(&[(Metric::UnreadRepaired, unread_repaired as f64)], None);
-    }
-    let uploads_deleted = delete_unused_uploads(&app).await?;
-    let messages_expired = retention::expire(&app).await?;
+    let begun = Instant::now();
+    let mut steps = Steps::default();
+    let store = &app.store;
+    let replies_ended = steps
+        .run("replies", shares::REPLIES, |until| end_abandoned(&app, until))
+        .await;
+    let jobs_woken = steps.run("jobs", shares::JOBS, |_| wake_lost(&app)).await;
+    let holds_released = steps
+        .run("holds", shares::HOLDS, |until| {
+            in_batches(HOLDS_A_BATCH, until, |most| store.release_dead_holds(GRACE, most))
+        })
+        .await;
+    let unread_repaired = steps
+        .run("unread", shares::UNREAD, |until| unread::repair(&app, until))
+        .await;
+    let uploads_deleted = steps
+        .run("uploads", shares::UPLOADS, |until| delete_unused_uploads(&app, until))
+        .await;
+    let messages_expired = steps
+        .run("retention", shares::RETENTION, |until| retention::expire(&app, until))
+        .await;
+    steps
+        .run("tickets", shares::FORGETTING, |until| {
+            in_batches(TICKETS_A_BATCH, until, |most| store.forget_tickets(most))
+        })
+        .await;
+    steps
+        .run("rates", shares::FORGETTING, |until| {
+            in_batches(RATES_A_BATCH, until, |most| store.forget_rates(most))
+        })
+        .await;
+    steps
+        .run("presences", shares::FORGETTING, |until| {
+            in_batches(PRESENCES_A_BATCH, until, |most| store.forget_presences(most))
+        })
+        .await;
+    let inbox_rows_forgotten = steps
+        .run("inboxes", RUN.saturating_sub(begun.elapsed()), |until| {
+            in_batches(INBOX_ROWS_A_BATCH, until, |most| store.trim_inboxes(INBOX_KEEPS, most))
+        })
+        .await;
     let swept = Swept {
         jobs_woken,
         replies_ended,
@@ -89,8 +125,8 @@ pub async fn handle(app: App, _tick: Value) -> Result<Swept> {
         uploads_deleted,
         messages_expired,
     };
+    let failed = steps.failed();
     info!(
-        lost = lost.len(),
         jobs_woken,
         replies_ended,
         holds_released,
@@ -98,24 +134,61 @@ pub async fn handle(app: App, _tick: Value) -> Result<Swept> {
         unread_repaired,
         uploads_deleted,
         messages_expired,
+        ?failed,
         "swept"
     );
-    Ok(swept)
+    if failed.is_empty() {
+        Ok(swept)
+    } else {
+        Err(Error::Internal(anyhow!("steps failed: {}", failed.join(", "))))
+    }
+}
+
+async fn end_abandoned(app: &App, until: Until) -> Result<u32> {
+    let config = &app.config.replies;
+    let mut ended = 0;
+    while !until.is_over() {
+        let seized = app
+            .store
+            .seize_abandoned_reply(None, config.attempts, config.lease)
+            .await?;
+        let Some(seized) = seized else { break };
+        if let Attempt::Over { wake, .. } = abandon(app, seized).await {
+            app.queue.wake(wake.as_slice()).await;
+        }
+        ended += 1;
+    }
+    Ok(ended)
+}
+
+async fn wake_lost(app: &App) -> Result<usize> {
+    let lost = app.store.overdue_jobs(GRACE, JOBS_A_RUN).await?;
+    Ok(match app.queue.wake(&lost).await {
+        Woken::Sent => lost.len(),
+        Woken::Nothing | Woken::Refused => 0,
+    })
 }
 
 /// First the objects, then what we know of them: what S3 keeps is tried again in the next run.
-async fn delete_unused_uploads(app: &App) -> Result<u64> {
+async fn delete_unused_uploads(app: &App, until: Until) -> Result<u64> {
     if !app.attachments.are_stored() {
         return Ok(0);
     }
-    let unused = app.store.unused_uploads(UPLOADS_A_RUN).await?;
-    if let Err(error) = app.attachments.delete(&unused).await {
-        warn!(
-            error = format!("{error:#}"),
-            uploads = unused.len(),
-            "unused uploads are kept"
-        );
-        return Ok(0);
+    let mut deleted = 0;
+    loop {
+        let unused = app.store.unused_uploads(UPLOADS_A_BATCH).await?;
+        if let Err(error) = app.attachments.delete(&unused).await {
+            warn!(
+                error = format!("{error:#}"),
+                uploads = unused.len(),
+                "unused uploads are kept"
+            );
+            return Ok(deleted);
+        }
+        deleted += app.store.forget_uploads(&unused).await?;
+        let is_full = i64::try_from(unused.len()).is_ok_and(|found| found == UPLOADS_A_BATCH);
+        if !is_full || until.is_over() {
+            return Ok(deleted);
+        }
     }
-    Ok(app.store.forget_uploads(&unused).await?)
 }

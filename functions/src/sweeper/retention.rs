@@ -1,36 +1,46 @@
-//! Deletes what is older than is kept, a bite a run. A round through all chats takes as many runs as it needs.
+//! Deletes what is older than is kept, a batch at a time. A round through all chats takes as many runs as it needs.
 
 use shared::app::App;
-use shared::store::Result;
+use shared::http::Result;
+use shared::store::sweeps::Round;
+
+use super::steps::{Until, kept_for_later};
 
 /// Looked at in order of id: two look-ups each.
 const CHATS_A_RUN: i64 = 5_000;
 /// Messages of one chat that are deleted at once, while its row is held.
-const BITE: i32 = 200;
-const MESSAGES_A_RUN: i32 = 5_000;
+const BATCH: i32 = 200;
 
 /// How many messages are deleted.
-pub(super) async fn expire(app: &App) -> Result<i32> {
+pub(super) async fn expire(app: &App, until: Until) -> Result<i32> {
     let looked = app.store.expiring(&app.config.retention, CHATS_A_RUN).await?;
     let mut deleted = 0;
     let mut done = None;
+    let mut failure = None;
     for (chat, before) in looked.chats {
         loop {
-            let expired = app.store.expire_messages(chat, before, BITE).await?;
-            deleted += expired;
-            if deleted >= MESSAGES_A_RUN {
+            if until.is_over() {
                 // The next run goes on with this chat.
                 if done.is_some() {
-                    app.store.note_expired(done).await?;
+                    app.store.note_reached(Round::Retention, done).await?;
                 }
-                return Ok(deleted);
+                return failure.map_or(Ok(deleted), Err);
             }
-            if expired < BITE {
-                break;
+            match app.store.expire_messages(chat, before, BATCH).await {
+                Ok(expired) => {
+                    deleted += expired;
+                    if expired < BATCH {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    kept_for_later(&mut failure, chat, error);
+                    break;
+                }
             }
         }
         done = Some(chat);
     }
-    app.store.note_expired(looked.reached).await?;
-    Ok(deleted)
+    app.store.note_reached(Round::Retention, looked.reached).await?;
+    failure.map_or(Ok(deleted), Err)
 }

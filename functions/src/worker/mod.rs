@@ -20,6 +20,7 @@ use shared::say_gathered;
 use shared::store;
 use tracing::{Instrument, error, info_span, warn};
 
+mod delete_chat;
 mod erase;
 mod follow_up;
 mod notice;
@@ -146,6 +147,7 @@ async fn run_by_kind(app: &App, job_id: JobId) -> store::Result<Vec<Wake>> {
         Some(JobKind::Reply | JobKind::Welcome) => reply::run(app, job_id).await,
         Some(JobKind::FollowUp) => follow_up::run(app, job_id).await,
         Some(JobKind::Erase) => erase::run(app, job_id).await,
+        Some(JobKind::DeleteChat) => delete_chat::run(app, job_id).await,
         Some(JobKind::Webhook) => webhook::run(app, job_id).await,
         // A notice is stored when it comes, and leaves no job.
         Some(kind @ JobKind::Notice) => {

@@ -16,6 +16,7 @@ pub enum JobKind {
     Notice,
     Webhook,
     Erase,
+    DeleteChat,
 }
 words!(JobKind {
     Reply = "reply",
@@ -24,6 +25,7 @@ words!(JobKind {
     Notice = "notice",
     Webhook = "webhook",
     Erase = "erase",
+    DeleteChat = "delete_chat",
 });
 
 /// A job that one worker has for a while. A reply has a lease of its own instead: see [`super::reply::Claim`].

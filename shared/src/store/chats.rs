@@ -3,14 +3,15 @@
 use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 
+use super::deletion::deletion;
 use super::rows::{self, ChatRow, MessageRow, user_id, word};
 use super::{Doing, Result, Store, lost_a_race};
 use crate::domain::chat::{Chat, Kind};
 use crate::domain::event::{Event, EventType, Outgoing};
-use crate::domain::ids::{ChatId, UserId};
+use crate::domain::ids::{ChatId, JobId, UserId};
 use crate::domain::limits::PageSize;
 use crate::domain::message::Message;
-use crate::domain::reply::{ReplyState, RunningReply};
+use crate::domain::reply::{ReplyState, RunningReply, Wake};
 use crate::domain::text::Title;
 
 /// Where a page of the chat list ended: newest activity first, ids telling apart what happened in the same microsecond.
@@ -61,6 +62,8 @@ pub enum Deleted {
     Gone {
         audience: Vec<UserId>,
         at: DateTime<Utc>,
+        /// What is left of a large one: it is out of everybody's sight, and goes in batches.
+        wake: Option<Wake>,
     },
     /// The caller is a member, but the chat is not theirs to delete.
     NotYours,
@@ -543,62 +546,34 @@ impl Store {
         Ok(Updated::Made(news))
     }
 
-    /// Deletes a chat with all that hangs on it, if the caller owns it. Its members' inboxes learn of it.
+    /// Deletes a chat with all that hangs on it, if the caller owns it: see `dissolve_chat` in migration 0064. It is gone for
+    /// everybody at once, and their inboxes learn of it; what a large one holds is deleted by a job.
     pub async fn delete_chat(&self, owner: &UserId, chat: ChatId) -> Result<Deleted> {
+        let job = JobId::fresh();
         let row = sqlx::query!(
             r#"
-            with membership as (
+            with membership as materialized (
                 select
-                    c.id, c.kind, m.archived, coalesce(c.owner_id = $1, false) and c.kind in ('assistant', 'channel') as is_own
+                    c.id, c.kind, coalesce(c.owner_id = $1, false) and c.kind in ('assistant', 'channel') as is_own
                 from members m
                 join chats c on c.id = m.chat_id
                 where m.user_id = $1 and m.chat_id = $2 and (select acting_as($1))
             ),
-            gone as (
-                delete from chats c using membership
-                where c.id = membership.id and membership.is_own and c.owner_id = $1 and (select acting_as($1))
-                returning c.id, c.last_seq
-            ),
-            unanswered as materialized (
-                -- Before their holds, as whoever writes one does; the cascade would lock them after.
-                select r.id, r.state, r.attempt
-                from gone
-                join replies r on r.chat_id = gone.id
-                where r.state in ('queued', 'streaming') and (select acting_as($1))
-                for update of r
-            ),
-            paid as materialized (
-                -- What they have reserved is free again, but for what one that is being written has cost by now.
-                select settle_reply(
-                    unanswered.id, case when unanswered.state = 'streaming' then cost.input + cost.output else 0 end
-                )
-                from unanswered
-                cross join lateral cost_of_lost_attempt(unanswered.id, unanswered.attempt) as cost
-            ),
-            held as materialized (
-                -- Before the inboxes, as whoever sends or marks messages read does; the cascade would lock them after.
-                select m.user_id, m.archived from members m join gone on gone.id = m.chat_id
-                where (select count(*) from paid) >= 0 and (select acting_as($1))
-                for update of m
-            ),
-            freed as (
-                -- An archived one takes no place among the active.
-                update people set assistant_chats = assistant_chats - 1
-                from held join membership on membership.kind = 'assistant'
-                where people.id = $1 and held.user_id = $1 and not held.archived
-                    and assistant_chats > 0 and (select acting_as($1))
-            ),
-            told as materialized (
-                select tell(id, null, 'chat.deleted', null, null) as user_id from gone
-                where (select count(*) from held) > 0
+            gone as materialized (
+                select dissolved.told, dissolved.is_left_to_job
+                from membership
+                cross join lateral dissolve_chat(membership.id, $3) as dissolved
+                where membership.is_own
             )
             select
                 is_own as "is_own!", kind = 'channel' as "is_channel!",
-                array(select user_id from told) as "audience!: Vec<String>", now() as "at!"
+                coalesce((select told from gone), '{}') as "audience!: Vec<String>",
+                coalesce((select is_left_to_job from gone), false) as "is_left_to_job!", now() as "at!"
             from membership
             "#,
             owner.as_str(),
             chat.uuid(),
+            job.uuid(),
         )
         .fetch_optional(&self.pool)
         .await
@@ -610,6 +585,7 @@ impl Store {
             Some(row) => Deleted::Gone {
                 audience: row.audience.iter().map(|id| user_id(id)).collect::<Result<_>>()?,
                 at: row.at,
+                wake: row.is_left_to_job.then(|| deletion(job, chat)),
             },
         })
     }

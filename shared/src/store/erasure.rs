@@ -23,7 +23,9 @@ use crate::domain::reply::Wake;
 
 /// Rows that a bite looks at where each is a statement of its own.
 const ROWS_A_BITE: i64 = 100;
-/// Rows of chats and inboxes that go in one statement.
+/// Messages of a chat that go in one statement.
+const MESSAGES_AT_ONCE: i32 = 500;
+/// Rows of an inbox that go in one statement.
 const ROWS_AT_ONCE: i64 = 2_000;
 /// Rows of others' inboxes that are looked through in one statement.
 const ROWS_LOOKED_THROUGH: i64 = 10_000;
@@ -103,8 +105,8 @@ impl Store {
         Ok(Bite::Last)
     }
 
-    /// Chats with the AI and of tasks, and those in which nobody else is left: a part of one chat's messages, and the chat
-    /// once it has none. Whether there was any.
+    /// Chats with the AI and of tasks, those in which nobody else is left, and what is left of those that they deleted: a
+    /// batch of what hangs on one chat, and the chat once nothing does. Whether there was any.
     async fn erase_chats_of_their_own(&self, person: &UserId) -> Result<bool> {
         let was_any = sqlx::query_scalar!(
             r#"
@@ -125,35 +127,25 @@ impl Store {
                     )
                     limit 1
                 )
+                union all
+                (
+                    -- jobs_delete_chats_of
+                    select chat_id from jobs where kind = 'delete_chat' and payload ->> 'userId' = $1 limit 1
+                )
                 limit 1
             ),
             held as materialized (
                 select c.id from chats c join own on own.id = c.id for update of c
             ),
-            -- Somebody may have come while the chat was waited for.
-            place as materialized (
-                select held.id from held
+            emptied as materialized (
+                select empty_chat(held.id, $2) from held
+                -- Somebody may have come while the chat was waited for.
                 where not exists (select 1 from members_now(held.id) as present (user_id) where present.user_id <> $1)
-            ),
-            emptied as (
-                delete from messages m
-                using (
-                    select messages.chat_id, messages.seq
-                    from messages
-                    join place on place.id = messages.chat_id
-                    limit $2
-                ) as part
-                where m.chat_id = part.chat_id and m.seq = part.seq
-                returning m.seq
-            ),
-            gone as (
-                delete from chats c using place
-                where c.id = place.id and (select count(*) from emptied) < $2
             )
-            select exists (select 1 from held) as "was_any!"
+            select exists (select 1 from held) and (select count(*) from emptied) >= 0 as "was_any!"
             "#,
             person.as_str(),
-            ROWS_AT_ONCE,
+            MESSAGES_AT_ONCE,
         )
         .fetch_one(&self.pool)
         .await
@@ -670,6 +662,7 @@ impl Store {
                 and not exists (select 1 from chats where direct_high = $1)
                 and not exists (select 1 from reactions where user_id = $1)
                 and not exists (select 1 from mentions where user_id = $1)
+                and not exists (select 1 from jobs where kind = 'delete_chat' and payload ->> 'userId' = $1)
                 and not exists (select 1 from attachments where owner_id = $1) as "is_rid!"
             "#,
             person.as_str(),

@@ -168,13 +168,14 @@ impl Store {
     pub async fn trim_inboxes(&self, keep: Duration, most: i64) -> Result<u64> {
         let done = sqlx::query!(
             r#"
+            -- By their places, which are in one order with the index: rows of the same time lie side by side.
             delete from inbox
-            where (user_id, version) in (
-                select user_id, version from inbox
+            where ctid = any (array(
+                select ctid from inbox
                 where created_at < now() - make_interval(secs => $1)
                 order by created_at
                 limit $2
-            )
+            ))
             "#,
             keep.as_secs_f64(),
             most,

@@ -120,23 +120,42 @@ impl Store {
     pub async fn overdue_jobs(&self, grace: Duration, most: i64) -> Result<Vec<Wake>> {
         let rows = sqlx::query!(
             r#"
-            select j.id, j.chat_id
-            from jobs j
-            left join replies r on r.id = j.reply_id
-            where j.state = 'waiting' and j.run_at < now() - make_interval(secs => $1)
-                and (r.id is null or r.state = 'queued' or r.lease_until <= now())
-                and not exists (
-                    select 1 from replies earlier
-                    where earlier.chat_id = r.chat_id and earlier.state in ('queued', 'streaming')
-                        and earlier.prompt_seq < r.prompt_seq
+            with recursive heads as (
+                -- The first that waits of each webhook in each chat: its end wakes the next. Served by jobs_webhook_waiting, one
+                -- look-up each, however many wait behind it.
+                (
+                    select webhook_id, chat_id, id, run_at from jobs
+                    where webhook_id is not null and state = 'waiting'
+                    order by webhook_id, chat_id, place
+                    limit 1
                 )
-                -- The end of a webhook's earlier event wakes the next.
-                and not exists (
-                    select 1 from jobs earlier
-                    where earlier.webhook_id = j.webhook_id and earlier.chat_id = j.chat_id
-                        and earlier.place < j.place and earlier.state = 'waiting'
-                )
-            order by j.run_at
+                union all
+                select next.webhook_id, next.chat_id, next.id, next.run_at
+                from heads
+                cross join lateral (
+                    select j.webhook_id, j.chat_id, j.id, j.run_at from jobs j
+                    where j.webhook_id is not null and j.state = 'waiting'
+                        and (j.webhook_id, j.chat_id) > (heads.webhook_id, heads.chat_id)
+                    order by j.webhook_id, j.chat_id, j.place
+                    limit 1
+                ) as next
+            ),
+            due as (
+                select id, chat_id, run_at from heads where run_at < now() - make_interval(secs => $1)
+                union all
+                select j.id, j.chat_id, j.run_at
+                from jobs j
+                left join replies r on r.id = j.reply_id
+                where j.state = 'waiting' and j.run_at < now() - make_interval(secs => $1) and j.webhook_id is null
+                    and (r.id is null or r.state = 'queued' or r.lease_until <= now())
+                    and not exists (
+                        select 1 from replies earlier
+                        where earlier.chat_id = r.chat_id and earlier.state in ('queued', 'streaming')
+                            and earlier.prompt_seq < r.prompt_seq
+                    )
+            )
+            select id as "id!", chat_id from due
+            order by run_at
             limit $2
             "#,
             grace.as_secs_f64(),

@@ -136,8 +136,8 @@ impl Store {
     }
 
     /// Forgets who came and left long ago. Served by presences_noted_at.
-    pub async fn forget_presences(&self, most: i64) -> Result<()> {
-        sqlx::query!(
+    pub async fn forget_presences(&self, most: i64) -> Result<u64> {
+        let done = sqlx::query!(
             r#"
             delete from presences
             where (user_id, channel) in (
@@ -152,7 +152,7 @@ impl Store {
         .execute(&self.pool)
         .await
         .doing("forgetting who came and left")?;
-        Ok(())
+        Ok(done.rows_affected())
     }
 
     /// Me and my unread total, by arithmetic over my memberships (members_user, chats_pkey): no message is read. Of a muted

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use super::deletion::deletion;
 use super::rows::{user_id, word};
 use super::{Doing, Result, Store, lost_a_race};
 use crate::domain::budget::BudgetPolicy;
@@ -74,6 +75,8 @@ pub struct PostGone {
     pub chat_id: ChatId,
     pub audience: Vec<UserId>,
     pub at: DateTime<Utc>,
+    /// What is left of a large chat.
+    pub wake: Option<Wake>,
 }
 
 /// What came of a worker's reach for a follow-up.
@@ -527,54 +530,33 @@ impl Store {
 
     /// Deletes a post with its chat and all that hangs on it, as [`Store::delete_chat`] does. `None` for a stranger.
     pub async fn delete_post(&self, owner: &UserId, post: PostId) -> Result<Option<PostGone>> {
+        let job = JobId::fresh();
         let row = sqlx::query!(
             r#"
-            with mine as (
+            with mine as materialized (
                 select p.id, c.id as chat_id
                 from posts p
                 join chats c on c.post_id = p.id
                 where p.id = $2 and p.owner_id = $1 and (select acting_as($1))
             ),
-            gone as (
-                delete from chats c using mine where c.id = mine.chat_id and (select acting_as($1))
-                returning c.id
-            ),
-            unanswered as materialized (
-                -- Before their holds, as whoever writes one does; the cascade would lock them after.
-                select r.id, r.state, r.attempt
-                from gone
-                join replies r on r.chat_id = gone.id
-                where r.state in ('queued', 'streaming') and (select acting_as($1))
-                for update of r
-            ),
-            paid as materialized (
-                select settle_reply(
-                    unanswered.id, case when unanswered.state = 'streaming' then cost.input + cost.output else 0 end
-                )
-                from unanswered
-                cross join lateral cost_of_lost_attempt(unanswered.id, unanswered.attempt) as cost
-            ),
-            held as materialized (
-                -- Before the inboxes, as whoever marks messages read does; the cascade would lock them after.
-                select m.user_id from members m join gone on gone.id = m.chat_id
-                where (select count(*) from paid) >= 0 and (select acting_as($1))
-                for update of m
+            gone as materialized (
+                -- The chat before its post: it is the post's no more when that goes.
+                select mine.chat_id, dissolved.told, dissolved.is_left_to_job
+                from mine
+                cross join lateral dissolve_chat(mine.chat_id, $3) as dissolved
+                where dissolved.told is not null
             ),
             removed as (
                 delete from posts p using mine, gone
-                where p.id = mine.id and gone.id = mine.chat_id and p.owner_id = $1 and (select acting_as($1))
-                returning p.id
-            ),
-            told as materialized (
-                select tell(id, null, 'chat.deleted', null, null) as user_id from gone
-                where (select count(*) from held) > 0
+                where p.id = mine.id and gone.chat_id = mine.chat_id and p.owner_id = $1 and (select acting_as($1))
             )
             select
-                gone.id as chat_id, array(select user_id from told) as "audience!: Vec<String>", now() as "at!"
+                chat_id as "chat_id!", told as "audience!: Vec<String>", is_left_to_job as "is_left_to_job!", now() as "at!"
             from gone
             "#,
             owner.as_str(),
             post.uuid(),
+            job.uuid(),
         )
         .fetch_optional(&self.pool)
         .await
@@ -584,6 +566,7 @@ impl Store {
                 chat_id: row.chat_id.into(),
                 audience: row.audience.iter().map(|id| user_id(id)).collect::<Result<_>>()?,
                 at: row.at,
+                wake: row.is_left_to_job.then(|| deletion(job, row.chat_id.into())),
             })
         })
         .transpose()

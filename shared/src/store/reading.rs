@@ -21,7 +21,7 @@ impl Store {
     /// chat's end means its end. `None` for a stranger.
     ///
     /// One statement. `place` locks the position; what depends on messages is looked up from there on, for a deletion
-    /// that was waited for must not be counted again (`uncounted_after`, `number_at`). In a `task` chat every notice that
+    /// that was waited for must not be counted again (`uncounted_at`, `number_at`). In a `task` chat every notice that
     /// is passed is marked by itself.
     pub async fn mark_chat_read(
         &self,
@@ -84,8 +84,11 @@ impl Store {
                     case
                         when seq = read_seq and not has_ticks then uncounted
                         when seq >= read_seq and uncounted = 0 and not has_ticks then 0
-                        else uncounted_after(
+                        when has_ticks then uncounted_after(
                             chat_id, seq, case when seq = read_seq then read_number else number_at(chat_id, seq) end, $1
+                        )
+                        else uncounted_at(
+                            chat_id, read_seq, read_number, uncounted, seq, number_at(chat_id, seq), $1
                         )
                     end as uncounted_there
                 from marked

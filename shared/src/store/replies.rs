@@ -564,6 +564,8 @@ impl Store {
                     order by prompt_seq desc, created_at desc
                     limit 1
                 )) and r.purpose = 'answer' and (select acting_as($1))
+                    -- As of now: the chat's row may have been waited for.
+                    and is_in_now(place.id, $1)
                 for no key update of r
             ),
             admitted as materialized (

@@ -77,22 +77,4 @@ impl Store {
         .doing("deleting what is too old")?;
         Ok(expired)
     }
-
-    /// Where the next run goes on; `None`: from the beginning.
-    pub async fn note_expired(&self, reached: Option<ChatId>) -> Result<()> {
-        sqlx::query!(
-            r#"
-            with begun_anew as (
-                delete from sweeps where name = 'retention' and $1::uuid is null
-            )
-            insert into sweeps (name, place) select 'retention', $1 where $1::uuid is not null
-            on conflict (name) do update set place = excluded.place
-            "#,
-            reached.map(ChatId::uuid),
-        )
-        .execute(&self.pool)
-        .await
-        .doing("noting what is not too old")?;
-        Ok(())
-    }
 }

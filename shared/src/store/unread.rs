@@ -39,36 +39,95 @@ pub struct Repaired {
 }
 
 impl Store {
-    /// Counts what is unread in chats where something happened lately, and puts right what arithmetic has wrong. The one
-    /// place that counts: it looks at `most_chats` chats, and only behind each read position.
+    /// Chats where something happened lately, those first that come after the one where the last run ended. Of a busy minute
+    /// it sees the end: looked at are a hundred events a chat.
+    pub async fn busy_chats(&self, lately: Duration, most: i64) -> Result<Vec<ChatId>> {
+        let chats = sqlx::query_scalar!(
+            r#"
+            with latest as materialized (
+                -- Served by inbox_created_at.
+                select chat_id from inbox
+                where created_at > now() - make_interval(secs => $1)
+                order by created_at desc
+                limit 100 * $2::bigint
+            ),
+            busy as (
+                select distinct chat_id from latest
+            )
+            select chat_id as "chat_id!" from busy
+            order by chat_id <= coalesce(
+                (select place from sweeps where name = 'unread'), '00000000-0000-0000-0000-000000000000'
+            ), chat_id
+            limit $2
+            "#,
+            lately.as_secs_f64(),
+            most,
+        )
+        .fetch_all(&self.pool)
+        .await
+        .doing("looking for busy chats")?;
+        Ok(chats.into_iter().map(Into::into).collect())
+    }
+
+    /// Counts what is unread in a chat, and puts right what arithmetic has wrong. The one place that counts: it reads the
+    /// messages behind the furthest read position once for all members. Whoever is more than `furthest` messages behind is
+    /// left out, so that no chat is too large: their count is found anew when they read.
     ///
     /// One snapshot serves both sides; a row that changed meanwhile, or is just being changed, is left to the next run.
-    pub async fn repair_unread(&self, lately: Duration, most_chats: i64) -> Result<Vec<Repaired>> {
+    pub async fn repair_unread(&self, chat: ChatId, furthest: i64) -> Result<Vec<Repaired>> {
         let rows = sqlx::query!(
             r#"
-            with busy as (
-                -- Served by inbox_created_at.
-                select distinct chat_id from (
-                    select chat_id from inbox
-                    where created_at > now() - make_interval(secs => $1)
-                    order by created_at desc
-                    limit 10 * $2::bigint
-                ) as latest
-                limit $2
+            with place as materialized (
+                select id, kind = 'task' as is_task, last_number from chats where id = $1
+            ),
+            standing as materialized (
+                select
+                    m.chat_id, m.user_id, m.read_seq, m.read_number, m.uncounted,
+                    place.last_number - m.read_number - m.uncounted as was
+                from place
+                join members m on m.chat_id = place.id
+                where place.last_number - m.read_number <= $2
+            ),
+            positions as materialized (
+                select array_agg(distinct read_seq order by read_seq) as seqs, min(read_seq) as first from standing
+            ),
+            said as materialized (
+                -- A range of messages_pkey: how many messages that count lie between two positions, by who said them.
+                select width_bucket(msg.seq - 1, positions.seqs) as stretch, msg.sender_id, count(*) as messages
+                from positions
+                cross join place
+                join messages msg on msg.chat_id = place.id and msg.seq > positions.first
+                where msg.deleted_at is null and (not place.is_task or msg.read_at is null)
+                group by stretch, msg.sender_id
+            ),
+            behind as materialized (
+                select stretch, sum(sum(messages)) over (order by stretch desc) as messages from said group by stretch
+            ),
+            stretches as materialized (
+                select standing.user_id, array_position(positions.seqs, standing.read_seq) as first
+                from standing
+                cross join positions
+            ),
+            own as materialized (
+                select stretches.user_id, sum(said.messages) as messages
+                from stretches
+                join said on said.sender_id = stretches.user_id and said.stretch >= stretches.first
+                group by stretches.user_id
             ),
             counted as materialized (
                 select
-                    m.chat_id, m.user_id, m.read_seq, m.read_number, m.uncounted,
-                    c.last_number - m.read_number - m.uncounted as was,
+                    standing.*,
                     (
-                        select count(*) from messages msg
-                        where msg.chat_id = m.chat_id and msg.seq > m.read_seq
-                            and msg.sender_id is distinct from m.user_id and msg.deleted_at is null
-                            and (c.kind <> 'task' or msg.read_at is null)
-                    ) as found
-                from busy
-                join chats c on c.id = busy.chat_id
-                join members m on m.chat_id = c.id
+                        coalesce((
+                            select behind.messages from behind
+                            where behind.stretch >= stretches.first
+                            order by behind.stretch
+                            limit 1
+                        ), 0) - coalesce(own.messages, 0)
+                    )::bigint as found
+                from standing
+                join stretches on stretches.user_id = standing.user_id
+                left join own on own.user_id = standing.user_id
             ),
             wrong as materialized (
                 -- Who waits here for one position and holds another would stand in the way of those who mark in order.
@@ -95,14 +154,14 @@ impl Store {
                 from (
                     select repaired.* from (select hold_inboxes(array(select chat_id from repaired))) as held
                     cross join repaired
-                    order by chat_id, user_id
+                    order by user_id
                 ) as each
             )
-            select chat_id, user_id, was as "was!", found as "found!" from repaired
+            select user_id, was as "was!", found as "found!" from repaired
             where (select count(*) from told) >= 0
             "#,
-            lately.as_secs_f64(),
-            most_chats,
+            chat.uuid(),
+            furthest,
         )
         .fetch_all(&self.pool)
         .await
@@ -110,7 +169,7 @@ impl Store {
         rows.into_iter()
             .map(|row| {
                 Ok(Repaired {
-                    chat_id: row.chat_id.into(),
+                    chat_id: chat,
                     user_id: user_id(&row.user_id)?,
                     was: row.was,
                     is: row.found,
@@ -235,7 +294,10 @@ impl Store {
                     furthest.chat_id, furthest.seq, furthest.number,
                     case
                         when place.uncounted = 0 then 0
-                        else uncounted_after(furthest.chat_id, furthest.seq, furthest.number, $1)
+                        else uncounted_at(
+                            furthest.chat_id, place.read_seq, place.read_number, place.uncounted,
+                            furthest.seq, furthest.number, $1
+                        )
                     end as uncounted
                 from (
                     select distinct on (chat_id) chat_id, seq, number from named

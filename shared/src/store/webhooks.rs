@@ -68,7 +68,8 @@ impl Store {
                     where m.id = (found.payload -> 'data' ->> 'clarificationId')::uuid
                 ) as "clarification?: Json<MessageRow>"
             from found
-            join chats c on c.id = found.chat_id
+            -- What is left of a deleted chat is told to nobody.
+            join chats c on c.id = found.chat_id and c.kind <> 'deleted'
             join webhooks w on w.id = found.webhook_id
             left join claimed on true
             "#,

@@ -14,6 +14,7 @@ use shared::domain::unread::ReadMark;
 use shared::store::channels::Membership;
 use shared::store::chats::ChatChange;
 use shared::store::messages::{Change, SendOutcome};
+use shared::store::sweeps::Round;
 use sqlx::{Executor, PgPool};
 use uuid::Uuid;
 
@@ -281,7 +282,7 @@ async fn ten_thousand_things_at_once_leave_unread_as_counted(pool: PgPool) {
     let sweeping = async {
         let mut runs = 0;
         loop {
-            let wrong = world.system.repair_unread(LATELY, 200).await.unwrap();
+            let wrong = world.repair(LATELY).await;
             assert!(wrong.is_empty(), "after {runs} runs: {wrong:?}");
             runs += 1;
             tokio::task::yield_now().await;
@@ -340,7 +341,7 @@ async fn ten_thousand_things_at_once_leave_unread_as_counted(pool: PgPool) {
         assert!(found >= least, "the script has become idle: {what} gives {found}");
     }
 
-    assert!(world.system.repair_unread(LATELY, 200).await.unwrap().is_empty());
+    assert!(world.repair(LATELY).await.is_empty());
 }
 
 #[sqlx::test(migrations = "../migrations")]
@@ -361,17 +362,17 @@ async fn repairs_in_the_middle_of_everything_are_right_in_the_end(pool: PgPool) 
                              select ctid from members for update skip locked
                          ))";
             world.rows.execute(spoil).await.unwrap();
-            repaired += world.system.repair_unread(LATELY, 200).await.unwrap().len();
+            repaired += world.repair(LATELY).await.len();
             if repaired > 5000 {
                 return;
             }
         }
     };
     tokio::join!(working, repairing);
-    world.system.repair_unread(LATELY, 200).await.unwrap();
+    world.repair(LATELY).await;
     let miscounted: Vec<String> = sqlx::query_scalar(MISCOUNTED).fetch_all(&world.rows).await.unwrap();
     assert_eq!(miscounted, Vec::<String>::new());
-    assert!(world.system.repair_unread(LATELY, 200).await.unwrap().is_empty());
+    assert!(world.repair(LATELY).await.is_empty());
     world.assert_inboxes_are_contiguous().await;
 }
 
@@ -385,7 +386,7 @@ async fn a_counter_that_is_wrong_is_put_right_once_and_everyone_told(pool: PgPoo
         world.send(&ben, chat, "hi").await;
         world.send(&ben, other, "hi").await;
     }
-    assert!(world.system.repair_unread(LATELY, 200).await.unwrap().is_empty());
+    assert!(world.repair(LATELY).await.is_empty());
 
     world
         .rows
@@ -393,7 +394,7 @@ async fn a_counter_that_is_wrong_is_put_right_once_and_everyone_told(pool: PgPoo
         .await
         .unwrap();
     let version = world.people.inbox_version(&anna.id).await.unwrap();
-    let mut repaired = world.system.repair_unread(LATELY, 200).await.unwrap();
+    let mut repaired = world.repair(LATELY).await;
     repaired.sort_by_key(|repaired| repaired.chat_id != chat);
     assert_eq!(repaired.len(), 2);
     for (repaired, chat) in repaired.iter().zip([chat, other]) {
@@ -406,7 +407,7 @@ async fn a_counter_that_is_wrong_is_put_right_once_and_everyone_told(pool: PgPoo
         version + 2,
         "polls ask anew"
     );
-    assert!(world.system.repair_unread(LATELY, 200).await.unwrap().is_empty());
+    assert!(world.repair(LATELY).await.is_empty());
 
     // Too little is put right like too much; somebody who is not there lately is left alone.
     world
@@ -416,17 +417,28 @@ async fn a_counter_that_is_wrong_is_put_right_once_and_everyone_told(pool: PgPoo
         )
         .await
         .unwrap();
-    assert!(
-        world
-            .system
-            .repair_unread(Duration::ZERO, 200)
-            .await
-            .unwrap()
-            .is_empty()
-    );
-    let repaired = world.system.repair_unread(LATELY, 200).await.unwrap();
+    assert!(world.repair(Duration::ZERO).await.is_empty());
+    let repaired = world.repair(LATELY).await;
     assert_eq!(repaired.len(), 2, "{repaired:?}");
     assert_eq!(world.people.me(&anna.id).await.unwrap().unwrap().unread_total, 6);
     assert_eq!(world.people.me(&ben.id).await.unwrap().unwrap().unread_total, 0);
     world.assert_inboxes_are_contiguous().await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn busy_chats_take_turns_where_a_run_is_too_short_for_all(pool: PgPool) {
+    let world = World::on(pool).await;
+    let (anna, ben) = (world.person("anna").await, world.person("ben").await);
+    let mut chats = Vec::new();
+    for _ in 0..3 {
+        let chat = world.chat(Kind::Channel, &[&anna, &ben]).await;
+        world.send(&anna, chat, "hi").await;
+        chats.push(chat);
+    }
+    chats.sort_unstable_by_key(|chat| chat.uuid());
+    let busy = async || world.system.busy_chats(LATELY, 10).await.unwrap();
+    assert_eq!(busy().await, chats);
+    world.system.note_reached(Round::Unread, Some(chats[0])).await.unwrap();
+    assert_eq!(busy().await, [chats[1], chats[2], chats[0]]);
+    assert_eq!(world.system.busy_chats(LATELY, 1).await.unwrap(), [chats[1]]);
 }

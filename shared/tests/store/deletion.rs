@@ -19,7 +19,7 @@ const ROWS_OF_A_CHAT: &str = "
         + (select count(*) from reply_parts)
         + (select count(*) from jobs where chat_id = $1)";
 
-async fn rows_of(world: &World, chat: ChatId) -> i64 {
+pub(crate) async fn rows_of(world: &World, chat: ChatId) -> i64 {
     sqlx::query_scalar(ROWS_OF_A_CHAT)
         .bind(chat.uuid())
         .fetch_one(&world.rows)

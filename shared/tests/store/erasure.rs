@@ -263,7 +263,7 @@ async fn others_are_told_in_order_and_their_counts_stay_right(pool: PgPool) {
 
     let told = erase(&world, &anna).await;
 
-    let repaired = world.system.repair_unread(Duration::from_secs(600), 100).await.unwrap();
+    let repaired = world.repair(Duration::from_secs(600)).await;
     assert!(repaired.is_empty(), "{repaired:?}");
     assert_eq!(unread(&world, &ben).await, 0);
     // Of the channel's ten messages Anna's five are not unread any more; two of them she had deleted before.
@@ -522,7 +522,7 @@ async fn an_erasure_bears_what_everyone_does_meanwhile(pool: PgPool) {
     let shown = world.people.chat(&ben.id, channel).await.unwrap().unwrap();
     let owners = shown.members.iter().filter(|member| member.role.to_string() == "owner");
     assert_eq!(owners.count(), 1);
-    let repaired = world.system.repair_unread(Duration::from_secs(600), 100).await.unwrap();
+    let repaired = world.repair(Duration::from_secs(600)).await;
     assert!(repaired.is_empty(), "{repaired:?}");
     // Every seq was told to whom it concerns.
     let untold = format!(

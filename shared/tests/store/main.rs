@@ -11,6 +11,7 @@ mod changing;
 mod channels;
 mod connecting;
 mod deletion;
+mod deletion_in_batches;
 mod erasure;
 mod inbox;
 mod jobs;

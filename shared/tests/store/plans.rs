@@ -12,6 +12,7 @@ use shared::domain::person::Caller;
 use shared::domain::post::{PostChange, PostDraft};
 use shared::domain::rate::{RateClass, RateLimit};
 use shared::domain::text::{AttachmentUrl, ClientId, PostText, SearchText, TaskId, Trigger};
+use shared::domain::unread::ReadMark;
 use shared::store::Store;
 use shared::store::chats::ListFilter;
 use shared::store::messages::{Range, SendOutcome};
@@ -469,4 +470,96 @@ async fn posts_are_found_by_indexes(pool: PgPool) {
     // What a welcome looks at is the last three, and the post itself.
     let rows = asked.rows["posts"] / RUNS;
     assert!(rows <= 20, "{rows} posts are looked at");
+}
+
+/// A channel that many are in and nobody reads.
+async fn unread_by_many(pool: PgPool) -> (World, Caller, ChatId) {
+    let world = World::on(pool).await;
+    let anna = world.person("anna").await;
+    let mut people = Vec::new();
+    for n in 0..60 {
+        people.push(world.person(&format!("p{n}")).await);
+    }
+    let chat = world.channel(&anna, &people.iter().collect::<Vec<_>>()).await;
+    world.fill(chat, 2_000, &[&anna]).await;
+    for _ in 0..20 {
+        let other = world.assistant_chat(&anna).await;
+        world.fill(other, 1_000, &[&anna]).await;
+    }
+    world.rows.execute("analyze").await.unwrap();
+    (world, anna, chat)
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn what_many_never_read_is_counted_once_a_chat_and_not_without_end(pool: PgPool) {
+    let (world, anna, chat) = unread_by_many(pool).await;
+    world
+        .rows
+        .execute("update members set uncounted = uncounted + 7 where user_id in ('anna', 'p1')")
+        .await
+        .unwrap();
+    let observed = Observed::on(&world, "select").await;
+    let asked = observed
+        .watch(async |store| assert_eq!(store.repair_unread(chat, 2_000).await.unwrap().len(), 2))
+        .await;
+    assert!(asked.rows["messages"] <= 2_100, "{asked:?}");
+    assert!(asked.whole_scans["messages"] <= 1, "{asked:?}");
+    let annas = world.people.chat(&anna.id, chat).await.unwrap().unwrap();
+    assert_eq!(annas.unread_count, 0);
+
+    // Who is further behind than is looked is left alone; those who are not are looked after.
+    for sql in [
+        "update members set uncounted = uncounted + 7 where user_id in ('anna', 'p1')",
+        "update members set read_seq = 1950, read_number = 1950 where user_id = 'anna'",
+    ] {
+        world.rows.execute(sql).await.unwrap();
+    }
+    let asked = observed
+        .watch(async |store| {
+            let repaired = store.repair_unread(chat, 100).await.unwrap();
+            assert_eq!((repaired.len(), &repaired[0].user_id), (1, &anna.id));
+        })
+        .await;
+    assert!(asked.rows["messages"] <= 200, "{asked:?}");
+    assert_eq!(asked.whole_scans["messages"], 0, "{asked:?}");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn reading_a_page_of_what_one_never_read_looks_at_that_page(pool: PgPool) {
+    let (world, _, chat) = unread_by_many(pool).await;
+    // Something that does not count, near the end.
+    for sql in [
+        "update messages set deleted_at = now() where seq = 1990",
+        "update members set uncounted = 1 where user_id <> 'anna'",
+    ] {
+        world.rows.execute(sql).await.unwrap();
+    }
+    let me = crate::world::caller("p1").id;
+    let page: Vec<MessageId> = sqlx::query_scalar("select id from messages where seq in (50, 100) order by seq")
+        .fetch_all(&world.rows)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|id: uuid::Uuid| id.into())
+        .collect();
+    let observed = Observed::on(&world, "set role backtalk_app").await;
+    let asked = observed
+        .watch(async |store| {
+            store.mark_messages_read(&me, &page[..1]).await.unwrap();
+            store
+                .mark_chat_read(&me, chat, ReadMark::UpTo(seq(100)), None)
+                .await
+                .unwrap()
+                .unwrap();
+            // And back by a little.
+            let standing = store
+                .mark_chat_read(&me, chat, ReadMark::UnreadFrom(seq(91)), None)
+                .await
+                .unwrap()
+                .unwrap();
+            assert_eq!(standing.unread_count, 2_000 - 90 - 1);
+        })
+        .await;
+    assert!(asked.rows["messages"] <= 500, "{asked:?}");
+    assert_eq!(asked.whole_scans["messages"], 0, "{asked:?}");
 }

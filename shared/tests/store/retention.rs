@@ -8,6 +8,7 @@ use shared::domain::message::MessageType;
 use shared::domain::retention::Retention;
 use shared::domain::unread::ReadMark;
 use shared::store::messages::Range;
+use shared::store::sweeps::Round;
 use sqlx::PgPool;
 
 use crate::notices::{notice, notify, of_organisation};
@@ -114,14 +115,7 @@ async fn read_notices_go_first_and_the_rest_stays_countable(pool: PgPool) {
         .message;
     assert_eq!(next.seq.value(), 7);
     assert_eq!(unread(&world, &anna.id, chat).await, (1, 1));
-    assert_eq!(
-        world
-            .system
-            .repair_unread(std::time::Duration::from_secs(600), 100)
-            .await
-            .unwrap(),
-        []
-    );
+    assert_eq!(world.repair(std::time::Duration::from_secs(600)).await, []);
 }
 
 #[sqlx::test(migrations = "../migrations")]
@@ -249,12 +243,24 @@ async fn a_round_finds_what_is_too_old_by_kind_and_organisation(pool: PgPool) {
     // Page after page, and then from the beginning.
     let policy = Retention(vec![(Kind::Task, 30)]);
     let first = world.system.expiring(&policy, 2).await.unwrap();
-    world.system.note_expired(first.reached).await.unwrap();
+    world
+        .system
+        .note_reached(Round::Retention, first.reached)
+        .await
+        .unwrap();
     let second = world.system.expiring(&policy, 2).await.unwrap();
     assert!(second.reached > first.reached && first.reached.is_some());
-    world.system.note_expired(second.reached).await.unwrap();
+    world
+        .system
+        .note_reached(Round::Retention, second.reached)
+        .await
+        .unwrap();
     let third = world.system.expiring(&policy, 2).await.unwrap();
     assert_eq!((third.chats.len(), third.reached), (0, None));
-    world.system.note_expired(third.reached).await.unwrap();
+    world
+        .system
+        .note_reached(Round::Retention, third.reached)
+        .await
+        .unwrap();
     assert_eq!(world.system.expiring(&policy, 2).await.unwrap().reached, first.reached);
 }

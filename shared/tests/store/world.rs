@@ -19,6 +19,7 @@ use shared::domain::text::{ClientId, Content, Metadata};
 use shared::store::Store;
 use shared::store::messages::{SendOutcome, Sent};
 use shared::store::replies::{Ended, Ending, Reach};
+use shared::store::unread::Repaired;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Executor, Row};
 use tokio::sync::Barrier;
@@ -196,6 +197,51 @@ impl World {
 
     pub(crate) async fn complete(&self, claim: &Claim, text: &str) -> Ended {
         self.system.end_reply(claim, &completed(text)).await.unwrap().unwrap()
+    }
+
+    /// What the sweeper repairs of unread counts.
+    pub(crate) async fn repair(&self, lately: Duration) -> Vec<Repaired> {
+        let mut repaired = Vec::new();
+        for chat in self.system.busy_chats(lately, 200).await.unwrap() {
+            repaired.extend(self.system.repair_unread(chat, 1_000).await.unwrap());
+        }
+        repaired
+    }
+
+    /// As if so many messages had been sent by their senders in turn, which nobody has read.
+    pub(crate) async fn fill(&self, chat: ChatId, messages: i32, senders: &[&Caller]) {
+        let sql = "with taken as (
+                       update chats set last_seq = last_seq + $2, last_number = last_number + $2,
+                           last_message_seq = last_seq + $2, last_message_at = now()
+                       where id = $1
+                       returning id, last_seq - $2 as seq, last_number - $2 as number
+                   )
+                   insert into messages (chat_id, seq, id, number, changed_seq, role, sender_id, content)
+                   select
+                       id, seq + n, gen_random_uuid(), number + n, seq + n, 'user',
+                       $3[1 + n % cardinality($3)], 'one of many'
+                   from taken cross join generate_series(1, $2) as n";
+        let senders: Vec<_> = senders.iter().map(|sender| sender.id.as_str()).collect();
+        sqlx::query(sql)
+            .bind(chat.uuid())
+            .bind(messages)
+            .bind(senders)
+            .execute(&self.rows)
+            .await
+            .unwrap();
+    }
+
+    /// Until a statement with these words in it waits for a lock.
+    pub(crate) async fn until_one_waits(&self, words: &str) {
+        let sql = "select count(*) from pg_stat_activity
+                   where datname = current_database() and wait_event_type = 'Lock' and position($1 in query) > 0";
+        loop {
+            let waiting: i64 = sqlx::query_scalar(sql).bind(words).fetch_one(&self.rows).await.unwrap();
+            if waiting > 0 {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
     /// As if the writer of a reply had been silent for longer than its lease.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tests::person::text;
-use tests::{Stack, at_once};
+use tests::{Stack, at_once, eventually};
 
 #[tokio::test]
 async fn six_chats_at_once_on_a_cap_of_five_are_exactly_five() {
@@ -44,6 +44,40 @@ async fn six_chats_at_once_on_a_cap_of_five_are_exactly_five() {
         .problem(403, "too-many-chats");
 
     assert_eq!(ben.get("/api/chat").await.with(200)["chats"][0]["id"], bens);
+}
+
+#[tokio::test]
+async fn a_large_chat_is_gone_at_once_and_its_rows_a_while_later() {
+    let stack = Stack::running();
+    let (anna, ben) = (stack.person("anna"), stack.person("ben"));
+    ben.get("/api/me").await.with(200);
+    let body = json!({ "kind": "channel", "title": "Large", "members": [ben.id] });
+    let chat = text(&anna.post("/api/chat", &body).await.with(201)["chat"]["id"]);
+    let fill = "with taken as (
+                    update chats set last_seq = 2000, last_number = 2000, last_message_seq = 2000, last_message_at = now()
+                    where id = $1 returning id, owner_id
+                )
+                insert into messages (chat_id, seq, id, number, changed_seq, role, sender_id, content)
+                select id, n, gen_random_uuid(), n, n, 'user', owner_id, 'one of many'
+                from taken cross join generate_series(1, 2000) as n";
+    stack.change(fill, &chat).await;
+    assert_eq!(ben.unread_total().await, 2000);
+
+    anna.delete(&format!("/api/chat/{chat}")).await.with(204);
+
+    for person in [&anna, &ben] {
+        person.get(&format!("/api/chat/{chat}")).await.problem(404, "not-found");
+        assert_eq!(person.get("/api/chat").await.with(200)["total"], 0);
+        assert_eq!(person.unread_total().await, 0);
+    }
+    let left = stack.unswept(&chat, async {
+        eventually("the last of its rows", async || {
+            let left = stack.rows_of_chat(&chat).await;
+            left.iter().all(|row| row.starts_with("inbox ")).then_some(left)
+        })
+        .await
+    });
+    assert_eq!(left.await.iter().filter(|row| row.contains("chat.deleted")).count(), 2);
 }
 
 #[tokio::test]

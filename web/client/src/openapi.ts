@@ -167,7 +167,7 @@ export interface paths {
         post?: never;
         /**
          * Deletes a chat, or leaves it
-         * @description The owner deletes it with all that hangs on it; a member of a channel leaves.
+         * @description The owner deletes it with all that hangs on it, and it is gone for all members at once; a member of a channel leaves.
          */
         delete: operations["deleteChat"];
         options?: never;
@@ -1277,7 +1277,7 @@ export interface components {
             /** @constant */
             type: "reaction.changed";
         };
-        /** @description Somebody read up to a seq, marked as unread from one, or has it on their device. */
+        /** @description Somebody read up to a seq, marked as unread from one, or has it on their device. In chats of more than twenty members, told to the reader's own devices alone. */
         ReadEvent: {
             /** Format: date-time */
             at?: string;

@@ -208,7 +208,7 @@ mod envelopes {
         ChatDeleted: Nothing, Never, "A chat is gone with all that was in it.";
         MemberAdded: MembersAdded, Always, "People came to a channel.";
         MemberRemoved: super::MemberRemoved, Always, "Somebody left a channel or was removed.";
-        Read: Receipt, Never, "Somebody read up to a seq, marked as unread from one, or has it on their device.";
+        Read: Receipt, Never, "Somebody read up to a seq, marked as unread from one, or has it on their device. In chats of more than twenty members, told to the reader's own devices alone.";
         ReplyStarted: super::ReplyStarted, Never, "A worker has begun to write an answer.";
         ReplyDelta: super::ReplyDelta, Never, "More of an answer's text.";
         ReplyEnded: super::ReplyEnded, Never, "Always the last of an answer; without it the answer is not complete.";

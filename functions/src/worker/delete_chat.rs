@@ -1,0 +1,40 @@
+//! The job that deletes what is left of a large chat, in batches: what one run leaves the next one does. Each batch finds its
+//! work by looking at what is left, so that a run may be ended anywhere, and two may be at it at once.
+
+use std::time::Duration;
+
+use shared::app::App;
+use shared::domain::ids::JobId;
+use shared::domain::job::JobReach;
+use shared::domain::reply::Wake;
+use shared::store;
+use tracing::info;
+
+/// Longer than a run takes; a run that died is found by the sweeper after it.
+const LEASE: Duration = Duration::from_secs(120);
+const MESSAGES_A_BATCH: i32 = 500;
+const BATCHES_A_RUN: usize = 100;
+
+pub(super) async fn run(app: &App, job_id: JobId) -> store::Result<Vec<Wake>> {
+    let again = |after_seconds| {
+        vec![Wake {
+            job_id,
+            chat_id: None,
+            after_seconds,
+        }]
+    };
+    let job = match app.store.reach_for_job(job_id, LEASE).await? {
+        JobReach::Claimed(job) => job,
+        JobReach::Later { after_seconds } => return Ok(again(after_seconds)),
+        JobReach::Over => return Ok(Vec::new()),
+    };
+    let Some(chat) = job.chat_id else { return Ok(Vec::new()) };
+    for _ in 0..BATCHES_A_RUN {
+        if !app.store.empty_chat(chat, MESSAGES_A_BATCH).await? {
+            info!(%chat, "a deleted chat is gone");
+            return Ok(Vec::new());
+        }
+    }
+    app.store.rest_job(&job, Duration::ZERO, None).await?;
+    Ok(again(0))
+}
