@@ -183,9 +183,11 @@ impl Fitting {
 /// Says it below the words, if there are any.
 fn mention(turn: &mut Turn, note: &str) {
     if !turn.text.is_empty() {
-        turn.text.push_str("
+        turn.text.push_str(
+            "
 
-");
+",
+        );
     }
     turn.text.push_str(note);
 }

@@ -2,6 +2,7 @@
 
 use functions::events;
 use serde_json::{Value, json};
+use shared::store::replies::Which;
 use sqlx::PgPool;
 
 use crate::world::{Person, World, events as read, eventually, joined, script};
@@ -50,7 +51,7 @@ async fn who_joins_an_answer_that_is_written_again_hears_the_new_text_alone(pool
     let terms = functions::replies::terms::terms(&world.people, None);
     let store = &world.people.store;
     let again = async || {
-        let opened = store.regenerate_reply(&anna.caller, anna.chat, None, None, None, &terms);
+        let opened = store.regenerate_reply(&anna.caller, anna.chat, Which::Newest, None, None, &terms);
         opened.await.unwrap();
     };
     again().await;

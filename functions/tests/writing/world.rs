@@ -19,6 +19,7 @@ use shared::domain::ids::{ChatId, UserId};
 use shared::domain::person::{Caller, CallerRole};
 use shared::http::{Request, Response};
 use shared::store::Acting;
+use shared::store::chats::AssistantChat;
 use sqlx::PgPool;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -117,11 +118,11 @@ impl World {
         };
         let store = &self.people.store;
         store.meet(&caller).await.unwrap();
-        let chat = store.open_assistant_chat(&caller.id, None, None, i32::MAX).await;
+        let chat = store.open_assistant_chat(&caller.id, None, None, i32::MAX, None).await;
         let claims = json!({"sub": name, "iss": ISSUER, "aud": ISSUER, "exp": Utc::now().timestamp() + 3600});
         Person {
             caller,
-            chat: chat.unwrap().unwrap(),
+            chat: opened(chat.unwrap()),
             token: encode(
                 &Header::default(),
                 &claims,
@@ -171,10 +172,10 @@ impl World {
         let chat = self
             .people
             .store
-            .open_assistant_chat(&person.caller.id, None, None, i32::MAX)
+            .open_assistant_chat(&person.caller.id, None, None, i32::MAX, None)
             .await;
         Person {
-            chat: chat.unwrap().unwrap(),
+            chat: opened(chat.unwrap()),
             ..person.clone()
         }
     }
@@ -285,4 +286,11 @@ pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Opt
 
 pub(crate) fn script(script: &Value) -> String {
     format!("/script {script}")
+}
+
+fn opened(chat: AssistantChat) -> ChatId {
+    match chat {
+        AssistantChat::Opened(chat) => chat,
+        other => panic!("{other:?}"),
+    }
 }

@@ -164,7 +164,10 @@ async fn nobody_is_put_into_a_channel_across_a_block(pool: PgPool) {
     for (owner, other) in [(&anna, &ben), (&ben, &anna)] {
         let before = state(&world).await;
         let wanted = [cleo.id.clone(), other.id.clone()];
-        let opened = store.open_channel(&owner.id, None, &title, &wanted).await.unwrap();
+        let opened = store
+            .open_channel(&owner.id, None, &title, &wanted, None)
+            .await
+            .unwrap();
         assert_eq!(opened, Channel::Blocked(vec![other.id.clone()]));
         assert_eq!(state(&world).await, before);
 

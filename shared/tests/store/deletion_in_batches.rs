@@ -20,12 +20,12 @@ use shared::store::chats::{ChatChange, Deleted, ListFilter, Updated};
 use shared::store::erasure::Bite;
 use shared::store::messages::{Change, Range, SendOutcome};
 use shared::store::reactions::Reacted;
-use shared::store::replies::{Reach, Regeneration};
+use shared::store::replies::{Reach, Regeneration, Which};
 use sqlx::{Executor, PgPool};
 use tokio::time::timeout;
 
 use crate::deletion::rows_of;
-use crate::world::{ALLOWANCE, FREE, World, at_once, caller, draft, edit, page};
+use crate::world::{ALLOWANCE, FREE, World, at_once, caller, draft, edit, opened, page};
 
 /// More than goes with the deletion itself.
 const MANY: i32 = 300;
@@ -148,6 +148,7 @@ async fn deleting_a_large_chat_or_post_touches_none_of_its_messages(pool: PgPool
         .create_post(&anna, &PostDraft::default(), None, ALLOWANCE, &FREE.budget)
         .await
         .unwrap()
+        .unwrap()
         .post;
     let direct = world.chat(Kind::Direct, &[&anna, &ben]).await;
     for chat in [channel, assistant, post.chat_id] {
@@ -266,7 +267,7 @@ async fn what_waited_for_the_deletion_of_a_large_chat_finds_no_chat(pool: PgPool
                     people.react(me, chat, message, &thumb, Reacting::Add, 20),
                     people.add_members(me, chat, &newcomers, MemberRole::Member, 256, History::All),
                     people.update_chat(me, chat, renaming, 5),
-                    people.regenerate_reply(&anna, chat, None, None, None, &FREE),
+                    people.regenerate_reply(&anna, chat, Which::Newest, None, None, &FREE),
                     people.mark_chat_read(me, chat, ReadMark::UnreadFrom(crate::world::seq(1)), None),
                     people.delete_chat(me, chat),
                 )
@@ -402,10 +403,9 @@ async fn what_is_left_of_a_chat_is_told_to_no_webhook(pool: PgPool) {
     .unwrap();
     let chat = world
         .people
-        .open_assistant_chat(&anna.id, Some("acme"), None, 5)
-        .await
-        .unwrap()
-        .unwrap();
+        .open_assistant_chat(&anna.id, Some("acme"), None, 5, None)
+        .await;
+    let chat = opened(chat.unwrap()).unwrap();
     let event = world.send(&anna, chat, "hi").await.webhooks[0].job_id;
     world.fill(chat, MANY, &[&anna]).await;
     delete(&world, &anna, chat).await;

@@ -2,7 +2,7 @@
 //! refused.
 
 use serde_json::json;
-use shared::config::UnknownPeople;
+use shared::config::{Organisations, UnknownPeople};
 use shared::domain::chat::{Kind, fingerprint};
 use shared::domain::fingerprint::IdempotencyKey;
 use shared::domain::ids::{AttachmentId, ChatId, MessageId, UserId};
@@ -315,7 +315,8 @@ async fn fifty_openings_by_one_key_at_once_are_one_chat(pool: PgPool) {
                         }
                     }
                     Kind::Channel => {
-                        let opened = store.open_channel(&anna, None, &title, &[ben], Some(&named));
+                        let others = [ben];
+                        let opened = store.open_channel(&anna, None, &title, &others, Some(&named));
                         match opened.await.unwrap() {
                             Channel::Opened { chat_id, .. } => (chat_id, true),
                             Channel::Known(chat) => (chat, false),
@@ -551,7 +552,11 @@ async fn a_notice_is_refused_where_its_key_told_something_else(pool: PgPool) {
     ];
     let before = world.dump("messages").await;
     for other in &others {
-        let outcome = world.people.send_notice(other, UnknownPeople::Refuse).await.unwrap();
+        let outcome = world
+            .people
+            .send_notice(other, UnknownPeople::Refuse, Organisations::Agents)
+            .await
+            .unwrap();
         assert!(matches!(outcome, NoticeOutcome::KeyReused), "{other:?}");
     }
     assert_eq!(world.dump("messages").await, before);

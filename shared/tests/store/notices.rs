@@ -201,6 +201,7 @@ async fn an_organisation_tells_nothing_to_those_who_are_known_to_be_of_another(p
             NoticeOutcome::BeyondOrganisation => "beyond",
             NoticeOutcome::OtherOrganisation => "other's task",
             NoticeOutcome::NoSuchPerson => "nobody",
+            NoticeOutcome::KeyReused => "key reused",
         }
     };
     let before = world.dump("chats").await;

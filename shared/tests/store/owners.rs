@@ -10,7 +10,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection};
 use uuid::Uuid;
 
-use crate::world::{SCHEMA, caller};
+use crate::world::{SCHEMA, caller, opened};
 
 const USUAL: &str = "backtalk_app";
 const PASSWORD: &str = "of-a-test";
@@ -105,7 +105,10 @@ async fn people_are_served(config: &DatabaseConfig) {
     let (anna, ben) = (caller("anna"), caller("ben"));
     store.meet(&anna).await.unwrap();
     store.meet(&ben).await.unwrap();
-    let opened = store.open_assistant_chat(&anna.id, None, None, i32::MAX).await.unwrap();
+    let chat = store
+        .open_assistant_chat(&anna.id, None, None, i32::MAX, None)
+        .await
+        .unwrap();
     let page = PageSize::new(10).unwrap();
     let of = |person| store.chats(person, ListFilter::default(), None, page);
     assert_eq!(of(&anna.id).await.unwrap().chats.len(), 1);
@@ -118,7 +121,7 @@ async fn people_are_served(config: &DatabaseConfig) {
         .unwrap();
     assert_eq!(chats(&mut bound).await, 0);
     let system = Store::connect(config, Acting::ForTheSystem).unwrap();
-    assert!(system.chat(&anna.id, opened.unwrap()).await.unwrap().is_some());
+    assert!(system.chat(&anna.id, opened(chat).unwrap()).await.unwrap().is_some());
     assert_eq!(chats(&mut connection(config).await).await, 1);
 }
 

@@ -170,7 +170,7 @@ async fn the_cap_on_assistant_chats_holds_against_fifty_at_once(pool: PgPool) {
     world.assert_inboxes_are_contiguous().await;
 
     // Ten deletions of one chat at once free one slot, not ten.
-    let doomed = *opened.iter().next().unwrap();
+    let doomed = *chats.iter().next().unwrap();
     let deleted = at_once(10, |_| {
         let (store, anna) = (world.people.clone(), anna.id.clone());
         async move { store.delete_chat(&anna, doomed).await.unwrap() }

@@ -151,7 +151,7 @@ async fn what_was_said_before_somebody_joined_is_not_shown_by_what_came_after(po
                     .messages,
             );
         }
-        seen.extend(store.newest(&cleo.id, chat, page(10)).await.unwrap().0);
+        seen.extend(store.newest(&cleo.id, chat, page(10)).await.unwrap().0.items);
         seen.extend(store.chat(&cleo.id, chat).await.unwrap().unwrap().last_message);
         let wanted = SearchText::parse("indeed").unwrap();
         let found = store

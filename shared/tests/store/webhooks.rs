@@ -78,9 +78,8 @@ async fn an_organisation_hears_what_it_wants_of_its_own_chats(pool: PgPool) {
     let chat = world
         .people
         .open_assistant_chat(&anna.id, Some("acme"), None, 5, None)
-        .await
-        .unwrap()
-        .unwrap();
+        .await;
+    let chat = opened(chat.unwrap()).unwrap();
     let asked = world.ask(&anna, chat, "hi").await;
     assert_eq!(asked.webhooks.len(), 1);
     let ended = world.complete(asked.claim.as_ref().unwrap(), "hello").await;
