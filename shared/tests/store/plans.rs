@@ -58,6 +58,9 @@ const MUCH: &str = "
     insert into message_versions (message_id, version, role, content, reason, created_at)
         select id, 1, role, 'before', 'edited', now() from messages where seq <= 3;
     insert into blocks (blocker, blocked) select 'p' || n, 'p' || n + 1 from generate_series(1, 19999) n;
+    insert into chat_keys (owner_id, client_id, chat_id, request_hash) select owner_id, 'c-1', id, '' from chats;
+    insert into regenerations (chat_id, asked_by, client_id, reply_id, is_named)
+        select chat_id, asked_by, 'r-' || prompt_seq, id, false from replies;
     insert into erased_uploads (id, expires_at) select gen_random_uuid(), now() + interval '1 hour' from generate_series(1, 5000);
     insert into webhooks (id, org_id, url, secret, events)
         select gen_random_uuid(), 'o' || n, 'https://hook/', 'env:S', '{message.created}' from generate_series(1, 5000) n;

@@ -32,6 +32,10 @@ async fn furnished(pool: PgPool) -> (World, ChatId) {
         "insert into message_versions (message_id, version, role, content, reason, created_at)
          select id, 1, role, 'what it said before', 'edited', now() from messages",
         "insert into mentions (chat_id, user_id, seq) select chat_id, 'anna', seq from messages",
+        "insert into regenerations (chat_id, asked_by, client_id, reply_id, is_named)
+         select chat_id, 'anna', 'r-1', id, false from replies",
+        "insert into chat_keys (owner_id, client_id, chat_id, request_hash)
+         select 'anna', 'c-1', id, sha256('') from chats where kind = 'assistant'",
         "insert into budget_limits (subject, subject_id, tokens) values ('person', 'anna', 1)",
         "insert into presences (user_id, channel) values ('anna', 'presence-1')",
         "insert into stream_tickets (hash, user_id, expires_at) values (sha256('ticket'), 'anna', now() + interval '1 h')",
@@ -171,9 +175,8 @@ async fn ones_own_rows_are_within_reach(pool: PgPool) {
         ]
     );
     let unwritten = untouched(rows_touched(&world, Some("anna"), writing).await);
-    // Inboxes are written by `tell` alone, uploads are counted by triggers, rates by `spend_rate` and streams by `open_stream`; blocks, mentions,
-    // tickets, what was said once and the id of a
-    // post never change.
+    // Inboxes are written by `tell` alone, uploads are counted by triggers, rates by `spend_rate` and streams by
+    // `open_stream`; blocks, mentions, keys, tickets, what was said once and the id of a post never change.
     assert_eq!(
         unwritten,
         [
@@ -181,6 +184,7 @@ async fn ones_own_rows_are_within_reach(pool: PgPool) {
             "blocks",
             "budget_limits",
             "budgets",
+            "chat_keys",
             "erased_uploads",
             "holds",
             "inbox",
@@ -189,6 +193,7 @@ async fn ones_own_rows_are_within_reach(pool: PgPool) {
             "open_streams",
             "posts",
             "rate_limits",
+            "regenerations",
             "retention",
             "stream_tickets",
             "sweeps",
@@ -236,6 +241,14 @@ async fn shared_channel(pool: PgPool) -> World {
          select id, 1, role, 'what it said before', 'edited', now() from messages"
             .to_owned(),
         "insert into mentions (chat_id, user_id, seq) select chat_id, 'anna', seq from messages".to_owned(),
+        format!(
+            "insert into regenerations (chat_id, asked_by, client_id, reply_id, is_named)
+             values ('{channel}', 'anna', 'r-1', '{reply}', false)"
+        ),
+        format!(
+            "insert into chat_keys (owner_id, client_id, chat_id, request_hash)
+             values ('anna', 'c-1', '{channel}', sha256(''))"
+        ),
         "insert into budgets (subject, subject_id, period_start) values ('person', 'anna', 'epoch')".to_owned(),
         "insert into budget_limits (subject, subject_id, tokens) values ('person', 'anna', 1)".to_owned(),
         "insert into presences (user_id, channel) values ('anna', 'presence-1')".to_owned(),
@@ -341,9 +354,11 @@ async fn each_function_that_passes_the_policies_is_known(pool: PgPool) {
 /// They do for the caller what is the caller's, and nothing for nobody.
 const ASK_WHO_CALLS: &[&str] = &[
     "admit_reply(uuid,text,text,uuid,text,text,bigint,bigint,bigint,bigint,text)",
+    "admit_reply_within(uuid,text,text,uuid,text,text,bigint,bigint,bigint,bigint,bigint,text)",
     "caller_is_member(uuid)",
     "caller_manages(uuid)",
     "caller_may_add_members(uuid)",
+    "dissolve_chat(uuid,uuid)",
     "message_json(messages)",
     "named_to_caller(messages)",
     "pay_for_attempt(uuid,bigint)",
@@ -374,6 +389,7 @@ const ARE_TOLD_WHOM: &[&str] = &[
     "open_stream(text,text,integer,interval)",
     // For agents, who are in no chat.
     "send_notice(text,text,text,uuid,uuid,text,text,jsonb,smallint,text,boolean)",
+    "send_notice_once(text,text,text,uuid,uuid,text,text,jsonb,smallint,text,boolean,bytea)",
     "spend_rate(text,text,integer,interval,timestamp with time zone)",
     "tell(uuid,bigint,text,uuid,jsonb,text[])",
     "tell_only(text,uuid,text,jsonb)",
@@ -385,11 +401,14 @@ const ARE_TOLD_WHOM: &[&str] = &[
 /// Steps of the above.
 const FOR_THE_SYSTEM: &[&str] = &[
     "announce(uuid,text,uuid,jsonb)",
+    "bounded_messages(uuid,bigint,bigint)",
+    "bounded_post(uuid,text)",
     "count_uses(text[],jsonb[],integer)",
     "estimated_messages(uuid,bigint,bigint)",
     "estimated_post(uuid,text)",
     "refused_by_budget(text,text,timestamp with time zone,bigint,timestamp with time zone)",
     "reserve_tokens(text,text,timestamp with time zone,bigint,bigint)",
+    "reserve_up_to(text,text,timestamp with time zone,bigint,bigint,bigint)",
 ];
 
 #[sqlx::test(migrations = "../migrations")]
