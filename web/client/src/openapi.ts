@@ -353,7 +353,7 @@ export interface paths {
         put?: never;
         /**
          * Moves my read position
-         * @description Without a body: to the end.
+         * @description Without a body: to the end. `unreadFrom` spends a request of the class `search`, too: it counts what is unread.
          */
         post: operations["markChatRead"];
         delete?: never;
@@ -638,7 +638,7 @@ export interface components {
             upload: components["schemas"]["SignedUpload"];
         };
         AnswerToWriteAgain: {
-            /** @description Your own name for this wish: a retry with the same one is the same. */
+            /** @description Your own name for this wish: a retry with the same one is the same, for as long as the answer is there. */
             clientId?: string | null;
             /**
              * Format: uuid
@@ -649,7 +649,10 @@ export interface components {
         /** @description Something shown with a message. */
         Attachment: {
             fileName?: string;
-            /** @example image/png */
+            /**
+             * @description Kept in lower case, without parameters, and under its registered name: `image/jpeg` for `image/jpg`.
+             * @example image/png
+             */
             mimeType?: string;
             /** Format: int64 */
             size?: number;
@@ -816,6 +819,8 @@ export interface components {
             chat: components["schemas"]["Chat"];
         };
         ChatToOpen: {
+            /** @description Your own name for it: a retry with the same one is the same chat, for as long as that is there. */
+            clientId?: string | null;
             /** @enum {string} */
             kind: "direct" | "channel" | "assistant";
             /** @description A channel's first members; the one other person of a direct chat; nobody in an assistant chat. */
@@ -841,7 +846,7 @@ export interface components {
         /** @description The envelope that every transport carries unchanged. */
         Event: components["schemas"]["MessageCreatedEvent"] | components["schemas"]["MessageUpdatedEvent"] | components["schemas"]["MessageDeletedEvent"] | components["schemas"]["ReactionChangedEvent"] | components["schemas"]["ChatUpdatedEvent"] | components["schemas"]["ChatDeletedEvent"] | components["schemas"]["MemberAddedEvent"] | components["schemas"]["MemberRemovedEvent"] | components["schemas"]["ReadEvent"] | components["schemas"]["ReplyStartedEvent"] | components["schemas"]["ReplyDeltaEvent"] | components["schemas"]["ReplyEndedEvent"] | components["schemas"]["TypingEvent"] | components["schemas"]["PresenceEvent"];
         /** @enum {string} */
-        Failure: "model-rate-limited" | "model-quota-exhausted" | "model-overloaded" | "model-refused-our-key" | "model-rejected-the-request" | "blocked-by-the-model" | "model-cut-the-answer" | "model-silent" | "model-unreachable" | "model-malformed-answer" | "model-cannot-see-images" | "model-empty-answer" | "attempts-exhausted" | "budget-exhausted";
+        Failure: "model-rate-limited" | "model-quota-exhausted" | "model-overloaded" | "model-refused-our-key" | "model-rejected-the-request" | "blocked-by-the-model" | "model-cut-the-answer" | "model-silent" | "model-unreachable" | "model-malformed-answer" | "model-cannot-see-images" | "model-empty-answer" | "attempts-exhausted" | "budget-exhausted" | "deadline";
         /** @description Where in the request something is wrong, and what. */
         FieldError: {
             detail: string;
@@ -1023,17 +1028,17 @@ export interface components {
         /** @enum {string} */
         MessageStatus: "sent" | "failed";
         MessageToEdit: {
-            /** @description Not blank, and at most 32768 bytes of UTF-8 unless configured otherwise. */
+            /** @description At most 32768 bytes of UTF-8 unless configured otherwise. Blank only where the message shows something. */
             content: string;
             /** @description Absent: they stay as they are. */
             mentions?: string[] | null;
         };
         MessageToSend: {
             attachments?: components["schemas"]["AttachmentToSend"][] | null;
-            /** @description Your own name for it: a retry with the same one is the same message. */
+            /** @description Your own name for it: a retry with the same one is the same message, and must ask for the same. */
             clientId: string;
-            /** @description Not blank, and at most 32768 bytes of UTF-8 unless configured otherwise. */
-            content: string;
+            /** @description Required unless there are attachments: then it may be absent or blank. */
+            content?: string | null;
             /** @description Who is named; members of a channel or direct chat. */
             mentions?: string[] | null;
             /** @description An object of your own, kept as it is. At most 16384 bytes of JSON unless configured otherwise, numbers written out; no control characters in it but tabs and line breaks. */
@@ -1251,7 +1256,7 @@ export interface components {
             used?: number;
         };
         /** @enum {string} */
-        ProblemType: "malformed-body" | "invalid-request" | "body-too-large" | "unauthenticated" | "too-many-chats" | "too-many-reactions" | "message-refused" | "moderation-unavailable" | "blocked" | "rate-limited" | "too-many-streams" | "too-many-members" | "not-found" | "forbidden" | "conflict" | "reply-running" | "quota-exceeded" | "not-configured" | "unavailable" | "internal";
+        ProblemType: "malformed-body" | "invalid-request" | "body-too-large" | "unauthenticated" | "too-many-chats" | "too-many-reactions" | "message-refused" | "moderation-unavailable" | "blocked" | "idempotency-key-reused" | "attachment-not-uploaded" | "rate-limited" | "too-many-streams" | "too-many-members" | "not-found" | "forbidden" | "conflict" | "reply-running" | "quota-exceeded" | "not-configured" | "unavailable" | "internal";
         PusherAuthorization: {
             auth: string;
             channel_data?: string;
@@ -1379,7 +1384,7 @@ export interface components {
             attempt: number;
             /** Format: uuid */
             messageId: string;
-            /** @description Of one that failed. */
+            /** @description Of one that failed; `deadline` also of one that was stopped because it took too long. */
             reason?: components["schemas"]["Failure"];
             state: components["schemas"]["ReplyState"];
         };
@@ -1472,7 +1477,10 @@ export interface components {
         SignedUpload: {
             /** Format: date-time */
             expiresAt: string;
-            /** @description To be sent as they are. The body must have the announced size, which is signed too. */
+            /**
+             * @description To be sent as they are: the media type, and that nothing may lie there yet. The body must have the announced size,
+             *     which is signed too.
+             */
             headers: {
                 [key: string]: string;
             };
@@ -1657,8 +1665,13 @@ export interface components {
         };
         /** @description The body of Vercel's AI SDK: `?format=ui-message-stream`. What else it has is left alone. */
         UiMessages: {
-            /** @description A message that was sent cannot be sent anew with another text. */
-            messageId?: null;
+            /** @description Of `regenerate-message`: your own name for this wish, as `regenerateReply` takes it. */
+            clientId?: string | null;
+            /**
+             * @description Which answer is written again: its id, or that of the message which it answers. A message that was sent cannot be sent
+             *     anew with another text.
+             */
+            messageId?: string | null;
             /** @description Of the last one becomes the message: it is the user's, and has texts and images alone. Earlier ones are known here. */
             messages: components["schemas"]["UiMessage"][];
             trigger?: components["schemas"]["UiTrigger"] | null;
@@ -1764,6 +1777,20 @@ export interface components {
                 };
             };
         };
+        /** @description Forbidden: `blocked` or `too-many-members` or `forbidden`. */
+        BlockedOrTooManyMembersOrForbidden: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"] & {
+                    /** @constant */
+                    status?: 403;
+                    /** @enum {unknown} */
+                    type?: "blocked" | "too-many-members" | "forbidden";
+                };
+            };
+        };
         /** @description Payload Too Large: `body-too-large`. */
         BodyTooLarge: {
             headers: {
@@ -1848,6 +1875,20 @@ export interface components {
                 };
             };
         };
+        /** @description Unprocessable Entity: `invalid-request` or `idempotency-key-reused`. */
+        InvalidRequestOrIdempotencyKeyReused: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"] & {
+                    /** @constant */
+                    status?: 422;
+                    /** @enum {unknown} */
+                    type?: "invalid-request" | "idempotency-key-reused";
+                };
+            };
+        };
         /** @description Unprocessable Entity: `invalid-request` or `message-refused`. */
         InvalidRequestOrMessageRefused: {
             headers: {
@@ -1859,6 +1900,20 @@ export interface components {
                     status?: 422;
                     /** @enum {unknown} */
                     type?: "invalid-request" | "message-refused";
+                };
+            };
+        };
+        /** @description Unprocessable Entity: `invalid-request` or `message-refused` or `idempotency-key-reused` or `attachment-not-uploaded`. */
+        InvalidRequestOrMessageRefusedOrIdempotencyKeyReusedOrAttachmentNotUploaded: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"] & {
+                    /** @constant */
+                    status?: 422;
+                    /** @enum {unknown} */
+                    type?: "invalid-request" | "message-refused" | "idempotency-key-reused" | "attachment-not-uploaded";
                 };
             };
         };
@@ -1879,6 +1934,8 @@ export interface components {
         /** @description Service Unavailable: `moderation-unavailable` or `unavailable`. */
         ModerationUnavailableOrUnavailable: {
             headers: {
+                /** @description In how many seconds to come again. */
+                "Retry-After": number;
                 [name: string]: unknown;
             };
             content: {
@@ -1996,20 +2053,6 @@ export interface components {
                 };
             };
         };
-        /** @description Forbidden: `too-many-members` or `forbidden`. */
-        TooManyMembersOrForbidden: {
-            headers: {
-                [name: string]: unknown;
-            };
-            content: {
-                "application/problem+json": components["schemas"]["Problem"] & {
-                    /** @constant */
-                    status?: 403;
-                    /** @enum {unknown} */
-                    type?: "too-many-members" | "forbidden";
-                };
-            };
-        };
         /** @description Conflict: `too-many-reactions`. */
         TooManyReactions: {
             headers: {
@@ -2042,6 +2085,8 @@ export interface components {
         /** @description Service Unavailable: `unavailable`. */
         Unavailable: {
             headers: {
+                /** @description In how many seconds to come again. */
+                "Retry-After": number;
                 [name: string]: unknown;
             };
             content: {
@@ -2169,7 +2214,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description A direct chat with this person that was open before. */
+            /** @description A direct chat with this person that was open before, or what this `clientId` has opened. */
             200: {
                 headers: {
                     RateLimit: components["headers"]["RateLimit"];
@@ -2195,8 +2240,9 @@ export interface operations {
             401: components["responses"]["Unauthenticated"];
             403: components["responses"]["TooManyChatsOrBlockedOrTooManyMembers"];
             404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
             413: components["responses"]["BodyTooLarge"];
-            422: components["responses"]["InvalidRequest"];
+            422: components["responses"]["InvalidRequestOrIdempotencyKeyReused"];
             429: components["responses"]["RateLimited"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
@@ -2296,7 +2342,7 @@ export interface operations {
             404: components["responses"]["NotFound"];
             409: components["responses"]["Conflict"];
             413: components["responses"]["BodyTooLarge"];
-            422: components["responses"]["InvalidRequest"];
+            422: components["responses"]["InvalidRequestOrIdempotencyKeyReused"];
             429: components["responses"]["RateLimited"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
@@ -2600,7 +2646,7 @@ export interface operations {
             };
             400: components["responses"]["MalformedBody"];
             401: components["responses"]["Unauthenticated"];
-            403: components["responses"]["TooManyMembersOrForbidden"];
+            403: components["responses"]["BlockedOrTooManyMembersOrForbidden"];
             404: components["responses"]["NotFound"];
             409: components["responses"]["Conflict"];
             413: components["responses"]["BodyTooLarge"];
@@ -2674,7 +2720,7 @@ export interface operations {
             };
             400: components["responses"]["MalformedBody"];
             401: components["responses"]["Unauthenticated"];
-            403: components["responses"]["Forbidden"];
+            403: components["responses"]["BlockedOrForbidden"];
             404: components["responses"]["NotFound"];
             409: components["responses"]["Conflict"];
             413: components["responses"]["BodyTooLarge"];
@@ -2737,7 +2783,7 @@ export interface operations {
             404: components["responses"]["NotFound"];
             409: components["responses"]["ConflictOrReplyRunning"];
             413: components["responses"]["BodyTooLarge"];
-            422: components["responses"]["InvalidRequestOrMessageRefused"];
+            422: components["responses"]["InvalidRequestOrMessageRefusedOrIdempotencyKeyReusedOrAttachmentNotUploaded"];
             429: components["responses"]["RateLimitedOrQuotaExceeded"];
             500: components["responses"]["Internal"];
             503: components["responses"]["ModerationUnavailableOrUnavailable"];
@@ -2836,7 +2882,7 @@ export interface operations {
             404: components["responses"]["NotFound"];
             409: components["responses"]["ConflictOrReplyRunning"];
             413: components["responses"]["BodyTooLarge"];
-            422: components["responses"]["InvalidRequestOrMessageRefused"];
+            422: components["responses"]["InvalidRequestOrMessageRefusedOrIdempotencyKeyReusedOrAttachmentNotUploaded"];
             429: components["responses"]["RateLimitedOrQuotaExceeded"];
             500: components["responses"]["Internal"];
             503: components["responses"]["ModerationUnavailableOrUnavailable"];
@@ -3219,7 +3265,7 @@ export interface operations {
             404: components["responses"]["NotFound"];
             409: components["responses"]["ReplyRunning"];
             413: components["responses"]["BodyTooLarge"];
-            422: components["responses"]["InvalidRequest"];
+            422: components["responses"]["InvalidRequestOrIdempotencyKeyReused"];
             429: components["responses"]["RateLimitedOrQuotaExceeded"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
@@ -3559,7 +3605,7 @@ export interface operations {
             400: components["responses"]["MalformedBody"];
             401: components["responses"]["Unauthenticated"];
             413: components["responses"]["BodyTooLarge"];
-            422: components["responses"]["InvalidRequest"];
+            422: components["responses"]["InvalidRequestOrIdempotencyKeyReused"];
             429: components["responses"]["RateLimited"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
@@ -3725,7 +3771,7 @@ export interface operations {
                 };
             };
             401: components["responses"]["Unauthenticated"];
-            403: components["responses"]["Forbidden"];
+            403: components["responses"]["BlockedOrForbidden"];
             404: components["responses"]["NotFound"];
             413: components["responses"]["BodyTooLarge"];
             422: components["responses"]["InvalidRequest"];
