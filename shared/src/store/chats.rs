@@ -444,7 +444,7 @@ impl Store {
         let places: Vec<_> = rows.iter().map(|row| row.active_at).collect();
         let found = rows.into_iter().map(|row| row.seen_by(me));
         let Page { items: chats, has_more } = Page::of(found.collect::<Result<Vec<_>>>()?, size, Kept::First);
-        let last = places.into_iter().zip(&chats).last().filter(|_| has_more);
+        let last = places.into_iter().zip(&chats).next_back().filter(|_| has_more);
         let next = last.map(|(active_at, chat)| ListCursor {
             version,
             active_at,

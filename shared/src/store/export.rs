@@ -115,7 +115,7 @@ impl Store {
             .unzip();
         let Page { items: lines, has_more } = Page::within(found, usize::MAX, BYTES_A_PAGE, Kept::First);
         let is_whole = has_all && !has_more;
-        let next = match keys.into_iter().take(lines.len()).last() {
+        let next = match keys.into_iter().take(lines.len()).next_back() {
             Some(key) if !is_whole => Some(ExportCursor {
                 section: after.section,
                 key,
