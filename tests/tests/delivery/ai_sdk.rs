@@ -172,6 +172,7 @@ async fn a_page_sends_an_uploaded_image_and_is_told_where_to_upload_one() {
         .http
         .put(text(&announced["upload"]["url"]))
         .header("content-type", "image/png")
+        .header("if-none-match", "*")
         .body(PNG);
     assert_eq!(upload.send().await.unwrap().status(), 200);
 
@@ -448,6 +449,7 @@ async fn a_page_sends_an_image_without_words() {
         .http
         .put(text(&announced["upload"]["url"]))
         .header("content-type", "image/png")
+        .header("if-none-match", "*")
         .body(PNG);
     assert_eq!(upload.send().await.unwrap().status(), 200);
     let mut page = page(&anna, &chat, &[]);

@@ -102,7 +102,7 @@ async fn a_new_chat_is_its_owners_alone_and_empty() {
         (Some(&*anna.id), Some("owner"))
     );
     let opened = anna.get(&format!("/api/chat/{}", text(&chat["id"]))).await.with(200);
-    assert_eq!(opened, json!({ "chat": chat, "messages": [] }));
+    assert_eq!(opened, json!({ "chat": chat, "messages": [], "hasMore": false }));
 }
 
 #[tokio::test]
