@@ -89,11 +89,7 @@ mod tests {
         let failed: u64 = steps
             .run("failing", LONG, |_| async { Err(Error::NotFound("it")) })
             .await;
-        let panicked: u64 = steps
-            .run("panicking", LONG, |_| async {
-                None::<Result<u64>>.expect("on purpose")
-            })
-            .await;
+        let panicked: u64 = steps.run("panicking", LONG, |_| async { panic!("on purpose") }).await;
         let hung: u64 = steps.run("hanging", Duration::from_millis(1), |_| pending()).await;
         let done = steps.run("last", LONG, |_| async { Ok(7) }).await;
         assert_eq!((failed, panicked, hung, done), (0, 0, 0, 7));

@@ -4,6 +4,7 @@ use functions::events;
 use serde_json::{Value, json};
 use shared::store::replies::Which;
 use sqlx::PgPool;
+use tokio::sync::Notify;
 
 use crate::world::{Person, World, events as read, eventually, joined, script};
 
@@ -135,9 +136,10 @@ async fn deleted_under(
     world: &World,
     anna: &Person,
     streaming: impl Future<Output = Vec<(String, Value)>>,
+    is_heard: impl Future<Output = ()>,
 ) -> Vec<(String, Value)> {
     let deleting = async {
-        until_it_is_written(world).await;
+        is_heard.await;
         world
             .people
             .store
@@ -161,17 +163,20 @@ async fn the_stream_of_a_deleted_chat_ends_in_reply_ended(pool: PgPool) {
         let body = json!({ "content": long() });
         read(world.post(&world.people, &anna, body, "text/event-stream").await).await
     };
-    let asked = deleted_under(&world, &anna, streaming).await;
+    let asked = deleted_under(&world, &anna, streaming, until_it_is_written(&world)).await;
 
     // Who joined.
     let ben = world.person("ben").await;
     world.ask(&ben, &long()).await;
+    let has_joined = Notify::new();
     let joining = async {
         until_it_is_written(&world).await;
-        read(world.join(&world.people, &ben, "").await).await
+        let response = world.join(&world.people, &ben, "").await;
+        has_joined.notify_one();
+        read(response).await
     };
     let working = world.work(&world.system);
-    let (joined, ()) = tokio::join!(deleted_under(&world, &ben, joining), working);
+    let (joined, ()) = tokio::join!(deleted_under(&world, &ben, joining, has_joined.notified()), working);
     for heard in [asked, joined] {
         assert_eq!(of_type(&heard, "error").count(), 0, "{heard:?}");
         let (name, ended) = heard.last().unwrap();
@@ -199,7 +204,10 @@ async fn the_event_stream_ends_the_replies_of_a_deleted_chat_before_it_says_so(p
         world.ask(&anna, &long()).await;
         world.work(&world.system).await;
     };
-    let (heard, ()) = tokio::join!(deleted_under(&world, &anna, listening), working);
+    let (heard, ()) = tokio::join!(
+        deleted_under(&world, &anna, listening, until_it_is_written(&world)),
+        working
+    );
     let names: Vec<_> = heard.iter().map(|(name, _)| name.as_str()).collect();
     let deleted = names.iter().position(|name| *name == "chat.deleted").unwrap();
     assert_eq!(names[deleted - 1], "reply.ended", "{names:?}");
@@ -210,11 +218,15 @@ async fn in_the_sdks_dialect_the_stream_of_a_deleted_chat_is_aborted(pool: PgPoo
     let world = World::on(pool, &[]).await;
     let anna = world.person("anna").await;
     world.ask(&anna, &long()).await;
+    let has_joined = Notify::new();
     let joining = async {
         until_it_is_written(&world).await;
-        read(world.join(&world.people, &anna, "ui-message-stream").await).await
+        let response = world.join(&world.people, &anna, "ui-message-stream").await;
+        has_joined.notify_one();
+        read(response).await
     };
-    let (heard, ()) = tokio::join!(deleted_under(&world, &anna, joining), world.work(&world.system));
+    let deleting = deleted_under(&world, &anna, joining, has_joined.notified());
+    let (heard, ()) = tokio::join!(deleting, world.work(&world.system));
     let kinds: Vec<_> = heard.iter().map(|(_, chunk)| chunk["type"].as_str().unwrap()).collect();
     assert_eq!(kinds.last(), Some(&"abort"), "{kinds:?}");
     assert!(!kinds.contains(&"error"), "{kinds:?}");

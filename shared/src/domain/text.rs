@@ -551,7 +551,8 @@ mod tests {
 
     #[test]
     fn a_text_has_no_control_characters_but_tabs_and_line_breaks() {
-        let parsers: [(&str, fn(&str) -> bool); 9] = [
+        type IsTaken = fn(&str) -> bool;
+        let parsers: [(&str, IsTaken); 9] = [
             ("Content", |text| Content::parse(text, 100).is_ok()),
             ("ClientId", |text| ClientId::parse(text).is_ok()),
             ("OrganisationId", |text| OrganisationId::parse(text).is_ok()),

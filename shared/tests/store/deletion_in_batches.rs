@@ -162,7 +162,7 @@ async fn deleting_a_large_chat_or_post_touches_none_of_its_messages(pool: PgPool
         delete(&world, &anna, assistant).await;
         let gone = world.people.delete_post(&anna.id, post.id).await.unwrap().unwrap();
         assert!(gone.wake.is_some());
-        assert_eq!(gone.audience, [anna.id.clone()]);
+        assert_eq!(gone.audience, std::slice::from_ref(&anna.id));
         world.send(&ben, direct, "are you there?").await;
     })
     .await

@@ -369,6 +369,7 @@ const ASK_WHO_CALLS: &[&str] = &[
 
 /// They do what the statement says that calls them: it must have asked first. Triggers among them have no caller to ask.
 const ARE_TOLD_WHOM: &[&str] = &[
+    "admit_answer(uuid,text,text,uuid,text,text,bigint,bigint,bigint,bigint,bigint,bigint,bigint,text)",
     "answer_clarification(uuid,bigint,uuid,uuid)",
     "attachments_are_gone()",
     "attachments_are_shown()",

@@ -186,8 +186,10 @@ async fn of_turns_at_once_as_many_are_accepted_as_the_budget_has_room_for() {
     assert_eq!(usage(&anna).await["reserved"], ledger.reserved);
 
     // A retry of what was accepted is no new turn.
+    let slow = script(&json!({ "words": 1, "delayMs": 60_000 }));
     for (chat, client_id, answer) in &accepted {
-        let again = sender.send(chat, client_id, "hello").await.with(200);
+        let said = if answer.is_some() { "hello" } else { &slow };
+        let again = sender.send(chat, client_id, said).await.with(200);
         if let Some(answer) = answer {
             assert_eq!(again["message"], answer.body["message"]);
         }
