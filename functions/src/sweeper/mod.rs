@@ -80,45 +80,45 @@ pub async fn handle(app: App, _tick: Value) -> Result<Swept> {
     let mut steps = Steps::default();
     let store = &app.store;
     let replies_ended = steps
-        .run("replies", shares::REPLIES, |until| end_abandoned(&app, until))
+        .step("replies", shares::REPLIES, |until| end_abandoned(&app, until))
         .await;
-    let jobs_woken = steps.run("jobs", shares::JOBS, |_| wake_lost(&app)).await;
+    let jobs_woken = steps.step("jobs", shares::JOBS, |_| wake_lost(&app)).await;
     let holds_released = steps
-        .run("holds", shares::HOLDS, |until| {
+        .step("holds", shares::HOLDS, |until| {
             in_batches(HOLDS_A_BATCH, until, |most| store.release_dead_holds(GRACE, most))
         })
         .await;
     let unread_repaired = steps
-        .run("unread", shares::UNREAD, |until| unread::repair(&app, until))
+        .step("unread", shares::UNREAD, |until| unread::repair(&app, until))
         .await;
     let uploads_deleted = steps
-        .run("uploads", shares::UPLOADS, |until| delete_unused_uploads(&app, until))
+        .step("uploads", shares::UPLOADS, |until| delete_unused_uploads(&app, until))
         .await;
     let messages_expired = steps
-        .run("retention", shares::RETENTION, |until| retention::expire(&app, until))
+        .step("retention", shares::RETENTION, |until| retention::expire(&app, until))
         .await;
     steps
-        .run("tickets", shares::FORGETTING, |until| {
+        .step("tickets", shares::FORGETTING, |until| {
             in_batches(TICKETS_A_BATCH, until, |most| store.forget_tickets(most))
         })
         .await;
     steps
-        .run("streams", shares::FORGETTING, |until| {
+        .step("streams", shares::FORGETTING, |until| {
             in_batches(STREAMS_A_BATCH, until, |most| store.forget_streams(most))
         })
         .await;
     steps
-        .run("rates", shares::FORGETTING, |until| {
+        .step("rates", shares::FORGETTING, |until| {
             in_batches(RATES_A_BATCH, until, |most| store.forget_rates(most))
         })
         .await;
     steps
-        .run("presences", shares::FORGETTING, |until| {
+        .step("presences", shares::FORGETTING, |until| {
             in_batches(PRESENCES_A_BATCH, until, |most| store.forget_presences(most))
         })
         .await;
     let inbox_rows_forgotten = steps
-        .run("inboxes", RUN.saturating_sub(begun.elapsed()), |until| {
+        .step("inboxes", RUN.saturating_sub(begun.elapsed()), |until| {
             in_batches(INBOX_ROWS_A_BATCH, until, |most| store.trim_inboxes(INBOX_KEEPS, most))
         })
         .await;

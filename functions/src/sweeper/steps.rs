@@ -31,7 +31,7 @@ pub(super) struct Steps {
 impl Steps {
     /// Runs a step for at most `share`, with a quarter of it for what was begun last. Nothing is what came of one that fails,
     /// panics or is cut off.
-    pub(super) async fn run<T, F>(&mut self, name: &'static str, share: Duration, step: impl FnOnce(Until) -> F) -> T
+    pub(super) async fn step<T, F>(&mut self, name: &'static str, share: Duration, step: impl FnOnce(Until) -> F) -> T
     where
         T: Default,
         F: Future<Output = Result<T>>,
@@ -87,11 +87,11 @@ mod tests {
     async fn a_step_that_fails_panics_or_hangs_stops_no_other() {
         let mut steps = Steps::default();
         let failed: u64 = steps
-            .run("failing", LONG, |_| async { Err(Error::NotFound("it")) })
+            .step("failing", LONG, |_| async { Err(Error::NotFound("it")) })
             .await;
-        let panicked: u64 = steps.run("panicking", LONG, |_| async { panic!("on purpose") }).await;
-        let hung: u64 = steps.run("hanging", Duration::from_millis(1), |_| pending()).await;
-        let done = steps.run("last", LONG, |_| async { Ok(7) }).await;
+        let panicked: u64 = steps.step("panicking", LONG, |_| async { panic!("on purpose") }).await;
+        let hung: u64 = steps.step("hanging", Duration::from_millis(1), |_| pending()).await;
+        let done = steps.step("last", LONG, |_| async { Ok(7) }).await;
         assert_eq!((failed, panicked, hung, done), (0, 0, 0, 7));
         assert_eq!(steps.failed(), ["failing", "panicking", "hanging"]);
     }
