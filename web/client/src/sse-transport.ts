@@ -9,12 +9,16 @@ import type { ChatEvent, Problem } from './types.js';
 export const HIDDEN_PATIENCE_MS = 30_000;
 /** A stream that is not there by then never comes. */
 const PATIENCE_MS = 10_000;
+/** When the network is said to be back, a try is given so long before another: pages say it in bursts. */
+const YOUNG_MS = 1_000;
 
 /** The event stream of one person, over `fetch`, which can send a token with it. */
 export class SseTransport implements Transport {
   readonly name = 'sse';
   #hearer: Hearer | null = null;
   #leave: AbortController | null = null;
+  /** Since when the present try waits for the server; 0 while events come, or nobody tries. */
+  #triedAt = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #hiding: ReturnType<typeof setTimeout> | undefined;
   #isVisible = true;
@@ -43,7 +47,18 @@ export class SseTransport implements Transport {
   }
 
   wake(): void {
-    if (this.#leave || !this.#hearer || this.#isAsleep) return;
+    if (!this.#hearer || this.#isAsleep) return;
+    if (this.#leave) {
+      if (!this.#triedAt) return;
+      // A try that began while the network was cut hangs until its patience ends.
+      const young = this.#triedAt + YOUNG_MS - Date.now();
+      if (young > 0) {
+        clearTimeout(this.#timer);
+        this.#timer = setTimeout(() => this.wake(), young);
+        return;
+      }
+      this.#disconnect();
+    }
     this.#rest.reset();
     void this.#connect();
   }
@@ -72,12 +87,14 @@ export class SseTransport implements Transport {
     clearTimeout(this.#timer);
     this.#leave?.abort();
     this.#leave = null;
+    this.#triedAt = 0;
   }
 
   async #connect(): Promise<void> {
     clearTimeout(this.#timer);
     const leave = new AbortController();
     this.#leave = leave;
+    this.#triedAt = Date.now();
     /** Nobody answers: that is no wish of ours, as to leave is. */
     const late = new AbortController();
     const patience = setTimeout(() => late.abort(), PATIENCE_MS);
@@ -91,6 +108,8 @@ export class SseTransport implements Transport {
         if (id) this.#last = id;
         if (event === 'ready') {
           clearTimeout(patience);
+          clearTimeout(this.#timer);
+          this.#triedAt = 0;
           this.#rest.reset();
           this.#hearer?.up();
         } else if (event === 'resync') {
@@ -110,6 +129,7 @@ export class SseTransport implements Transport {
     }
     if (leave.signal.aborted) return;
     this.#leave = null;
+    this.#triedAt = 0;
     // A planned end is no fault: whoever listens hears on.
     if (!isPlanned) this.#hearer?.down();
     this.#timer = setTimeout(() => void this.#connect(), isPlanned ? 0 : Math.max(wait, this.#rest.next()));
