@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Result, ensure};
 use clap::Args;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -62,24 +62,32 @@ pub(crate) struct Test {
     arguments: Vec<String>,
 }
 
-/// What was run, and how long it took.
+/// What was run, how long it took, and what failed: one fault keeps no other from being seen.
 #[derive(Debug, Default)]
-struct Report(Vec<(String, Duration)>);
+struct Report {
+    steps: Vec<(String, Duration)>,
+    failed: Vec<String>,
+}
 
 impl Report {
-    async fn step(&mut self, name: &str, step: impl Future<Output = Result<()>>) -> Result<()> {
+    async fn step(&mut self, name: &str, step: impl Future<Output = Result<()>>) {
         say(format_args!("==> {name}"));
         let started = Instant::now();
-        let outcome = step.await.with_context(|| format!("{name} failed"));
-        self.0.push((name.to_owned(), started.elapsed()));
-        outcome
+        if let Err(error) = step.await {
+            say(format_args!("{name} failed: {error:#}"));
+            self.failed.push(name.to_owned());
+        }
+        self.steps.push((name.to_owned(), started.elapsed()));
     }
 
-    fn tell(&self) {
+    fn tell(&self) -> Result<()> {
         say("");
-        for (name, took) in &self.0 {
-            say(format_args!("{:>9}  {name}", seconds(*took)));
+        for (name, took) in &self.steps {
+            let outcome = if self.failed.contains(name) { "  FAILED" } else { "" };
+            say(format_args!("{:>9}  {name}{outcome}", seconds(*took)));
         }
+        ensure!(self.failed.is_empty(), "failed: {}", self.failed.join(", "));
+        Ok(())
     }
 }
 
@@ -87,32 +95,31 @@ impl Test {
     pub(crate) async fn run(self) -> Result<()> {
         let mut report = Report::default();
         let outcome = self.steps(&mut report).await;
-        report.tell();
-        outcome
+        outcome.and(report.tell())
     }
 
     async fn steps(self, report: &mut Report) -> Result<()> {
         if !self.only_tests {
-            report.step("formatting", formatting()).await?;
-            report.step("lints", lint()).await?;
+            report.step("formatting", formatting()).await;
+            report.step("lints", lint()).await;
             report
                 .step(
                     "licences, duplicates and sources",
                     deny(&["licenses", "bans", "sources"]),
                 )
-                .await?;
-            report.step("advisories", advisories()).await?;
-            report.step("query data", Prepare { check: true }.run()).await?;
-            report.step("the template, and its gate", gate()).await?;
+                .await;
+            report.step("advisories", advisories()).await;
+            report.step("query data", Prepare { check: true }.run()).await;
+            report.step("the template, and its gate", gate()).await;
         }
         report
             .step("golden answers against the providers' SDKs", golden_answers())
-            .await?;
-        report.step("tests of Amazon Bedrock", bedrock()).await?;
+            .await;
+        report.step("tests of Amazon Bedrock", bedrock()).await;
         // A filter is for the tests in Rust.
         let is_whole = self.arguments.is_empty();
         if is_whole {
-            report.step("web packages", web::check()).await?;
+            report.step("web packages", web::check()).await;
         }
         let started = Instant::now();
         let mut instance = Instance::take("test")?;
@@ -129,7 +136,7 @@ impl Test {
             };
             say("==> the stack");
             let exports = up::start(instance, supervisor, plan).await?;
-            report.0.push(("the stack".into(), started.elapsed()));
+            report.steps.push(("the stack".into(), started.elapsed()));
             let node = tools::node().await?;
             let mut tests = tests();
             tests
@@ -138,22 +145,22 @@ impl Test {
                 .env("NODE_BIN", node)
                 .env("SOCKUDO_BIN", tools::sockudo().await?)
                 .env("LLMOCK_BIN", tools::python().await?.join("llmock"));
-            report.step("tests", program::run(tests)).await?;
+            report.step("tests", program::run(tests)).await;
             if is_whole {
                 report
                     .step("the version before on this schema", upgrade::test(&exports))
-                    .await?;
+                    .await;
                 let own = postgres::version().await?;
                 for version in tools::POSTGRES_VERSIONS.into_iter().filter(|version| *version != own) {
                     let is_whole = self.every_postgres || version == NEWEST;
                     let store = the_store_on(version, is_whole, instance, supervisor);
-                    report.step(&format!("the store on Postgres {version}"), store).await?;
+                    report.step(&format!("the store on Postgres {version}"), store).await;
                 }
-                report.step("the contract, by schemathesis", contract(&exports)).await?;
+                report.step("the contract, by schemathesis", contract(&exports)).await;
                 let built = build::functions(Profile::Debug).await?;
                 let rehearsal = rehearse(instance, supervisor, &built, &exports["DATABASE_URL"]);
-                report.step("the template, deployed", rehearsal).await?;
-                report.step("the web page in Chromium", web::drive(&exports)).await?;
+                report.step("the template, deployed", rehearsal).await;
+                report.step("the web page in Chromium", web::drive(&exports)).await;
             }
             Ok(())
         })
