@@ -299,18 +299,11 @@ async fn package(home: &Path, name: &str) -> Result<Option<PathBuf>> {
 }
 
 pub(crate) async fn sockudo() -> Result<PathBuf> {
-    // Unoptimised, it compiles in a third of the time and is fast enough for one developer.
-    let quick = [
-        ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0".into()),
-        ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "256".into()),
-        ("CARGO_PROFILE_RELEASE_STRIP", "symbols".into()),
-    ];
     let binary = cache()?.join(format!("sockudo-{SOCKUDO}/bin/sockudo"));
     if binary.exists() {
         return Ok(binary);
     }
-    let mut environment = protobuf().await?;
-    environment.extend(quick);
+    let environment = protobuf().await?;
     say("compiling the Pusher server sockudo (about 3 minutes, once)");
     install(
         "sockudo",
@@ -326,7 +319,7 @@ pub(crate) async fn cargo_deny() -> Result<PathBuf> {
     if binary.exists() {
         return Ok(binary);
     }
-    say("compiling cargo-deny (a few minutes, once)");
+    say("compiling cargo-deny (a minute or two, once)");
     install("cargo-deny", CARGO_DENY, &["--no-default-features"], Vec::new()).await
 }
 
@@ -345,6 +338,11 @@ async fn install(
         .arg(&root)
         .args(arguments);
     install
+        // Unoptimised, they compile in a third of the time and are fast enough for one developer.
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0")
+        .env("CARGO_PROFILE_RELEASE_LTO", "off")
+        .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "256")
+        .env("CARGO_PROFILE_RELEASE_STRIP", "symbols")
         .env("CARGO_TARGET_DIR", &target)
         .envs(environment)
         .current_dir(&root);
