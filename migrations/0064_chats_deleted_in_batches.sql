@@ -36,6 +36,8 @@ begin
     if not found then
         return;
     end if;
+    -- All of them before the first budget: an end has its reply, and waits for the budget.
+    perform 1 from replies r where r.chat_id = chat and r.state in ('queued', 'streaming') order by r.id for update;
     -- What they have reserved is free again, but for what one that is being written has cost by now.
     perform settle_reply(
         unanswered.id, case when unanswered.state = 'streaming' then cost.input + cost.output else 0 end
@@ -43,7 +45,6 @@ begin
     from (
         select r.id, r.state, r.attempt from replies r
         where r.chat_id = chat and r.state in ('queued', 'streaming')
-        for update
     ) as unanswered
     cross join lateral cost_of_lost_attempt(unanswered.id, unanswered.attempt) as cost;
     -- With their jobs and their text: whoever writes one finds that it is not theirs any more.

@@ -31,11 +31,16 @@ const RATE_LIMITS: [&str; 5] = [
 ];
 const UNHURRIED: &str = "1000000/60s";
 
+/// Amazon's SDK is no part of the usual build.
+const WITH_BEDROCK: [&str; 2] = ["--features", "shared/bedrock"];
+
 const NEWEST: u32 = 18;
 /// Tests of the store whose outcome may hang on Postgres' version: rights and roles, policies, plans, migrations, and one each of
-/// sending and searching. All of them take four minutes of two cores.
-const DIFFERS_BY_VERSION: [&str; 8] = [
+/// sending and searching; and replies as functions write them, from a request to its end. All of the store's take four minutes of
+/// two cores.
+const DIFFERS_BY_VERSION: [&str; 9] = [
     "connecting::",
+    "heard::",
     "owners::",
     "plans::",
     "row_level_security::",
@@ -115,7 +120,6 @@ impl Test {
         report
             .step("golden answers against the providers' SDKs", golden_answers())
             .await;
-        report.step("tests of Amazon Bedrock", bedrock()).await;
         // A filter is for the tests in Rust.
         let is_whole = self.arguments.is_empty();
         if is_whole {
@@ -178,15 +182,20 @@ pub(crate) fn tests() -> Command {
         &["test"]
     };
     let mut tests = cargo();
-    tests.args(runner).args(["--workspace", "--no-fail-fast"]);
+    tests
+        .args(runner)
+        .args(["--workspace", "--no-fail-fast"])
+        .args(WITH_BEDROCK);
     tests
 }
 
-/// The store's tests on a version that the stack does not run on.
+/// The store's tests, and functions, on a version that the stack does not run on.
 async fn the_store_on(version: u32, is_whole: bool, instance: &mut Instance, supervisor: &Supervisor) -> Result<()> {
     let url = postgres::start_version(instance, supervisor, Data::Fresh, version).await?;
     let mut tests = tests();
-    tests.args(["--test", "store"]).env("DATABASE_URL", url);
+    tests
+        .args(["--test", "store", "--test", "writing"])
+        .env("DATABASE_URL", url);
     if !is_whole {
         tests.arg("--").args(DIFFERS_BY_VERSION);
     }
@@ -201,7 +210,10 @@ async fn formatting() -> Result<()> {
 
 async fn lint() -> Result<()> {
     let mut clippy = checking();
-    clippy.args(["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]);
+    clippy
+        .args(["clippy", "--workspace", "--all-targets"])
+        .args(WITH_BEDROCK)
+        .args(["--", "--deny", "warnings"]);
     program::run(clippy).await
 }
 
@@ -243,23 +255,6 @@ async fn contract(stack: &BTreeMap<String, String>) -> Result<()> {
         .envs(stack)
         .env("PYTHONDONTWRITEBYTECODE", "1");
     program::run(run).await
-}
-
-/// Apart from the others: the SDK is no part of the usual build.
-async fn bedrock() -> Result<()> {
-    let mut tests = cargo();
-    tests.args([
-        "test",
-        "--quiet",
-        "--package",
-        "shared",
-        "--features",
-        "bedrock",
-        "--lib",
-        "--",
-        "bedrock",
-    ]);
-    program::run(tests).await
 }
 
 async fn advisories() -> Result<()> {

@@ -243,7 +243,8 @@ impl Store {
                 select
                     jsonb_build_object('messageId', id, 'attempt', attempt, 'state', state) as ending, settle_reply(id, 0)
                 from halted
-                where state = 'stopped'
+                -- All are locked before the first takes the budget's lock: an end has its reply, and waits for the budget.
+                where state = 'stopped' and (select count(*) from halted) > 0
             ),
             read as (
                 update members m
@@ -592,7 +593,8 @@ impl Store {
                 where jobs.reply_id = halted.id and halted.state = 'stopped' and (select acting_as($1))
             ),
             released as materialized (
-                select settle_reply(id, 0) from halted where state = 'stopped'
+                -- All are locked before the first takes the budget's lock: an end has its reply, and waits for the budget.
+                select settle_reply(id, 0) from halted where state = 'stopped' and (select count(*) from halted) > 0
             ),
             readers as materialized (
                 -- Locked, they are read as they are now: somebody may just have marked it as unread again.

@@ -479,7 +479,8 @@ impl Store {
                     prompt_seq, jsonb_build_object('messageId', id, 'attempt', attempt, 'state', state) as ending,
                     settle_reply(id, 0)
                 from halted
-                where state = 'stopped'
+                -- All are locked before the first takes the budget's lock: an end has its reply, and waits for the budget.
+                where state = 'stopped' and (select count(*) from halted) > 0
             ),
             told as materialized (
                 select tell($2, null, 'reply.ended', null, ending) as user_id

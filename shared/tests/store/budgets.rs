@@ -645,3 +645,46 @@ async fn people_spend_their_own_budget_and_nothing_is_spent_where_no_model_answe
     assert!(admitted.is_err());
     assert_eq!(balance(&world, Subject::Person, "anna").await, (0, A_TURN));
 }
+
+/// An end has its reply's row and waits for the budget's. So whoever ends several has all their rows before any budget, or the
+/// two wait for each other.
+#[sqlx::test(migrations = "../migrations")]
+async fn who_ends_several_replies_has_them_all_before_the_budget(pool: PgPool) {
+    let world = World::on(pool).await;
+    let anna = world.person("anna").await;
+    for (way, words) in [("delete", "dissolve_chat"), ("stop", "halted"), ("replace", "halted")] {
+        let chat = world.assistant_chat(&anna).await;
+        let written = world.ask(&anna, chat, QUESTION).await.claim.unwrap();
+        ask(&world, &anna, chat, &FREE).await;
+        // Its row lies behind that of the one that waits.
+        world.system.renew_reply(&written, LEASE).await.unwrap();
+        let mut end = world.rows.begin().await.unwrap();
+        sqlx::query("select from replies where id = $1 for update")
+            .bind(written.reply_id.uuid())
+            .execute(&mut *end)
+            .await
+            .unwrap();
+        let ending = async {
+            match way {
+                "delete" => drop(world.people.delete_chat(&anna.id, chat).await.unwrap()),
+                "stop" => drop(world.people.stop_replies(&anna.id, chat, None).await.unwrap()),
+                _ => {
+                    let terms = Terms {
+                        when_busy: WhenBusy::Replace,
+                        ..FREE
+                    };
+                    ask(&world, &anna, chat, &terms).await;
+                }
+            }
+        };
+        let looking = async {
+            world.until_one_waits(words).await;
+            let free = sqlx::query("select from budgets for update nowait")
+                .execute(&mut *end)
+                .await;
+            assert!(free.is_ok_and(|rows| rows.rows_affected() > 0), "{way} has a budget");
+            end.rollback().await.unwrap();
+        };
+        tokio::join!(ending, looking);
+    }
+}

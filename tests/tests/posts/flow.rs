@@ -6,8 +6,8 @@ use futures_util::future::join_all;
 use serde_json::json;
 use tests::model::Manner;
 use tests::person::{Person, text};
-use tests::stream::text_of;
-use tests::{Frame, Stack, Stream, eventually};
+use tests::stream::{deltas, text_of};
+use tests::{Frame, Stack, Stream, eventually, script};
 use tokio::time::sleep;
 use uuid::Uuid;
 
@@ -196,6 +196,25 @@ async fn who_has_published_is_welcomed_as_such_by_the_stack_itself() {
         );
     }
     assert!(told.contains("My first name is Anna."), "{told}");
+}
+
+#[tokio::test]
+async fn deleting_a_post_ends_the_answer_that_streams_about_it() {
+    let stack = Stack::running();
+    let anna = stack.person("anna");
+    let place = create(&anna, "Lighthouses are").await;
+    settled(&stack, &place.chat).await;
+    let question = script(&json!({ "words": 200, "delayMs": 50 }));
+    let mut stream = anna.ask(&place.chat, "c-1", &question).await;
+    stream.until_deltas(2).await;
+    anna.delete(&format!("/api/posts/{}", place.post)).await.with(204);
+    let frames = stream.all().await;
+    let last = frames.last().unwrap();
+    assert_eq!(
+        (last.event.as_str(), &last.data["data"]["state"]),
+        ("reply.ended", &json!("stopped"))
+    );
+    assert!(deltas(&frames).count() < 190, "the model was left to talk to nobody");
 }
 
 #[tokio::test]

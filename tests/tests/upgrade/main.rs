@@ -10,7 +10,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Executor};
 use tests::person::text;
-use tests::{Function, Gateway, Person, Queue, Stack};
+use tests::{Function, Gateway, Person, Queue, Stack, contract};
 use uuid::Uuid;
 
 const FUNCTIONS: [&str; 8] = [
@@ -131,6 +131,7 @@ fn record(body: &str) -> Value {
 #[tokio::test]
 #[ignore = "`cargo xtask test` runs it, for which it builds the version before"]
 async fn the_version_before_goes_on_serving_on_the_schema_of_this_one() {
+    contract::with_another_version();
     let stack = Stack::running();
     let name = format!("upgrade_{}", Uuid::now_v7().simple());
     let create = AssertSqlSafe(format!("create database {name}"));
