@@ -351,20 +351,16 @@ async fn a_token_of_each_issuer_says_who_calls() {
         ("Auth.js", json!({}), Ok((person, "clx1", "Anna Berger", Some(image), None))),
         ("Auth.js", json!({"aud": "page"}), Err("aud")),
     ];
-    let mut left: BTreeSet<_> = recipes("Tokens").iter().map(|recipe| recipe.name).collect();
+    let known: BTreeMap<_, _> = recipes("Tokens")
+        .into_iter()
+        .map(|recipe| (recipe.name, set_up(recipe)))
+        .collect();
+    for name in known.keys() {
+        assert!(expected.iter().any(|(of, ..)| of == name), "{name} is not tried");
+    }
     for (name, changes, expected) in expected {
-        left.remove(name);
-        let mut recipe = recipes("Tokens")
-            .into_iter()
-            .find(|recipe| recipe.name == name)
-            .unwrap();
-        let issuer = Issuer::of(&recipe.read_well(OF_MODELS).tokens, recipe.variables.get("JWT_SECRET"));
-        if recipe.variables.contains_key("JWT_JWKS_URL") {
-            recipe = recipe.with("JWT_JWKS_URL", issuer.publish());
-        }
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        let authenticator = Authenticator::new(&recipe.read_well(OF_MODELS).tokens, http);
-        let token = issuer.token(&claims(&recipe, &changes));
+        let (recipe, issuer, authenticator) = &known[name];
+        let token = issuer.token(&claims(recipe, &changes));
         let outcome = authenticator.caller(Some(&format!("Bearer {token}"))).await;
         match (outcome, expected) {
             (Ok(caller), Ok((role, id, shown, image, organisation))) => {

@@ -123,6 +123,8 @@ fn body(keys: Keys) -> Body {
 struct Provider {
     url: String,
     body: watch::Sender<Body>,
+    /// While it is, an answer that was begun is not given.
+    is_held: watch::Sender<bool>,
     asked: Arc<AtomicUsize>,
 }
 
@@ -140,11 +142,12 @@ impl Provider {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/keys", listener.local_addr().unwrap());
         let (sender, body) = watch::channel(body);
+        let (is_held, held) = watch::channel(false);
         let asked = Arc::new(AtomicUsize::new(0));
         let count = asked.clone();
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
-                let (body, count) = (body.clone(), count.clone());
+                let (body, mut held, count) = (body.clone(), held.clone(), count.clone());
                 tokio::spawn(async move {
                     let mut request = [0; 4096];
                     let _bytes = stream.read(&mut request).await.unwrap();
@@ -153,6 +156,7 @@ impl Provider {
                         Some(body) => ("200 OK", body.clone()),
                         None => ("500 Internal Server Error", "{}".to_owned()),
                     };
+                    drop(held.wait_for(|held| !held).await.unwrap());
                     let answer = format!(
                         "HTTP/1.1 {status}\r\n{header}\r\ncontent-type: application/json\r\nconnection: close\r\n\
                          content-length: {}\r\n\r\n{body}",
@@ -165,6 +169,7 @@ impl Provider {
         Self {
             url,
             body: sender,
+            is_held,
             asked,
         }
     }
@@ -546,6 +551,32 @@ async fn a_new_key_says_when_to_come_again_until_the_signer_may_be_asked() {
         other => panic!("{other:?}"),
     }
     assert!(caller(&authenticator, &new.token()).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_answer_that_was_on_its_way_before_the_token_calls_nobody_a_stranger() {
+    let (old, new) = (
+        Signer::new(Algorithm::ES256, "old"),
+        Signer::new(Algorithm::ES256, "new"),
+    );
+    let provider = Provider::with(Some(vec![old.public()])).await;
+    let authenticator = provider.authenticator(Algorithm::ES256);
+    provider.is_held.send_replace(true);
+    let (old_token, new_token) = (old.token(), new.token());
+    let meanwhile = async {
+        while provider.asked() == 0 {
+            tokio::task::yield_now().await;
+        }
+        provider.now_has(Some(vec![old.public(), new.public()]));
+        let release = async { provider.is_held.send_replace(false) };
+        tokio::join!(caller(&authenticator, &new_token), release).0
+    };
+    let (first, second) = tokio::join!(caller(&authenticator, &old_token), meanwhile);
+    assert!(first.is_ok(), "{first:?}");
+    assert!(is_unavailable(&second), "{second:?}");
+    pass(Duration::from_secs(1)).await;
+    assert!(caller(&authenticator, &new_token).await.is_ok());
+    assert_eq!(provider.asked(), 2);
 }
 
 #[tokio::test]

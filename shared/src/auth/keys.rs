@@ -333,6 +333,22 @@ mod tests {
     }
 
     #[test]
+    fn coordinates_may_lack_the_zeros_that_they_begin_with() {
+        let point = |x: &[u8], y: &[u8]| {
+            let [x, y] = [x, y].map(|octets| BASE64_URL_SAFE_NO_PAD.encode(octets));
+            let jwk = json!({"kty": "EC", "crv": "P-256", "kid": "c", "x": x, "y": y});
+            let text = RawValue::from_string(jwk.to_string()).expect("JSON");
+            let key = Key::read(&text, Algorithm::ES256).ok()?.key;
+            Some(key.try_get_as_bytes().expect("a point").to_vec())
+        };
+        let whole = [&[4, 0, 0][..], &[7; 30], &[0], &[9; 31]].concat();
+        assert_eq!(point(&[7; 30], &[9; 31]), Some(whole.clone()));
+        assert_eq!(point(&whole[1..33], &whole[33..]), Some(whole.clone()));
+        assert_eq!(point(&[&[0; 4], &whole[1..33]].concat(), &whole[33..]), Some(whole));
+        assert_eq!(point(&[7; 33], &[9; 32]), None);
+    }
+
+    #[test]
     fn a_set_is_whatever_of_it_can_be_used() {
         let odd = r#"{"kty":"RSA","kid":"\ud800","n":"x","e":"AQAB"}"#;
         let text = format!(

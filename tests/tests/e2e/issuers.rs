@@ -190,6 +190,7 @@ async fn usable_keys_are_used_whatever_is_beside_them() {
     let padded = signer.public(json!({"kid": "good", "n": format!("{modulus}=="), "e": "AQAB"}));
     let gateway = Gateway::start(&stack).await;
     let nameless = json!({"alg": "RS256"});
+    let one = set(std::slice::from_ref(&good));
     for (what, body, header) in [
         ("odd ones beside it", beside.clone(), header()),
         ("a byte order mark", format!("\u{feff}{beside}"), header()),
@@ -201,12 +202,20 @@ async fn usable_keys_are_used_whatever_is_beside_them() {
         ),
         ("no name at all", set(&[signer.public(json!({}))]), nameless.clone()),
         ("a name in the token alone", set(&[signer.public(json!({}))]), header()),
-        ("a name in the set alone", set(&[good.clone()]), nameless),
+        ("a name in the set alone", one, nameless),
     ] {
         let published = Published::start(body).await;
-        let function = gateway.function("get-me", &settings(&published.url, &[]));
+        let (function, log) = gateway.logged("get-me", &settings(&published.url, &[]));
         let answer = me(&gateway.stack, &signer.token(&header, &claims(json!({})))).await;
         assert_eq!(answer.status.as_u16(), 200, "{what}: {}", answer.body);
+        if what == "odd ones beside it" {
+            let line = log.line("keys of the signer's set cannot be used").await;
+            assert_eq!((&line["skipped"], &line["all"]), (&json!(3), &json!(8)), "{line}");
+            for place in ["1 has no text as kid", "2 is no object", "3 has no readable parts"] {
+                assert!(line["odd"].to_string().contains(place), "{line}");
+            }
+            assert!(!line.to_string().contains(modulus), "{line}");
+        }
         function.kill();
     }
 }
@@ -216,7 +225,7 @@ async fn a_token_of_a_new_key_is_never_called_a_strangers() {
     let stack = Stack::running();
     let (old, new) = (Signer::new(), Signer::new());
     let (old_key, new_key) = (old.public(json!({"kid": "good"})), new.public(json!({"kid": "newer"})));
-    let published = Published::start(set(&[old_key.clone()])).await;
+    let published = Published::start(set(std::slice::from_ref(&old_key))).await;
     let gateway = Gateway::start(&stack).await;
     let function = gateway.function("get-me", &settings(&published.url, &[]));
     me(&gateway.stack, &old.token(&header(), &claims(json!({}))))
