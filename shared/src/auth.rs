@@ -80,7 +80,7 @@ impl Authenticator {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(Error::Unauthenticated("is too long".into()));
         }
-        let parts = Parts::of(token).ok_or(Error::Unauthenticated("is not a signed JWT".into()))?;
+        let parts = Parts::of(token).ok_or_else(|| unreadable(token))?;
         self.check_header(&parts)?;
         // Not the token but the configuration says how; a key of another kind verifies nothing.
         let is_signed_by = |key: &DecodingKey| {
@@ -141,6 +141,16 @@ impl<'a> Parts<'a> {
             _ => Err(Error::Unauthenticated("has a header `kid` that is no text".into())),
         }
     }
+}
+
+fn unreadable(token: &str) -> Error {
+    // RFC 7516, section 3.1. Session tokens of some libraries look so, which only the site itself can read.
+    let is_encrypted = token.split('.').count() == 5;
+    Error::Unauthenticated(if is_encrypted {
+        "is encrypted (JWE): a signed one is needed (JWS)".into()
+    } else {
+        "is not a signed JWT".into()
+    })
 }
 
 /// Nothing more, for it may be a forger who reads it.

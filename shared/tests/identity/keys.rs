@@ -175,6 +175,8 @@ async fn headers_that_must_be_understood_are_refused() {
         let token = signer.signed_as_written(&format!(r#"{{"alg":{alg},"kid":"one"}}"#), &good);
         assert!(why(&caller(&authenticator, &token).await).contains("`alg`"), "{alg}");
     }
+    let encrypted = format!("{}.a.b", signer.token());
+    assert!(why(&caller(&authenticator, &encrypted).await).contains("JWE"));
     // What nobody reads may be anything.
     let odd = r#"{"alg":"ES256","kid":"one","typ":7,"x5c":"text","jwk":"text","x5t":null,"cty":[]}"#;
     let outcome = caller(&authenticator, &signer.signed_as_written(odd, &good)).await;
