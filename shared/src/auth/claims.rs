@@ -99,21 +99,21 @@ impl Claims {
         let audience = self.find("aud");
         let audiences = audience.as_ref().map(Claim::texts).transpose()?;
         let is_for = |audiences: &[String], one: &String| audiences.contains(one);
-        match (&config.audience, audiences) {
+        let is_for_a_client = match (&config.audience, audiences) {
             (Some(_), None) => return Err(refused("lacks the claim `aud`")),
             (Some(expected), Some(audiences)) if !is_for(&audiences, expected) => {
                 return Err(refused("is for another audience, by its `aud`"));
             }
             // Who finds an audience must be in it (RFC 7519, section 4.1.3). An identity token's is the client.
-            (None, Some(audiences)) if config.clients.iter().any(|client| is_for(&audiences, client)) => return Ok(()),
+            (None, Some(audiences)) if config.clients.iter().any(|client| is_for(&audiences, client)) => true,
             (None, Some(_)) => return Err(refused("is for another audience, by its `aud`")),
-            (Some(_), Some(_)) | (None, None) => {}
-        }
+            (Some(_), Some(_)) | (None, None) => false,
+        };
         if config.clients.is_empty() {
             return Ok(());
         }
         let claims: Vec<_> = ["client_id", "azp"].iter().filter_map(|name| self.find(name)).collect();
-        if claims.is_empty() {
+        if claims.is_empty() && !is_for_a_client {
             return Err(refused("lacks the claim `client_id` or `azp`"));
         }
         for claim in claims {

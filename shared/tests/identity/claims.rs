@@ -305,6 +305,7 @@ async fn without_an_audience_the_client_is_checked() {
         (&none, json!({"aud": null, "azp": "ios"})),
         (&none, json!({"aud": null, "azp": "ios", "client_id": "abc"})),
         (&none, json!({"aud": "abc"})),
+        (&none, json!({"aud": ["abc", "others"], "azp": "abc"})),
         (&both, json!({"azp": "abc"})),
     ] {
         let outcome = caller(authenticator, &token(changes.clone())).await;
@@ -322,6 +323,7 @@ async fn without_an_audience_the_client_is_checked() {
         (&none, json!({"aud": null, "azp": ["abc"]}), "azp"),
         (&none, json!({"aud": null, "client_id": 7}), "client_id"),
         (&none, json!({"aud": "hush", "client_id": "abc"}), "aud"),
+        (&none, json!({"aud": ["abc", "hush"], "azp": "hush"}), "azp"),
         (&both, json!({}), "client_id"),
         (&both, json!({"azp": "hush"}), "azp"),
         (&both, json!({"aud": null, "azp": "abc"}), "aud"),
