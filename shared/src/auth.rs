@@ -1,46 +1,37 @@
 //! Who calls: a bearer token, verified here, the same locally and deployed. The algorithm is pinned by configuration, so
 //! neither `alg: none` nor a public key used as an HMAC secret gets anywhere.
 
+mod claims;
 mod jwks;
+mod keys;
 
-use chrono::DateTime;
-use jsonwebtoken::{DecodingKey, TokenData, Validation, decode, decode_header};
-use serde::Deserialize;
+use std::collections::HashMap;
 
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use chrono::Utc;
+use jsonwebtoken::{DecodingKey, crypto};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use self::claims::Claims;
 use self::jwks::Jwks;
 use crate::config::{TokenConfig, TokenKey};
-use crate::domain::characters::is_blank;
-use crate::domain::ids::UserId;
-use crate::domain::person::{Caller, CallerRole};
+use crate::domain::person::Caller;
 use crate::error::Error;
 
-/// Clocks differ a little.
-const LEEWAY_SECONDS: u64 = 5;
 /// A verified token is a few hundred bytes; one far beyond that is not worth parsing.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
-const MAX_NAME_CHARS: usize = 200;
-const MAX_IMAGE_CHARS: usize = 2048;
-
-#[derive(Deserialize)]
-struct Claims {
-    sub: String,
-    exp: i64,
-    name: Option<String>,
-    picture: Option<String>,
-    role: Option<String>,
-    #[serde(alias = "orgId")]
-    org_id: Option<String>,
-}
 
 pub struct Authenticator {
-    validation: Validation,
+    config: TokenConfig,
     keys: Keys,
 }
 
 impl std::fmt::Debug for Authenticator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Authenticator")
-            .field("validation", &self.validation)
+            .field("config", &self.config)
             .finish_non_exhaustive()
     }
 }
@@ -50,89 +41,119 @@ enum Keys {
     Jwks(Box<Jwks>),
 }
 
+/// A token in its parts (RFC 7515, section 3.1), of which nothing is known to be true.
+struct Parts<'a> {
+    header: HashMap<String, Box<RawValue>>,
+    payload: Vec<u8>,
+    /// What is signed: header and payload as they came.
+    signed: &'a str,
+    signature: &'a str,
+}
+
 impl Authenticator {
     #[must_use]
     pub fn new(config: &TokenConfig, http: reqwest::Client) -> Self {
-        let mut validation = Validation::new(config.algorithm);
-        validation.set_issuer(&[&config.issuer]);
-        validation.set_audience(&[&config.audience]);
-        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-        validation.validate_nbf = true;
-        validation.leeway = LEEWAY_SECONDS;
         let keys = match &config.key {
             TokenKey::Secret(secret) => Keys::Secret(DecodingKey::from_secret(secret.expose().as_bytes())),
-            TokenKey::Jwks(url) => Keys::Jwks(Box::new(Jwks::at(url.clone(), http))),
+            TokenKey::Jwks(url) => Keys::Jwks(Box::new(Jwks::at(url.clone(), config.algorithm, http))),
         };
-        Self { validation, keys }
+        Self {
+            config: config.clone(),
+            keys,
+        }
     }
 
     /// The caller that an `Authorization` header proves.
     pub async fn caller(&self, authorization: Option<&str>) -> Result<Caller, Error> {
-        let header = authorization.ok_or(Error::Unauthenticated("is missing"))?;
+        let header = authorization.ok_or(Error::Unauthenticated("is missing".into()))?;
         let token = header
             .split_once(' ')
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .map(|(_, token)| token.trim())
             .ok_or(Error::Unauthenticated(
-                "is missing: the Authorization header must say `Bearer` and the token",
+                "is missing: the Authorization header must say `Bearer` and the token".into(),
             ))?;
         self.verified(token).await
     }
 
     async fn verified(&self, token: &str) -> Result<Caller, Error> {
         if token.len() > MAX_TOKEN_BYTES {
-            return Err(Error::Unauthenticated("is too long"));
+            return Err(Error::Unauthenticated("is too long".into()));
         }
-        let header = decode_header(token).map_err(|_| Error::Unauthenticated("is not a signed JWT"))?;
-        let data: TokenData<Claims> = match &self.keys {
-            Keys::Secret(key) => decode(token, key, &self.validation),
-            Keys::Jwks(keys) => {
-                let kid = header.kid.ok_or(Error::Unauthenticated("names no key id"))?;
-                let key = keys.by_id(&kid).await?;
-                decode(token, &key, &self.validation)
-            }
+        let parts = Parts::of(token).ok_or_else(|| unreadable(token))?;
+        self.check_header(&parts)?;
+        // Not the token but the configuration says how; a key of another kind verifies nothing.
+        let is_signed_by = |key: &DecodingKey| {
+            crypto::verify(parts.signature, parts.signed.as_bytes(), key, self.config.algorithm).unwrap_or(false)
+        };
+        match &self.keys {
+            Keys::Secret(key) if is_signed_by(key) => {}
+            Keys::Secret(_) => return Err(forged()),
+            Keys::Jwks(keys) => keys.check(parts.key_id()?.as_deref(), is_signed_by).await?,
         }
-        .map_err(|error| Error::Unauthenticated(reason(error.kind())))?;
-        caller_from(data.claims)
+        Claims::read(&parts.payload)?.caller(&self.config, Utc::now())
+    }
+
+    fn check_header(&self, parts: &Parts<'_>) -> Result<(), Error> {
+        // RFC 7515, section 4.1.11: what must be understood and is not. We understand no extension.
+        if parts.header.contains_key("crit") {
+            return Err(Error::Unauthenticated(
+                "has a header `crit`: no extension is known here".into(),
+            ));
+        }
+        let is_ours = match parts.header("alg") {
+            Some(Value::String(name)) => keys::names(self.config.algorithm).contains(&name.as_str()),
+            _ => false,
+        };
+        if !is_ours {
+            return Err(Error::Unauthenticated(
+                "is signed with another algorithm than is configured, by its header `alg`".into(),
+            ));
+        }
+        Ok(())
     }
 }
 
-/// In words that help an honest client and tell a forger nothing new.
-fn reason(kind: &jsonwebtoken::errors::ErrorKind) -> &'static str {
-    use jsonwebtoken::errors::ErrorKind;
-    match kind {
-        ErrorKind::ExpiredSignature => "has expired",
-        ErrorKind::ImmatureSignature => "is not valid yet",
-        ErrorKind::InvalidIssuer => "is from another issuer",
-        ErrorKind::InvalidAudience => "is for another audience",
-        ErrorKind::InvalidAlgorithm => "is signed with another algorithm than is configured",
-        ErrorKind::MissingRequiredClaim(_) => "lacks one of the claims exp, iss, aud, sub",
-        _ => "is not validly signed",
+impl<'a> Parts<'a> {
+    fn of(token: &'a str) -> Option<Self> {
+        let (signed, signature) = token.rsplit_once('.')?;
+        let (header, payload) = signed.split_once('.')?;
+        let decoded = |part: &str| BASE64_URL_SAFE_NO_PAD.decode(part).ok();
+        Some(Self {
+            header: serde_json::from_slice(&decoded(header)?).ok()?,
+            payload: decoded(payload)?,
+            signed,
+            signature,
+        })
+    }
+
+    fn header(&self, name: &str) -> Option<Value> {
+        serde_json::from_str(self.header.get(name)?.get()).ok()
+    }
+
+    fn key_id(&self) -> Result<Option<String>, Error> {
+        if !self.header.contains_key("kid") {
+            return Ok(None);
+        }
+        match self.header("kid") {
+            Some(Value::Null) => Ok(None),
+            Some(Value::String(id)) => Ok(Some(id)),
+            _ => Err(Error::Unauthenticated("has a header `kid` that is no text".into())),
+        }
     }
 }
 
-fn caller_from(claims: Claims) -> Result<Caller, Error> {
-    let id = UserId::parse(&claims.sub).ok_or(Error::Unauthenticated("has no usable `sub`"))?;
-    let role = match claims.role.as_deref() {
-        // Supabase signs these for whole applications, not for people.
-        Some("anon" | "service_role") => {
-            return Err(Error::Unauthenticated("belongs to an application, not to a person"));
-        }
-        Some("agent") => CallerRole::Agent,
-        _ => CallerRole::Person,
-    };
-    let text = |value: Option<String>, max: usize| {
-        value
-            .map(|text| text.trim().to_owned())
-            .filter(|text| !is_blank(text) && text.chars().count() <= max && !text.chars().any(char::is_control))
-    };
-    Ok(Caller {
-        name: text(claims.name, MAX_NAME_CHARS).unwrap_or_else(|| claims.sub.chars().take(MAX_NAME_CHARS).collect()),
-        image: text(claims.picture, MAX_IMAGE_CHARS),
-        org_id: text(claims.org_id, UserId::MAX_CHARS),
-        role,
-        token_expires_at: DateTime::from_timestamp(claims.exp, 0)
-            .ok_or(Error::Unauthenticated("has an `exp` out of range"))?,
-        id,
+fn unreadable(token: &str) -> Error {
+    // RFC 7516, section 3.1. Session tokens of some libraries look so, which only the site itself can read.
+    let is_encrypted = token.split('.').count() == 5;
+    Error::Unauthenticated(if is_encrypted {
+        "is encrypted (JWE): a signed one is needed (JWS)".into()
+    } else {
+        "is not a signed JWT".into()
     })
+}
+
+/// Nothing more, for it may be a forger who reads it.
+fn forged() -> Error {
+    Error::Unauthenticated("is not validly signed".into())
 }

@@ -3,13 +3,13 @@
 mod attachments;
 mod rates;
 mod retention;
+mod tokens;
 mod webhooks;
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use jsonwebtoken::Algorithm;
 use reqwest::Url;
 use serde::Deserialize;
 
@@ -26,6 +26,7 @@ use crate::store::Acting;
 
 pub use attachments::AttachmentConfig;
 pub use rates::RateConfig;
+pub use tokens::{ClaimNames, TokenConfig, TokenKey};
 pub use webhooks::{Targets, WebhookConfig};
 
 /// Text that must never reach a log: `Debug` hides it.
@@ -119,25 +120,6 @@ pub struct DatabaseConfig {
     /// `DATABASE_IDLE_SECONDS`: after which Postgres takes back a connection that is not used, of a frozen process for
     /// example; default 300.
     pub idle_timeout: Duration,
-}
-
-#[derive(Clone, Debug)]
-pub struct TokenConfig {
-    /// `JWT_ALGORITHM`: `HS256`, `RS256` or `ES256`. A token signed in another way is refused.
-    pub algorithm: Algorithm,
-    pub key: TokenKey,
-    /// `JWT_ISSUER`: the `iss` that tokens must have.
-    pub issuer: String,
-    /// `JWT_AUDIENCE`: the `aud` that tokens must have.
-    pub audience: String,
-}
-
-#[derive(Clone, Debug)]
-pub enum TokenKey {
-    /// `JWT_SECRET`, of 32 bytes at least.
-    Secret(Secret),
-    /// `JWT_JWKS_URL`.
-    Jwks(String),
 }
 
 #[derive(Clone, Debug)]
@@ -439,48 +421,6 @@ fn refuse_transaction_pooler(url: &str) -> Result<(), ConfigError> {
         return Ok(());
     };
     Err(ConfigError(format!("DATABASE_URL names {pooler}.")))
-}
-
-impl TokenConfig {
-    fn read(env: &Environment<'_>) -> Result<Self, ConfigError> {
-        let name = env.required("JWT_ALGORITHM", "how tokens are signed: HS256, RS256 or ES256")?;
-        let algorithm = match name.as_str() {
-            "HS256" => Algorithm::HS256,
-            "RS256" => Algorithm::RS256,
-            "ES256" => Algorithm::ES256,
-            other => {
-                return Err(ConfigError(format!(
-                    "JWT_ALGORITHM is {other:?}: use HS256, RS256 or ES256."
-                )));
-            }
-        };
-        let key = if algorithm == Algorithm::HS256 {
-            let secret = env.required("JWT_SECRET", "the secret that signs tokens")?;
-            // RFC 7518, section 3.2: a key of the hash's size or larger.
-            if secret.len() < 32 {
-                return Err(ConfigError(
-                    "JWT_SECRET is too short: HS256 needs 32 bytes at least.".into(),
-                ));
-            }
-            env.refuse_unheeded(
-                "JWT_JWKS_URL",
-                "with JWT_ALGORITHM=HS256 tokens are checked by JWT_SECRET alone",
-            )?;
-            TokenKey::Secret(Secret::new(secret))
-        } else {
-            env.refuse_unheeded(
-                "JWT_SECRET",
-                &format!("with JWT_ALGORITHM={name} tokens are checked by the keys at JWT_JWKS_URL alone"),
-            )?;
-            TokenKey::Jwks(env.required("JWT_JWKS_URL", "the address of the signer's public keys")?)
-        };
-        Ok(Self {
-            algorithm,
-            key,
-            issuer: env.required("JWT_ISSUER", "who issues tokens (`iss`)")?,
-            audience: env.required("JWT_AUDIENCE", "for whom tokens are issued (`aud`)")?,
-        })
-    }
 }
 
 impl ReplyConfig {

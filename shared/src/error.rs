@@ -1,6 +1,7 @@
 //! One error type for requests. Its variants are what a client can act on; the rest is [`Error::Internal`], logged once
 //! in full and shown to nobody. On the wire: RFC 9457 `application/problem+json`.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use chrono::{DateTime, Utc};
@@ -69,7 +70,7 @@ pub enum Error {
     #[error("the body is over {limit} bytes")]
     TooLarge { limit: usize },
     #[error("not authenticated: {0}")]
-    Unauthenticated(&'static str),
+    Unauthenticated(Cow<'static, str>),
     #[error("at most {limit} active assistant chats")]
     TooManyChats { limit: i32 },
     #[error("at most {limit} different emojis")]
@@ -112,6 +113,13 @@ pub enum Error {
     NotConfigured(&'static str),
     #[error("a part we need does not answer: {0}")]
     Unavailable(#[source] anyhow::Error),
+    /// Which keys sign tokens cannot be known now, so nobody is called a stranger.
+    #[error("the signer's keys cannot be had: {cause}")]
+    KeysUnavailable {
+        retry_after_seconds: u64,
+        #[source]
+        cause: anyhow::Error,
+    },
     #[error("internal: {0:#}")]
     Internal(#[from] anyhow::Error),
 }
@@ -369,7 +377,7 @@ impl Error {
                 StatusCode::NOT_IMPLEMENTED,
                 (*what).to_owned(),
             ),
-            Self::Unavailable(_) => (
+            Self::Unavailable(_) | Self::KeysUnavailable { .. } => (
                 ProblemType::Unavailable,
                 "Not available right now",
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -402,6 +410,7 @@ impl Error {
                 Self::RateLimited(_)
                     | Self::TooManyStreams { .. }
                     | Self::Unavailable(_)
+                    | Self::KeysUnavailable { .. }
                     | Self::Internal(_)
                     | Self::ModerationUnavailable
                     | Self::ReplyRunning

@@ -20,5 +20,7 @@ pub mod notices;
 pub mod observed;
 pub mod parameters;
 pub mod queue;
+#[cfg(test)]
+mod recipes;
 pub mod store;
 pub mod webhooks;

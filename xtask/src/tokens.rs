@@ -1,10 +1,12 @@
 //! Tokens for development, signed with the stack's own secret: what the site would do in production.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result, bail};
 use chrono::Utc;
 use clap::Args;
 use jsonwebtoken::{EncodingKey, Header, encode};
-use serde::Serialize;
+use serde_json::{Map, Value, json};
 
 use crate::console::say;
 use crate::instance;
@@ -16,10 +18,10 @@ const THIRTY_DAYS: i64 = 30 * 24 * 60 * 60;
 pub(crate) struct Token {
     /// Who it is for: the token's `sub`, which is the user's id.
     id: String,
-    /// `agent` for a program that sends notices.
+    /// `agent` for a program that sends notices, whatever `JWT_AGENT_ROLE` calls it.
     #[arg(long)]
     role: Option<String>,
-    /// The organisation: the token's `org_id`.
+    /// The organisation, in the claim of `JWT_ORGANISATION_CLAIM` [default: `org_id`].
     #[arg(long, value_name = "ID")]
     org: Option<String>,
     /// The name that others see [default: the id].
@@ -80,46 +82,67 @@ pub(crate) const DEMO: [(&str, Bearer<'static>); 3] = [
     ),
 ];
 
+/// The variables that say which claims a token has.
+pub(crate) const SHAPE: [&str; 6] = [
+    "JWT_CLIENT_ID",
+    "JWT_ROLE_CLAIM",
+    "JWT_AGENT_ROLE",
+    "JWT_ORGANISATION_CLAIM",
+    "JWT_NAME_CLAIM",
+    "JWT_PICTURE_CLAIM",
+];
+
 /// What signs tokens, and what they say of themselves.
 #[derive(Clone, Debug)]
 pub(crate) struct Signer {
     pub(crate) secret: String,
     pub(crate) issuer: String,
+    /// `none`: tokens have no audience.
     pub(crate) audience: String,
-}
-
-#[derive(Serialize)]
-struct Claims<'a> {
-    sub: &'a str,
-    name: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    picture: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    role: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    org_id: Option<&'a str>,
-    iss: &'a str,
-    aud: &'a str,
-    iat: i64,
-    exp: i64,
+    /// Those of [`SHAPE`] that are set.
+    pub(crate) shape: BTreeMap<String, String>,
 }
 
 impl Signer {
     pub(crate) fn token(&self, bearer: Bearer<'_>, lifetime_seconds: i64) -> Result<String> {
         let now = Utc::now().timestamp();
-        let claims = Claims {
-            sub: bearer.id,
-            name: bearer.name,
-            picture: bearer.picture,
-            role: bearer.role,
-            org_id: bearer.org,
-            iss: &self.issuer,
-            aud: &self.audience,
-            iat: now,
-            exp: now + lifetime_seconds,
-        };
+        let mut claims = Map::new();
+        for (name, value) in [
+            ("sub", json!(bearer.id)),
+            ("iss", json!(self.issuer)),
+            ("iat", json!(now)),
+            ("exp", json!(now + lifetime_seconds)),
+        ] {
+            claims.insert(name.to_owned(), value);
+        }
+        if self.audience != "none" {
+            claims.insert("aud".to_owned(), json!(self.audience));
+        }
+        if let Some(client) = self.first_of("JWT_CLIENT_ID") {
+            claims.insert("client_id".to_owned(), json!(client));
+        }
+        let role = bearer.role.map(|role| match self.shape.get("JWT_AGENT_ROLE") {
+            Some(agent) if role == "agent" => agent,
+            _ => role,
+        });
+        for (variable, usual, value) in [
+            ("JWT_NAME_CLAIM", "name", Some(bearer.name)),
+            ("JWT_PICTURE_CLAIM", "picture", bearer.picture),
+            ("JWT_ROLE_CLAIM", "role", role),
+            ("JWT_ORGANISATION_CLAIM", "org_id", bearer.org),
+        ] {
+            if let Some(value) = value {
+                put(&mut claims, self.first_of(variable).unwrap_or(usual), value);
+            }
+        }
         let key = EncodingKey::from_secret(self.secret.as_bytes());
         encode(&Header::default(), &claims, &key).context("a token cannot be signed")
+    }
+
+    /// What a list between commas begins with: it is as good as what follows.
+    fn first_of(&self, variable: &str) -> Option<&str> {
+        let mut parts = self.shape.get(variable)?.split(',').map(str::trim);
+        parts.find(|part| !part.is_empty())
     }
 
     /// The demo people's, by the names of their variables.
@@ -127,6 +150,25 @@ impl Signer {
         DEMO.iter()
             .map(|(name, bearer)| Ok(((*name).to_owned(), self.token(*bearer, THIRTY_DAYS)?)))
             .collect()
+    }
+}
+
+/// Puts a claim where its path says. A name such as `https://example.com/roles` is no path.
+fn put(claims: &mut Map<String, Value>, path: &str, value: &str) {
+    let is_name = path.contains(['/', ':']);
+    match path.split_once('.').filter(|_| !is_name) {
+        None => {
+            claims.insert(path.to_owned(), json!(value));
+        }
+        Some((first, rest)) => {
+            let outer = claims.entry(first).or_insert_with(|| json!({}));
+            if !outer.is_object() {
+                *outer = json!({});
+            }
+            if let Value::Object(outer) = outer {
+                put(outer, rest, value);
+            }
+        }
     }
 }
 
@@ -156,10 +198,12 @@ impl Token {
                 self.instance
             );
         };
+        let shape = SHAPE.iter().filter_map(|name| exported.get_key_value(*name));
         say(Signer {
             secret,
             issuer,
             audience,
+            shape: shape.map(|(name, value)| (name.clone(), value.clone())).collect(),
         }
         .token(self.bearer(), self.expires_in)?);
         Ok(())
@@ -169,21 +213,35 @@ impl Token {
 #[cfg(test)]
 mod tests {
     use jsonwebtoken::{DecodingKey, Validation, decode};
-    use serde_json::{Value, json};
 
     use super::*;
 
     /// What a token says, whose signature and end are right.
     fn claims_of(bearer: Bearer<'_>, lifetime_seconds: i64) -> Result<Value, jsonwebtoken::errors::ErrorKind> {
+        claims_by("backtalk", &[], bearer, lifetime_seconds)
+    }
+
+    fn claims_by(
+        audience: &str,
+        shape: &[(&str, &str)],
+        bearer: Bearer<'_>,
+        lifetime_seconds: i64,
+    ) -> Result<Value, jsonwebtoken::errors::ErrorKind> {
+        let shape = shape
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let signer = Signer {
             secret: "s".repeat(32),
             issuer: "backtalk-local".into(),
-            audience: "backtalk".into(),
+            audience: audience.into(),
+            shape: shape.collect(),
         };
         let token = signer.token(bearer, lifetime_seconds).unwrap();
         let mut validation = Validation::default();
         validation.set_issuer(&["backtalk-local"]);
         validation.set_audience(&["backtalk"]);
+        validation.set_required_spec_claims(&["exp", "iss"]);
+        validation.leeway = 0;
         let key = DecodingKey::from_secret(signer.secret.as_bytes());
         decode::<Value>(&token, &key, &validation)
             .map(|data| data.claims)
@@ -238,5 +296,33 @@ mod tests {
             claims_of(late.bearer(), late.expires_in),
             Err(jsonwebtoken::errors::ErrorKind::ExpiredSignature)
         );
+    }
+
+    #[test]
+    fn a_token_has_its_claims_where_the_stack_looks_for_them() {
+        let cleo = asked("cleo --org acme --role agent --name Cleo --picture https://x/y.png");
+        let shape = [
+            ("JWT_CLIENT_ID", "web, ios"),
+            ("JWT_ROLE_CLAIM", "app_metadata.role,role"),
+            ("JWT_AGENT_ROLE", "Bot"),
+            ("JWT_ORGANISATION_CLAIM", "https://example.com/org"),
+            ("JWT_NAME_CLAIM", "app_metadata.shown.name"),
+        ];
+        let shaped = claims_by("none", &shape, cleo.bearer(), 8).unwrap();
+        assert_eq!(
+            shaped["app_metadata"],
+            json!({"role": "Bot", "shown": {"name": "Cleo"}})
+        );
+        assert_eq!(shaped["https://example.com/org"], "acme");
+        assert_eq!(
+            (&shaped["client_id"], &shaped["picture"]),
+            (&json!("web"), &json!("https://x/y.png"))
+        );
+        for absent in ["aud", "role", "org_id", "name"] {
+            assert_eq!(shaped.get(absent), None);
+        }
+        // What is no agent keeps its name.
+        let editor = claims_by("none", &shape, asked("cleo --role editor").bearer(), 8).unwrap();
+        assert_eq!(editor["app_metadata"]["role"], "editor");
     }
 }

@@ -16,7 +16,7 @@ use crate::instance::{self, Instance};
 use crate::overrides::Overrides;
 use crate::postgres::{self, Data};
 use crate::supervise::{Interrupted, Supervisor, supervise};
-use crate::tokens::Signer;
+use crate::tokens::{self, Signer};
 use crate::{migrate, model, processes, pusher, queue, tools, web};
 
 /// Start everything on this machine, until Ctrl-C.
@@ -180,6 +180,7 @@ pub(crate) async fn start(
     .into();
     settings.extend(queue.into_iter().chain(pusher).chain(model));
     settings.extend(overrides.starting_with("ATTACHMENTS_BUCKET"));
+    settings.extend(signer.shape.clone());
     settings.extend(plan.settings);
 
     say("functions: starting");
@@ -214,6 +215,10 @@ fn signer(instance: &mut Instance, overrides: &Overrides) -> Result<Signer> {
         secret,
         issuer: overrides.get("JWT_ISSUER").unwrap_or("backtalk-local").to_owned(),
         audience: overrides.get("JWT_AUDIENCE").unwrap_or("backtalk").to_owned(),
+        shape: tokens::SHAPE
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), overrides.get(name)?.to_owned())))
+            .collect(),
     })
 }
 
@@ -245,6 +250,7 @@ fn exports(
     let mut exports: BTreeMap<String, String> = SETTINGS
         .iter()
         .filter_map(|name| Some(((*name).to_owned(), settings.get(*name)?.clone())))
+        .chain(signer.shape.clone())
         .chain(signer.demo_tokens()?)
         .collect();
     for (name, value) in [

@@ -14,5 +14,5 @@ use shared::http::Result;
 fn time_left(token_expires_at: DateTime<Utc>) -> Result<Duration> {
     (token_expires_at - Utc::now())
         .to_std()
-        .map_err(|_| Error::Unauthenticated("has expired"))
+        .map_err(|_| Error::Unauthenticated("has expired".into()))
 }

@@ -124,12 +124,10 @@ async fn listener(app: &App, request: &Request) -> Result<Holder> {
             token_expires_at: caller.token_expires_at,
         });
     };
-    let ticket = Ticket::parse(text).ok_or(Error::Unauthenticated("is not a ticket"))?;
-    let holder = app
-        .store
-        .ticket_holder(&ticket)
-        .await?
-        .ok_or(Error::Unauthenticated("is a ticket that is unknown or has expired"))?;
+    let ticket = Ticket::parse(text).ok_or(Error::Unauthenticated("is not a ticket".into()))?;
+    let holder = app.store.ticket_holder(&ticket).await?.ok_or(Error::Unauthenticated(
+        "is a ticket that is unknown or has expired".into(),
+    ))?;
     request.spend(app, &holder.id, RateClass::Stream).await?;
     Ok(holder)
 }

@@ -317,7 +317,7 @@ impl Operation {
             Error::Internal(anyhow::Error::msg("")),
         ];
         if self.access != Access::Everybody {
-            refusals.push(Error::Unauthenticated(""));
+            refusals.push(Error::Unauthenticated("".into()));
         }
         if let Some(class) = self.rate {
             refusals.push(rate_limited(class));

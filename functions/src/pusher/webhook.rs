@@ -39,7 +39,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
         .verify_webhook(request.raw_body(&app)?, header(KEY), header(SIGNATURE))
         .map_err(|error| match error {
             WebhookError::Forged => {
-                Error::Unauthenticated("is not needed here, but the webhook must be signed by Pusher")
+                Error::Unauthenticated("is not needed here, but the webhook must be signed by Pusher".into())
             }
             WebhookError::Unreadable => Error::Malformed(FieldError::at("", "The body is not a JSON object.")),
         })?;

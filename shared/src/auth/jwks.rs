@@ -1,16 +1,17 @@
 //! The public keys of whoever signs tokens: fetched when they are first needed, and again before a withdrawn one has been
 //! good for too long.
 
-use std::collections::HashMap;
-use std::sync::{Mutex as StdMutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jsonwebtoken::DecodingKey;
-use jsonwebtoken::jwk::JwkSet;
+use anyhow::Context;
+use jsonwebtoken::{Algorithm, DecodingKey};
 use reqwest::header::{AGE, CACHE_CONTROL, HeaderMap};
 use tokio::sync::Mutex;
 use tracing::warn;
 
+use super::forged;
+use super::keys::KeySet;
 use crate::error::Error;
 use crate::moment::Moment;
 
@@ -32,11 +33,12 @@ const JWKS_RETRY_AFTER: Duration = Duration::from_secs(2);
 const JWKS_TIMEOUT: Duration = Duration::from_secs(3);
 
 fn stranger() -> Error {
-    Error::Unauthenticated("is signed with an unknown key")
+    Error::Unauthenticated("is signed with an unknown key".into())
 }
 
 pub(super) struct Jwks {
     url: String,
+    algorithm: Algorithm,
     http: reqwest::Client,
     known: StdMutex<Known>,
     /// Held while fetching, so that many requests wait for one answer.
@@ -44,30 +46,60 @@ pub(super) struct Jwks {
 }
 
 struct Known {
-    keys: HashMap<String, DecodingKey>,
-    /// How often they were given.
-    times: u64,
+    keys: Arc<KeySet>,
+    /// How many fetches were begun, and which of them gave the keys.
+    begun: u64,
+    given_by: u64,
     /// When they were given, and for how long.
     given: Option<(Moment, Duration)>,
     /// The last fetch that failed, if none has succeeded since.
     failed: Option<Moment>,
-    /// How long an unknown id waits for the next fetch.
+    /// How long an unknown key waits for the next fetch.
     unknown_after: Duration,
 }
 
 struct Answer {
-    keys: HashMap<String, DecodingKey>,
+    keys: KeySet,
     good_for: Duration,
 }
 
+/// What keys say of a token.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Signed,
+    /// The key that it names has not signed it.
+    Forged,
+    /// It names none of them, or none at all, and none that it may mean has signed it: its key may be a newer one.
+    Unknown,
+}
+
+/// Why the signer is not asked now.
+struct NotAsked {
+    wait: Duration,
+    why: anyhow::Error,
+}
+
+impl NotAsked {
+    /// Nobody is called a stranger before the signer has said so.
+    fn error(self) -> Error {
+        Error::KeysUnavailable {
+            // Rounded up, so that the next try comes when it is allowed.
+            retry_after_seconds: self.wait.as_secs() + 1,
+            cause: self.why,
+        }
+    }
+}
+
 impl Jwks {
-    pub(super) fn at(url: String, http: reqwest::Client) -> Self {
+    pub(super) fn at(url: String, algorithm: Algorithm, http: reqwest::Client) -> Self {
         Self {
             url,
+            algorithm,
             http,
             known: StdMutex::new(Known {
-                keys: HashMap::new(),
-                times: 0,
+                keys: Arc::default(),
+                begun: 0,
+                given_by: 0,
                 given: None,
                 failed: None,
                 unknown_after: JWKS_UNKNOWN_AFTER,
@@ -76,55 +108,78 @@ impl Jwks {
         }
     }
 
-    pub(super) async fn by_id(&self, kid: &str) -> Result<DecodingKey, Error> {
-        let times = {
+    /// Whether one of the signer's keys has signed a token that names this one, or none.
+    pub(super) async fn check(
+        &self,
+        key_id: Option<&str>,
+        is_signed_by: impl Fn(&DecodingKey) -> bool,
+    ) -> Result<(), Error> {
+        let of = |keys: &KeySet| verdict(keys, key_id, &is_signed_by);
+        let (good, spare, begun, given_by) = {
             let known = self.known();
-            if let Some(key) = known.good(kid) {
-                return Ok(key);
-            }
-            // Whoever may go on with it does not wait for another's try.
-            if let (Some(key), Err(_)) = (known.outlived(kid), known.may_be_renewed(kid)) {
-                return Ok(key);
-            }
-            known.times
+            (known.good(), known.outlived(), known.begun, known.given_by)
         };
+        if let Some(told) = good.as_deref().and_then(|keys| of(keys).told()) {
+            return told;
+        }
+        let spare = spare.map_or(Verdict::Unknown, |keys| of(&keys));
+        // Whoever may go on with what is known does not wait for another's try.
+        if let Some(told) = spare.told()
+            && self.known().may_be_renewed(spare).is_err()
+        {
+            return told;
+        }
         // In a request and not beside it: a process that is frozen after its answer would never have the next keys.
         let _one = self.fetching.lock().await;
-        let is_renewed_by_another = self.known().times != times;
-        if is_renewed_by_another {
-            return self.known().keys.get(kid).cloned().ok_or_else(stranger);
-        }
-        let renewed = self.renew(kid).await;
-        let mut known = self.known();
-        if let Err(error) = renewed {
-            // Nobody is called a stranger before the signer has said so.
-            return known.outlived(kid).ok_or(Error::Unavailable(error));
-        }
-        let key = known.keys.get(kid).cloned();
-        known.unknown_after = match key {
-            Some(_) => JWKS_UNKNOWN_AFTER,
-            None => (known.unknown_after * 2).min(JWKS_UNKNOWN_AFTER_AT_MOST),
+        let (keys, now_given_by) = {
+            let known = self.known();
+            (Arc::clone(&known.keys), known.given_by)
         };
-        key.ok_or_else(stranger)
+        if now_given_by != given_by {
+            if let Some(told) = of(&keys).told() {
+                return told;
+            }
+            // What was asked before the token came does not prove that its key is unknown, but that one was withdrawn.
+            if now_given_by > begun || spare != Verdict::Unknown {
+                return Err(stranger());
+            }
+        }
+        if let Err(not_asked) = self.renew(spare).await {
+            return spare.told().unwrap_or_else(|| Err(not_asked.error()));
+        }
+        let keys = Arc::clone(&self.known().keys);
+        let verdict = of(&keys);
+        let mut known = self.known();
+        known.unknown_after = match verdict {
+            Verdict::Unknown => (known.unknown_after * 2).min(JWKS_UNKNOWN_AFTER_AT_MOST),
+            Verdict::Signed | Verdict::Forged => JWKS_UNKNOWN_AFTER,
+        };
+        verdict.told().unwrap_or_else(|| Err(stranger()))
     }
 
-    /// Fetches the keys, unless that was done a moment ago.
-    async fn renew(&self, kid: &str) -> anyhow::Result<()> {
-        self.known().may_be_renewed(kid)?;
-        let fetched = fetch(&self.url, &self.http).await;
+    /// Fetches the keys, unless that was done a moment ago. `spare`: what those say that may be outlived.
+    async fn renew(&self, spare: Verdict) -> Result<(), NotAsked> {
+        let turn = {
+            let mut known = self.known();
+            known.may_be_renewed(spare)?;
+            known.begun += 1;
+            known.begun
+        };
+        let fetched = fetch(&self.url, self.algorithm, &self.http).await;
         let mut known = self.known();
         match fetched {
             Ok(Answer { keys, good_for }) => {
-                known.keys = keys;
-                known.times += 1;
+                known.keys = Arc::new(keys);
+                known.given_by = turn;
                 known.given = Some((Moment::now(), good_for));
                 known.failed = None;
                 Ok(())
             }
-            Err(error) => {
-                warn!(%error, "the signer's keys could not be fetched");
+            Err(why) => {
+                warn!(error = format!("{why:#}"), "the signer's keys could not be fetched");
                 known.failed = Some(Moment::now());
-                Err(error)
+                let wait = JWKS_RETRY_AFTER;
+                Err(NotAsked { wait, why })
             }
         }
     }
@@ -134,49 +189,78 @@ impl Jwks {
     }
 }
 
-impl Known {
-    fn within(&self, kid: &str, age: impl FnOnce(Duration) -> Duration) -> Option<DecodingKey> {
-        let (at, good_for) = self.given?;
-        let key = self.keys.get(kid)?;
-        (at.elapsed() < age(good_for)).then(|| key.clone())
-    }
-
-    fn may_be_renewed(&self, kid: &str) -> anyhow::Result<()> {
-        let retry_after = match self.outlived(kid) {
-            Some(_) => JWKS_RETRY_AFTER_AT_LEISURE,
-            None => JWKS_RETRY_AFTER,
-        };
-        anyhow::ensure!(
-            self.failed.is_none_or(|at| at.elapsed() >= retry_after),
-            "the signer's keys could not be fetched a moment ago"
-        );
-        anyhow::ensure!(
-            self.given.is_none_or(|(at, _)| at.elapsed() >= self.unknown_after),
-            "the signer's keys were fetched a moment ago, without one that a token names"
-        );
-        Ok(())
-    }
-
-    fn good(&self, kid: &str) -> Option<DecodingKey> {
-        self.within(kid, |good_for| good_for)
-    }
-
-    /// Good only as long as the signer does not answer.
-    fn outlived(&self, kid: &str) -> Option<DecodingKey> {
-        self.within(kid, |_| JWKS_OUTLIVE_FOR)
+fn verdict(keys: &KeySet, key_id: Option<&str>, is_signed_by: &impl Fn(&DecodingKey) -> bool) -> Verdict {
+    let candidates = keys.candidates(key_id);
+    if candidates.keys.into_iter().any(is_signed_by) {
+        Verdict::Signed
+    } else if candidates.are_named {
+        Verdict::Forged
+    } else {
+        Verdict::Unknown
     }
 }
 
-async fn fetch(url: &str, http: &reqwest::Client) -> anyhow::Result<Answer> {
-    let answer = http.get(url).timeout(JWKS_TIMEOUT).send().await?.error_for_status()?;
+impl Verdict {
+    /// What is to be answered, if that is known.
+    fn told(self) -> Option<Result<(), Error>> {
+        match self {
+            Self::Signed => Some(Ok(())),
+            Self::Forged => Some(Err(forged())),
+            Self::Unknown => None,
+        }
+    }
+}
+
+impl Known {
+    fn within(&self, age: impl FnOnce(Duration) -> Duration) -> Option<Arc<KeySet>> {
+        let (at, good_for) = self.given?;
+        (at.elapsed() < age(good_for)).then(|| Arc::clone(&self.keys))
+    }
+
+    fn may_be_renewed(&self, spare: Verdict) -> Result<(), NotAsked> {
+        let retry_after = match spare {
+            Verdict::Signed | Verdict::Forged => JWKS_RETRY_AFTER_AT_LEISURE,
+            Verdict::Unknown => JWKS_RETRY_AFTER,
+        };
+        let unless = |last: Option<Moment>, pause: Duration, why: &'static str| {
+            let wait = pause.saturating_sub(last.map_or(pause, |at| at.elapsed()));
+            let why = || anyhow::Error::msg(why);
+            if wait.is_zero() {
+                Ok(())
+            } else {
+                Err(NotAsked { wait, why: why() })
+            }
+        };
+        unless(
+            self.failed,
+            retry_after,
+            "the signer's keys could not be fetched a moment ago",
+        )?;
+        unless(
+            self.given.map(|(at, _)| at),
+            self.unknown_after,
+            "the signer's keys were fetched a moment ago, without one that may have signed a token",
+        )
+    }
+
+    fn good(&self) -> Option<Arc<KeySet>> {
+        self.within(|good_for| good_for)
+    }
+
+    /// Good only as long as the signer does not answer.
+    fn outlived(&self) -> Option<Arc<KeySet>> {
+        self.within(|_| JWKS_OUTLIVE_FOR)
+    }
+}
+
+async fn fetch(url: &str, algorithm: Algorithm, http: &reqwest::Client) -> anyhow::Result<Answer> {
+    let answer = http.get(url).timeout(JWKS_TIMEOUT).send().await?;
+    let status = answer.status();
+    // We follow nobody elsewhere.
+    anyhow::ensure!(status.is_success(), "JWT_JWKS_URL answers {status}");
     let good_for = good_for(answer.headers());
-    let set: JwkSet = answer.json().await?;
-    // A key that we cannot read is no reason to refuse the others.
-    let keys = set
-        .keys
-        .iter()
-        .filter_map(|jwk| Some((jwk.common.key_id.clone()?, DecodingKey::from_jwk(jwk).ok()?)))
-        .collect();
+    let body = answer.bytes().await?;
+    let keys = KeySet::read(&body, algorithm).context("JWT_JWKS_URL answers with no set of keys")?;
     Ok(Answer { keys, good_for })
 }
 

@@ -16,7 +16,7 @@ use lambda_http::{Error as LambdaError, RequestExt, service_fn};
 use lambda_runtime::LambdaEvent;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tracing::{error, field};
+use tracing::{error, field, warn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
@@ -37,7 +37,7 @@ const ALLOWED_HEADERS: &str =
 const ALLOWED_METHODS: &str = "GET, POST, PUT, PATCH, DELETE, OPTIONS";
 const EXPOSED_HEADERS: &str = "etag, retry-after, ratelimit, ratelimit-policy";
 
-/// Longer than a refusal of the database or of the signer of tokens is remembered.
+/// Longer than a refusal of the database is remembered.
 const TRY_AGAIN_AFTER_SECONDS: u64 = 2;
 
 /// What answers a route's requests.
@@ -153,6 +153,14 @@ fn refuse(error: &Error, request_id: &str) -> Response {
     if let Error::Internal(cause) | Error::Unavailable(cause) = error {
         error!(request = request_id, error = format!("{cause:#}"), "a request failed");
     }
+    // A forged token has an unknown key, too: it is no fault.
+    if let Error::KeysUnavailable { cause, .. } = error {
+        warn!(
+            request = request_id,
+            error = format!("{cause:#}"),
+            "a token could not be checked"
+        );
+    }
     let mut response = problem(&error.problem(request_id));
     if let Error::QuotaExceeded(exhausted) = error {
         add_budget(&mut response, exhausted);
@@ -161,9 +169,13 @@ fn refuse(error: &Error, request_id: &str) -> Response {
         add_rate(&mut response, spent);
     }
     if response.status() == StatusCode::SERVICE_UNAVAILABLE {
-        response
-            .headers_mut()
-            .insert(RETRY_AFTER, HeaderValue::from(TRY_AGAIN_AFTER_SECONDS));
+        let seconds = match error {
+            Error::KeysUnavailable {
+                retry_after_seconds, ..
+            } => *retry_after_seconds,
+            _ => TRY_AGAIN_AFTER_SECONDS,
+        };
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     if response.status() == StatusCode::UNAUTHORIZED {
         response

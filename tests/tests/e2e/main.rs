@@ -9,6 +9,7 @@ mod bodies;
 mod chats;
 mod contract;
 mod crashes;
+mod issuers;
 mod large;
 mod model_faults;
 mod observed;
