@@ -76,7 +76,7 @@ impl<S: Source> Answer<S> {
         stream::unfold(Some(answer), |answer| async {
             let mut answer = answer?;
             let item = answer.next().await;
-            let goes_on = matches!(item, Ok(Chunk::Text(_) | Chunk::Counted(_)));
+            let goes_on = matches!(item, Ok(Chunk::Text(_) | Chunk::Thought(_) | Chunk::Counted(_)));
             Some((item, goes_on.then_some(answer)))
         })
         .boxed()

@@ -179,7 +179,7 @@ pub(crate) async fn hear(model: &dyn Model, prompt: &Prompt) -> (Vec<String>, En
     let end = loop {
         match chunks.next().await.expect("a stream has an end") {
             Ok(Chunk::Text(text)) => texts.push(text),
-            Ok(Chunk::Counted(_)) => {}
+            Ok(Chunk::Thought(_) | Chunk::Counted(_)) => {}
             Ok(Chunk::Done { finish, usage }) => break Ok((finish, usage)),
             Err(error) => break Err(error),
         }

@@ -110,6 +110,7 @@ pub(super) async fn hear(chunks: Result<Chunks, ModelError>) -> Heard {
                 assert!(!more.is_empty() && !more.contains(is_refused), "{more:?}");
                 text.push_str(&more);
             }
+            Ok(Chunk::Thought(_)) => {}
             Ok(Chunk::Counted(usage)) => counted = Some(tokens(Some(usage))),
             Ok(Chunk::Done { finish, usage }) => break done(finish, usage),
             Err(error) => break failed(&error),
