@@ -128,10 +128,12 @@ impl<S: Source> Answer<S> {
         }
     }
 
-    /// No cut, silence or nonsense unmakes an answer that is certainly whole.
+    /// No cut, silence or nonsense unmakes an answer that is certainly whole. A plain stop before the first word may be one of
+    /// those that end nothing.
     fn fail(&mut self, error: ModelError) {
         self.is_over = true;
-        if !self.reason.as_ref().is_some_and(Reason::is_certain) {
+        let is_whole = |reason: &Reason| reason.is_certain() && (self.has_words || reason.ending != Ending::Stop);
+        if !self.reason.as_ref().is_some_and(is_whole) {
             self.failure = Some(error);
         }
     }

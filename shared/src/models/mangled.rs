@@ -198,7 +198,10 @@ async fn a_cut_answer_is_never_told_as_whole() {
                 assert!(WHOLE.starts_with(&text), "{protocol:?} {seed} cut at {length}: {text}");
                 if end.is_ok() {
                     let place = format!("{protocol:?} {seed} cut at {length}, breaks: {breaks}");
-                    assert!(text == WHOLE || text.is_empty(), "{place}: {text:?} is told as whole");
+                    assert!(
+                        text == WHOLE || (text.is_empty() && !breaks),
+                        "{place}: {text:?} is told as whole"
+                    );
                     whole += 1;
                 } else {
                     cut_short += 1;
@@ -206,7 +209,7 @@ async fn a_cut_answer_is_never_told_as_whole() {
             }
         }
         assert!(
-            whole > 50 && cut_short > 50,
+            whole > 20 && cut_short > 50,
             "{protocol:?}: {whole} whole, {cut_short} cut"
         );
     }

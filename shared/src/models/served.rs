@@ -137,7 +137,8 @@ impl<D: Dialect> Served<D> {
         }
         // Blanks and mere words keep a connection alive.
         let is_json = data.starts_with(['{', '[']);
-        if !is_json && !(data.contains('{') && json::may_hide_words(data, false)) {
+        let may_be_json = data.contains('{') && json::may_hide_words(data, false);
+        if !is_json && !may_be_json {
             return Ok(());
         }
         match json::value(data) {
