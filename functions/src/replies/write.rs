@@ -457,6 +457,7 @@ impl<'a> Writer<'a> {
                         self.hear(model, &text, audience);
                         Ok(())
                     }
+                    Some(Ok(Chunk::Thought(_))) => Ok(()),
                     Some(Ok(Chunk::Counted(usage))) => {
                         self.counted = Some(usage);
                         Ok(())
@@ -693,7 +694,9 @@ fn nothing(model: &str) -> Usage {
 fn spent(asked: Asked<'_>, text: &str, so_far: Option<TokenUsage>, error: &ModelError) -> Usage {
     let has_begun = so_far.is_some() || !text.is_empty();
     match error {
-        ModelError::Blocked { usage: counted, .. } => usage(asked, text, Count::of(*counted, so_far)),
+        ModelError::Blocked { usage: counted, .. } | ModelError::NothingSaid { usage: counted } => {
+            usage(asked, text, Count::of(*counted, so_far))
+        }
         ModelError::Truncated | ModelError::Silent | ModelError::Malformed { .. } => {
             usage(asked, text, Count::SoFar(so_far))
         }
@@ -838,5 +841,8 @@ fn failure(error: &ModelError) -> Failure {
         ModelError::Unreachable { .. } => Failure::Unreachable,
         ModelError::Malformed { .. } => Failure::Malformed,
         ModelError::NoVision => Failure::NoVision,
+        ModelError::ImageRefused { .. } => Failure::ImageRefused,
+        ModelError::TooLong { .. } => Failure::TooLong,
+        ModelError::NothingSaid { .. } => Failure::LimitSpent,
     }
 }

@@ -143,6 +143,12 @@ pub enum Failure {
     Malformed,
     /// The question has images and its model no eyes.
     NoVision,
+    /// The model could not read an image of the question or of what was said before it.
+    ImageRefused,
+    /// The question, with what was said before it, has more tokens than the model reads, or more bytes than its provider takes.
+    TooLong,
+    /// The answer's limit of tokens was spent before its first word, as a rule on thoughts.
+    LimitSpent,
     /// The model said nothing at all; an empty answer is never stored.
     Empty,
     /// Every attempt lost its lease.
@@ -165,6 +171,9 @@ words!(Failure {
     Unreachable = "model-unreachable",
     Malformed = "model-malformed-answer",
     NoVision = "model-cannot-see-images",
+    ImageRefused = "image-refused",
+    TooLong = "prompt-too-long",
+    LimitSpent = "output-limit-spent-on-thinking",
     Empty = "model-empty-answer",
     Abandoned = "attempts-exhausted",
     BudgetExhausted = "budget-exhausted",
@@ -179,6 +188,13 @@ impl Failure {
             Self::Blocked => "The assistant can't answer this message.",
             Self::BudgetExhausted => "Your budget for answers is used up. Please try again when it begins anew.",
             Self::NoVision => "This assistant can't see images. Please ask without one.",
+            Self::ImageRefused => {
+                "The assistant could not read an image. Please send it in another format, or ask without it."
+            }
+            Self::TooLong => "This is more than the assistant can read at once. Please ask with less.",
+            Self::LimitSpent => {
+                "The assistant reached its limit before the first word of an answer. Please ask for less at once."
+            }
             Self::RateLimited | Self::Overloaded | Self::QuotaExhausted => {
                 "The assistant is very busy and could not answer. Please try again later."
             }
@@ -202,6 +218,9 @@ impl Failure {
             self,
             Self::Blocked
                 | Self::NoVision
+                | Self::ImageRefused
+                | Self::TooLong
+                | Self::LimitSpent
                 | Self::Unauthorized
                 | Self::Rejected
                 | Self::QuotaExhausted
@@ -242,6 +261,9 @@ mod tests {
         );
         for failure in [
             Failure::Blocked,
+            Failure::ImageRefused,
+            Failure::TooLong,
+            Failure::LimitSpent,
             Failure::Unauthorized,
             Failure::Rejected,
             Failure::QuotaExhausted,

@@ -24,21 +24,31 @@ mod answer;
 mod anthropic;
 #[cfg(feature = "bedrock")]
 mod bedrock;
+#[cfg(test)]
+mod cases;
+mod encoding;
 mod events;
 #[cfg(test)]
 pub(crate) mod fake;
 mod gemini;
 #[cfg(test)]
 mod golden;
+mod json;
+#[cfg(test)]
+mod mangled;
 mod openai;
+mod parameters;
 #[cfg(test)]
 mod peers;
 mod refusal;
 mod retry;
 mod scripted;
+mod served;
 mod settings;
+mod thoughts;
 mod upstream;
 
+pub use parameters::Parameters;
 pub use settings::{ApiKey, ModelSettings, Provider, SettingsError, from_settings};
 
 /// What a model is asked.
@@ -121,6 +131,9 @@ pub enum Speaker {
 pub enum Chunk {
     /// Never empty, and without the control characters that no text of ours has.
     Text(String),
+    /// More of what the model thinks before it answers, as far as its provider shows that: empty where it only shows that
+    /// the model thinks. Never part of the answer.
+    Thought(String),
     /// What it has cost so far, where the provider says so on the way; a later one replaces it.
     Counted(TokenUsage),
     /// Always the last item of a good stream. A model may have said nothing at all before it.
@@ -188,6 +201,15 @@ pub enum ModelError {
     Malformed { detail: String },
     #[error("the model cannot see images")]
     NoVision,
+    /// The model sees images, but cannot read one of these: it is damaged, too large, or of a type that it does not take.
+    #[error("the model could not read an image of the prompt")]
+    ImageRefused { detail: String },
+    /// The prompt has more tokens than the model's context window, or the request more bytes than its provider takes.
+    #[error("the prompt is too long for the model")]
+    TooLong { detail: String },
+    /// `max_output_tokens` were spent before the first word, as a rule on thoughts. They are owed.
+    #[error("the model reached the limit of output tokens before its first word")]
+    NothingSaid { usage: Option<TokenUsage> },
 }
 
 impl ModelError {
@@ -205,7 +227,10 @@ impl ModelError {
             | Self::Unauthorized
             | Self::Rejected { .. }
             | Self::Blocked { .. }
-            | Self::NoVision => false,
+            | Self::NoVision
+            | Self::ImageRefused { .. }
+            | Self::TooLong { .. }
+            | Self::NothingSaid { .. } => false,
         }
     }
 
@@ -222,7 +247,11 @@ impl ModelError {
     #[must_use]
     pub fn detail(&self) -> Option<&str> {
         match self {
-            Self::Rejected { detail, .. } | Self::Unreachable { detail } | Self::Malformed { detail } => Some(detail),
+            Self::Rejected { detail, .. }
+            | Self::Unreachable { detail }
+            | Self::Malformed { detail }
+            | Self::ImageRefused { detail }
+            | Self::TooLong { detail } => Some(detail),
             Self::Blocked { reason, .. } => Some(reason),
             _ => None,
         }
@@ -469,6 +498,8 @@ mod tests {
             },
             ModelError::Unreachable { detail: detail() },
             ModelError::Malformed { detail: detail() },
+            ModelError::ImageRefused { detail: detail() },
+            ModelError::TooLong { detail: detail() },
         ];
         for error in errors {
             assert_eq!(error.detail(), Some("secret"));

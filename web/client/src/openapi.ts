@@ -846,7 +846,7 @@ export interface components {
         /** @description The envelope that every transport carries unchanged. */
         Event: components["schemas"]["MessageCreatedEvent"] | components["schemas"]["MessageUpdatedEvent"] | components["schemas"]["MessageDeletedEvent"] | components["schemas"]["ReactionChangedEvent"] | components["schemas"]["ChatUpdatedEvent"] | components["schemas"]["ChatDeletedEvent"] | components["schemas"]["MemberAddedEvent"] | components["schemas"]["MemberRemovedEvent"] | components["schemas"]["ReadEvent"] | components["schemas"]["ReplyStartedEvent"] | components["schemas"]["ReplyDeltaEvent"] | components["schemas"]["ReplyEndedEvent"] | components["schemas"]["TypingEvent"] | components["schemas"]["PresenceEvent"];
         /** @enum {string} */
-        Failure: "model-rate-limited" | "model-quota-exhausted" | "model-overloaded" | "model-refused-our-key" | "model-rejected-the-request" | "blocked-by-the-model" | "model-cut-the-answer" | "model-silent" | "model-unreachable" | "model-malformed-answer" | "model-cannot-see-images" | "model-empty-answer" | "attempts-exhausted" | "budget-exhausted" | "deadline";
+        Failure: "model-rate-limited" | "model-quota-exhausted" | "model-overloaded" | "model-refused-our-key" | "model-rejected-the-request" | "blocked-by-the-model" | "model-cut-the-answer" | "model-silent" | "model-unreachable" | "model-malformed-answer" | "model-cannot-see-images" | "image-refused" | "prompt-too-long" | "output-limit-spent-on-thinking" | "model-empty-answer" | "attempts-exhausted" | "budget-exhausted" | "deadline";
         /** @description Where in the request something is wrong, and what. */
         FieldError: {
             detail: string;
