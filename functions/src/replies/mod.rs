@@ -2,12 +2,15 @@
 //! written ([`write`]), how a reader watches one that somebody else writes ([`follow`]), and how a response streams
 //! whichever it is ([`stream`]).
 
+mod audience;
 pub mod follow;
 pub mod join;
 mod post;
 mod prompt;
+mod question;
 pub mod regenerate;
 pub mod stop;
 pub mod stream;
 pub mod terms;
+mod usage;
 pub mod write;

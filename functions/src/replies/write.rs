@@ -11,26 +11,24 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use shared::app::App;
-use shared::attachments::Room;
 use shared::domain::characters::is_blank;
-use shared::domain::chat::Kind;
-use shared::domain::event::{Event, Outgoing, ReplyDelta, ReplyEnded};
-use shared::domain::ids::UserId;
+use shared::domain::event::{Event, ReplyEnded};
 use shared::domain::message::Usage;
 use shared::domain::reply::{Claim, Failure, Purpose, ReplyState, Wake};
-use shared::domain::tokens::estimate;
 use shared::faults;
 use shared::http::EventSink;
 use shared::metrics::{self, Metric};
-use shared::models::{Chunk, Chunks, Finish, Model, ModelError, Prompt, TokenUsage};
+use shared::models::{Chunk, Chunks, Finish, Model, ModelError, TokenUsage};
 use shared::observed::{self, Part};
 use shared::say_gathered;
 use shared::store;
 use shared::store::replies::{Ended, Ending, Hold, Seized};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 use tracing::{field, warn};
 
+use super::audience::{Audience, said};
+use super::question::{Prepared, Question, prepared};
+use super::usage::{Asked, Count, nothing, spent, usage};
 use super::{post, prompt};
 
 /// Partial text is stored this often, or as soon as there is [`STORE_BYTES`] of it.
@@ -40,15 +38,13 @@ const STORE_BYTES: usize = 1024;
 const RENEWALS_A_LEASE: u32 = 4;
 /// How long somebody who asked to stop waits at most to be heard while no text comes; where it comes, storing it tells.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
-/// Text goes to the other devices this often at most: Pusher bills by the message.
-const PUSH_EVERY: Duration = Duration::from_millis(150);
 /// What ends a reply is tried again while Postgres is away; after that the lease runs out and another attempt begins.
 const END_TRIES: u32 = 5;
 const END_REST: Duration = Duration::from_millis(300);
 /// How long a model may think about a welcome, and how long it may take in all; then the plain one is said.
 const WELCOME_WITHIN: Duration = Duration::from_secs(8);
 const WELCOME_ENDS_WITHIN: Duration = Duration::from_secs(20);
-/// Of a text whose writer is gone: what other devices may not have been told of it. They are told every [`PUSH_EVERY`].
+/// Of a text whose writer is gone: what other devices may not have been told of it. They are told every 150 ms.
 const UNTOLD_BYTES: usize = 4096;
 /// However long a provider asks to be left alone: what SQS can delay.
 const LONGEST_REST: Duration = Duration::from_secs(900);
@@ -143,140 +139,6 @@ async fn end_seized(app: &App, claim: &Claim, ending: &Ending) -> Attempt {
     let attempt = end(app, claim, ending, &mut audience).await;
     audience.all_told().await;
     attempt
-}
-
-/// Who hears of a reply while it is written.
-struct Audience<'a> {
-    app: &'a App,
-    claim: &'a Claim,
-    reader: Option<&'a EventSink>,
-    pushes: JoinSet<()>,
-    /// How much of the text the other devices were told, and when.
-    pushed: usize,
-    pushed_at: Instant,
-}
-
-impl<'a> Audience<'a> {
-    fn new(app: &'a App, claim: &'a Claim, reader: Option<&'a EventSink>) -> Self {
-        Self {
-            app,
-            claim,
-            reader,
-            pushes: JoinSet::new(),
-            pushed: 0,
-            pushed_at: Instant::now(),
-        }
-    }
-
-    /// Tells the other devices what is new of the text, if that was not done a moment ago.
-    fn push_text(&mut self, text: &str) {
-        if self.pushed_at.elapsed() >= PUSH_EVERY {
-            let news = self.untold(text);
-            self.push(news);
-        }
-    }
-
-    /// What the other devices have not been told of the text, and are told by this.
-    fn untold(&mut self, text: &str) -> Vec<Outgoing> {
-        if text.len() <= self.pushed {
-            return Vec::new();
-        }
-        let delta = said(self.claim, self.pushed, &text[self.pushed..]);
-        self.pushed = text.len();
-        self.pushed_at = Instant::now();
-        vec![Outgoing {
-            event: delta,
-            audience: vec![self.claim.asked_by.clone()],
-        }]
-    }
-
-    /// Tells the reader of this response alone.
-    fn stream(&self, event: &Event) {
-        if let Some(reader) = self.reader {
-            reader.send(event);
-        }
-    }
-
-    /// Tells the reader and the devices of whoever asked.
-    fn tell(&mut self, event: Event) {
-        self.stream(&event);
-        self.push(vec![Outgoing {
-            event,
-            audience: vec![self.claim.asked_by.clone()],
-        }]);
-    }
-
-    /// Tells everyone that the reply is over, and before that whoever heard its text piece by piece the last one.
-    fn tell_end(&mut self, text: Option<&str>, events: Vec<Event>, people: &[UserId]) {
-        let rest = text.map(|text| self.untold(text)).unwrap_or_default();
-        for event in &events {
-            self.stream(event);
-        }
-        let told = events.into_iter().map(|event| Outgoing {
-            event,
-            audience: people.to_vec(),
-        });
-        self.push_in_order([rest, told.collect()]);
-    }
-
-    fn push(&mut self, news: Vec<Outgoing>) {
-        self.push_in_order([news, Vec::new()]);
-    }
-
-    /// Requests overtake each other: what must come second is sent once the first has come.
-    fn push_in_order(&mut self, news: [Vec<Outgoing>; 2]) {
-        let app = self.app.clone();
-        self.pushes.spawn(observed::carrying(async move {
-            for news in news.iter().filter(|news| !news.is_empty()) {
-                app.delivery.publish(news).await;
-            }
-        }));
-    }
-
-    /// A function may be frozen once its work is done: what was to be pushed must be on its way before.
-    async fn all_told(&mut self) {
-        while self.pushes.join_next().await.is_some() {}
-    }
-}
-
-/// More of an attempt's text, after `offset` bytes of it.
-fn said(claim: &Claim, offset: usize, text: &str) -> Event {
-    let delta = ReplyDelta {
-        message_id: claim.reply_id,
-        attempt: claim.attempt,
-        offset,
-        text: text.to_owned(),
-    };
-    Event::reply_delta(claim.chat_id, &delta)
-}
-
-/// What is needed to ask a model.
-enum Prepared<'a> {
-    Question(Box<Question<'a>>),
-    /// Nothing is left to answer, or somebody else has the reply.
-    Unanswered,
-    /// The post that the chat is about is gone, and the chat with it.
-    Gone,
-    /// What is reserved has no room for an answer.
-    Unaffordable(&'a dyn Model),
-}
-
-struct Question<'a> {
-    model: &'a dyn Model,
-    prompt: Prompt,
-    /// What its images take.
-    room: Room,
-}
-
-/// What a model was asked, as far as its cost goes.
-#[derive(Clone, Copy)]
-struct Asked<'a> {
-    model: &'a dyn Model,
-    /// As we estimate.
-    input_tokens: u32,
-    /// As no provider can count.
-    most_input_tokens: u32,
-    max_output_tokens: u32,
 }
 
 /// Why the model's text ended here.
@@ -571,34 +433,6 @@ fn every(period: Duration) -> Interval {
     tick
 }
 
-/// Reads what a model is to be asked, with its images.
-async fn prepared<'a>(app: &'a App, claim: &Claim) -> store::Result<Prepared<'a>> {
-    let Some(context) = app.store.reply_context(claim).await? else {
-        return Ok(Prepared::Unanswered);
-    };
-    let answering = app.assistants.answering(claim.kind, claim.organisation.as_deref());
-    let model = answering.model.as_ref();
-    let about = match claim.kind {
-        Kind::Post => match app.store.post_in_view(claim).await? {
-            Some(about) => Some(about),
-            None => return Ok(Prepared::Gone),
-        },
-        Kind::Assistant | Kind::Direct | Kind::Channel | Kind::Task => None,
-    };
-    let fitting = match (claim.purpose, &about) {
-        (Purpose::Welcome, Some(about)) => post::welcome(about, context.reserved_tokens, answering),
-        (Purpose::FollowUp, _) => prompt::fitting(post::with_follow_up(context), answering, about.as_ref()),
-        (Purpose::Answer | Purpose::Welcome, _) => prompt::fitting(context, answering, about.as_ref()),
-    };
-    let Some(fitting) = fitting else {
-        return Ok(Prepared::Unaffordable(model));
-    };
-    Ok(match fitting.with_images(&app.attachments, answering).await {
-        Some((prompt, room)) => Prepared::Question(Box::new(Question { model, prompt, room })),
-        None => Prepared::Unaffordable(model),
-    })
-}
-
 /// Leaves a reply that no model was asked for to the next invocation, which has more time.
 async fn put_back(app: &App, claim: &Claim, audience: &mut Audience<'_>) -> Attempt {
     match app.store.put_back_reply(claim).await {
@@ -628,81 +462,10 @@ async fn leave_unanswered(app: &App, claim: &Claim, audience: &mut Audience<'_>)
     }
 }
 
-/// What the provider has said of an attempt's cost.
-enum Count {
-    Whole(TokenUsage),
-    /// Of an answer that was not heard to its end.
-    SoFar(Option<TokenUsage>),
-}
-
-impl Count {
-    fn of(whole: Option<TokenUsage>, so_far: Option<TokenUsage>) -> Self {
-        whole.map_or(Self::SoFar(so_far), Self::Whole)
-    }
-}
-
-/// As the provider counted, else as we estimate: never more than it was allowed to say.
-fn usage(asked: Asked<'_>, text: &str, count: Count) -> Usage {
-    let said = estimate(text).min(asked.max_output_tokens);
-    let counted = match count {
-        Count::Whole(counted) => counted,
-        Count::SoFar(Some(so_far)) => TokenUsage {
-            output_tokens: so_far.output_tokens.max(said),
-            ..so_far
-        },
-        Count::SoFar(None) => TokenUsage {
-            input_tokens: asked.input_tokens,
-            output_tokens: said,
-            cached_tokens: 0,
-        },
-    };
-    if counted.input_tokens > asked.most_input_tokens || counted.output_tokens > asked.max_output_tokens {
-        warn!(
-            model = asked.model.name(),
-            input_tokens = counted.input_tokens,
-            most_input_tokens = asked.most_input_tokens,
-            output_tokens = counted.output_tokens,
-            max_output_tokens = asked.max_output_tokens,
-            "a provider counted more than there could be; it is paid"
-        );
-    }
-    Usage {
-        input_tokens: counted.input_tokens,
-        output_tokens: counted.output_tokens,
-        cached_tokens: counted.cached_tokens,
-        model: asked.model.name().to_owned(),
-    }
-}
-
 /// As whoever asked there is answered now.
 fn model_name<'a>(app: &'a App, claim: &Claim) -> &'a str {
     let answering = app.assistants.answering(claim.kind, claim.organisation.as_deref());
     answering.model.name()
-}
-
-fn nothing(model: &str) -> Usage {
-    Usage {
-        input_tokens: 0,
-        output_tokens: 0,
-        cached_tokens: 0,
-        model: model.to_owned(),
-    }
-}
-
-/// What an attempt cost that failed. A request that was refused, or never arrived, costs nothing; once the model has
-/// begun to think, the prompt is owed whatever came of it.
-fn spent(asked: Asked<'_>, text: &str, so_far: Option<TokenUsage>, error: &ModelError) -> Usage {
-    let has_begun = so_far.is_some() || !text.is_empty();
-    match error {
-        ModelError::Blocked { usage: counted, .. } | ModelError::NothingSaid { usage: counted } => {
-            usage(asked, text, Count::of(*counted, so_far))
-        }
-        ModelError::Truncated | ModelError::Silent | ModelError::Malformed { .. } => {
-            usage(asked, text, Count::SoFar(so_far))
-        }
-        _ if has_begun => usage(asked, text, Count::SoFar(so_far)),
-        _ => nothing(asked.model.name()),
-    }
 }
 
 /// Puts the reply back if another attempt may succeed, else ends it: with the text so far, if somebody asked to stop.
