@@ -11,6 +11,8 @@ use shared::observed;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::thoughts::reasoning;
+
 /// Text goes to the other devices this often at most: Pusher bills by the message.
 const PUSH_EVERY: Duration = Duration::from_millis(150);
 
@@ -23,6 +25,8 @@ pub(super) struct Audience<'a> {
     /// How much of the text the other devices were told, and when.
     pub(super) pushed: usize,
     pushed_at: Instant,
+    /// How much of what the model thinks.
+    thoughts_pushed: usize,
 }
 
 impl<'a> Audience<'a> {
@@ -34,15 +38,32 @@ impl<'a> Audience<'a> {
             pushes: JoinSet::new(),
             pushed: 0,
             pushed_at: Instant::now(),
+            thoughts_pushed: 0,
         }
     }
 
-    /// Tells the other devices what is new of the text, if that was not done a moment ago.
-    pub(super) fn push_text(&mut self, text: &str) {
+    /// Tells the other devices what is new of the thoughts and the text, if that was not done a moment ago.
+    pub(super) fn push_news(&mut self, thoughts: &str, text: &str) {
         if self.pushed_at.elapsed() >= PUSH_EVERY {
-            let news = self.untold(text);
-            self.push(news);
+            let mut news = self.untold_thoughts(thoughts);
+            news.extend(self.untold(text));
+            if !news.is_empty() {
+                self.push(news);
+            }
         }
+    }
+
+    fn untold_thoughts(&mut self, thoughts: &str) -> Vec<Outgoing> {
+        if thoughts.len() <= self.thoughts_pushed {
+            return Vec::new();
+        }
+        let event = reasoning(self.claim, self.thoughts_pushed, &thoughts[self.thoughts_pushed..]);
+        self.thoughts_pushed = thoughts.len();
+        self.pushed_at = Instant::now();
+        vec![Outgoing {
+            event,
+            audience: vec![self.claim.asked_by.clone()],
+        }]
     }
 
     /// What the other devices have not been told of the text, and are told by this.
@@ -73,6 +94,15 @@ impl<'a> Audience<'a> {
             event,
             audience: vec![self.claim.asked_by.clone()],
         }]);
+    }
+
+    /// Tells the reader of a thought; the other devices, which are told what it thinks at times, that it has begun to.
+    pub(super) fn tell_thought(&mut self, event: Event, is_first: bool) {
+        if is_first && event.data.get("text").is_none() {
+            self.tell(event);
+        } else {
+            self.stream(&event);
+        }
     }
 
     /// Tells everyone that the reply is over, and before that whoever heard its text piece by piece the last one.
