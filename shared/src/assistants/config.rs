@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::config::{ConfigError, Environment};
 use crate::domain::chat::Kind;
 use crate::domain::reply::Reasoning;
-use crate::models::{ApiKey, ModelSettings, Provider};
+use crate::models::{ApiKey, ModelSettings, Parameters, Provider};
 use crate::parameters::parameter_name;
 
 const DEFAULT_SYSTEM_PROMPT: &str = "You are a helpful assistant in a chat. Answer briefly and to the point.";
@@ -146,7 +146,9 @@ impl Choice {
                 first_byte_timeout: env.seconds("MODEL_FIRST_BYTE_SECONDS", seconds(defaults.first_byte_timeout))?,
                 silence_timeout: env.seconds("MODEL_SILENCE_SECONDS", seconds(defaults.silence_timeout))?,
                 attempts: env.parsed("MODEL_ATTEMPTS", defaults.attempts)?,
-                vision: vision(env)?.unwrap_or(defaults.vision),
+                vision: yes_or_no(env, "MODEL_VISION", defaults.vision)?,
+                parameters: parameters(env)?,
+                think_tags: yes_or_no(env, "MODEL_THINK_TAGS", defaults.think_tags)?,
                 ..defaults
             },
             key,
@@ -230,6 +232,7 @@ impl Choice {
             settings.url = String::new();
             settings.name = default_name(provider).unwrap_or_default().into();
             settings.vision = true;
+            settings.parameters = Parameters::default();
             self.key = Key::None;
         }
         if let Some(url) = &entry.url
@@ -243,6 +246,8 @@ impl Choice {
             settings.name.clone_from(name);
         }
         settings.vision = entry.vision.unwrap_or(settings.vision);
+        settings.parameters = entry.parameters.unwrap_or(settings.parameters);
+        settings.think_tags = entry.think_tags.unwrap_or(settings.think_tags);
         if let Some(key) = &entry.key {
             self.key = key.clone();
         }
@@ -336,6 +341,8 @@ struct Written {
     reasoning: Option<String>,
     system_prompt: Option<String>,
     vision: Option<bool>,
+    parameters: Option<String>,
+    think_tags: Option<bool>,
 }
 
 #[derive(Debug)]
@@ -354,6 +361,8 @@ struct Entry {
     reasoning: Option<Reasoning>,
     system_prompt: Option<String>,
     vision: Option<bool>,
+    parameters: Option<Parameters>,
+    think_tags: Option<bool>,
 }
 
 /// `MODEL_OVERRIDES`: a JSON array of objects, each for a `kind` of chat, an `organisation` or both.
@@ -415,6 +424,11 @@ impl Entry {
                 .transpose()?,
             system_prompt: text("systemPrompt", written.system_prompt)?,
             vision: written.vision,
+            parameters: written
+                .parameters
+                .map(|text| text.parse().map_err(|error| format!("parameters: {error}")))
+                .transpose()?,
+            think_tags: written.think_tags,
         };
         if entry.kind.is_none() && entry.organisation.is_none() {
             return Err(
@@ -450,13 +464,19 @@ fn reasoning(text: &str) -> Result<Reasoning, String> {
     Reasoning::parse(text).ok_or_else(|| format!("is {text:?}: use off, status or text"))
 }
 
-fn vision(env: &Environment<'_>) -> Result<Option<bool>, ConfigError> {
-    match env.optional("MODEL_VISION").as_deref() {
-        None => Ok(None),
-        Some("yes" | "true") => Ok(Some(true)),
-        Some("no" | "false") => Ok(Some(false)),
-        Some(other) => Err(ConfigError::new(format!("MODEL_VISION is {other:?}: use yes or no."))),
+fn yes_or_no(env: &Environment<'_>, name: &str, default: bool) -> Result<bool, ConfigError> {
+    match env.optional(name).as_deref() {
+        None => Ok(default),
+        Some("yes" | "true") => Ok(true),
+        Some("no" | "false") => Ok(false),
+        Some(other) => Err(ConfigError::new(format!("{name} is {other:?}: use yes or no."))),
     }
+}
+
+fn parameters(env: &Environment<'_>) -> Result<Parameters, ConfigError> {
+    let text = env.optional("MODEL_PARAMETERS").unwrap_or_default();
+    text.parse()
+        .map_err(|error| ConfigError::new(format!("MODEL_PARAMETERS: {error}.")))
 }
 
 fn seconds(duration: Duration) -> u64 {

@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::config::Environment;
 use crate::domain::reply::Reasoning;
+use crate::models::Parameters;
 
 const GEMINI: &[(&str, &str)] = &[
     ("MODEL_PROVIDER", "gemini"),
@@ -186,6 +187,40 @@ fn what_is_heard_of_thoughts_and_how_large_a_request_may_be_are_settings_like_ot
 }
 
 #[test]
+fn how_a_model_is_asked_and_its_tags_are_read_can_be_said() {
+    let mut variables = GEMINI.to_vec();
+    variables.extend([("MODEL_PARAMETERS", "no-temperature"), ("MODEL_THINK_TAGS", "no")]);
+    let overrides = json!([
+        {"organisation": "a", "parameters": "no-system", "thinkTags": true},
+        {"organisation": "b", "provider": "openai", "name": "gpt", "key": "ssm:/b"},
+    ]);
+    let config = read_with(&variables, &overrides.to_string()).unwrap();
+    for (organisation, parameters, think_tags) in [
+        ("none", "no-temperature", false),
+        ("a", "no-system", true),
+        ("b", "", false),
+    ] {
+        let settings = &choice(&config, Kind::Post, organisation).settings;
+        let parameters = parameters.parse().unwrap();
+        assert_eq!(
+            (settings.parameters, settings.think_tags),
+            (parameters, think_tags),
+            "{organisation}"
+        );
+    }
+    let plain = read_with(GEMINI, "").unwrap();
+    let settings = &choice(&plain, Kind::Assistant, "acme").settings;
+    assert_eq!(
+        (settings.parameters, settings.think_tags),
+        (Parameters::default(), true)
+    );
+    let wrong = read_with(GEMINI, r#"[{"kind": "post", "parameters": "no-tea"}]"#)
+        .unwrap_err()
+        .to_string();
+    assert!(wrong.contains("entry 1: parameters: \"no-tea\""), "{wrong}");
+}
+
+#[test]
 fn what_is_odd_in_an_override_is_named_in_one_sentence() {
     for (overrides, says) in [
         ("{", "not a JSON array: see line 1"),
@@ -274,6 +309,16 @@ fn what_is_odd_in_the_variables_is_named_in_one_sentence() {
         ("MODEL_TEMPERATURE", "-1", "MODEL_TEMPERATURE is \"-1\""),
         ("MODEL_TEMPERATURE", "inf", "MODEL_TEMPERATURE is \"inf\""),
         ("MODEL_VISION", "maybe", "MODEL_VISION is \"maybe\": use yes or no"),
+        (
+            "MODEL_THINK_TAGS",
+            "maybe",
+            "MODEL_THINK_TAGS is \"maybe\": use yes or no",
+        ),
+        (
+            "MODEL_PARAMETERS",
+            "no-tea",
+            "MODEL_PARAMETERS: \"no-tea\" is no parameter: use max_tokens",
+        ),
         ("MODEL_MAX_OUTPUT_TOKENS", "0", "MODEL_MAX_OUTPUT_TOKENS is 0"),
         ("MODEL_CONTEXT_TOKENS", "1024", "leaves no room"),
     ] {

@@ -50,8 +50,8 @@ impl Model for Anthropic {
 
     async fn stream(&self, prompt: &Prompt) -> Result<Chunks, ModelError> {
         let request = Request::new(&self.name, prompt)?;
-        self.upstream
-            .ask(&request, Message::default(), prompt.shows_images())
-            .await
+        let (dialect, shows_images) = (Message::default(), prompt.shows_images());
+        let asked = self.upstream.ask(&request, dialect, shows_images, &[]).await;
+        asked.map_err(|refused| refused.error)
     }
 }

@@ -15,6 +15,9 @@ use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout};
 
 use super::answer::Answer;
+use super::parameters::{Learned, OutputLimit};
+use super::refusal::{Parameter, Refused};
+use super::thoughts::TaggedThoughts;
 use super::upstream::{CONNECT_TIMEOUT, endpoint};
 use super::{Chunks, Model, ModelError, ModelSettings, Prompt, SettingsError};
 
@@ -33,6 +36,8 @@ pub(super) struct Bedrock {
     url: Option<Url>,
     first_byte_timeout: Duration,
     silence_timeout: Duration,
+    think_tags: bool,
+    learned: Learned,
     /// Made with the first question: where the credentials are is found out by asking.
     client: OnceCell<Client>,
 }
@@ -60,6 +65,8 @@ impl Bedrock {
             url,
             first_byte_timeout: settings.first_byte_timeout,
             silence_timeout: settings.silence_timeout,
+            think_tags: settings.think_tags,
+            learned: Learned::new(settings.parameters),
             client: OnceCell::new(),
         })
     }
@@ -80,15 +87,8 @@ impl Bedrock {
         }
         Client::new(&config.load().await)
     }
-}
 
-#[async_trait]
-impl Model for Bedrock {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    async fn stream(&self, prompt: &Prompt) -> Result<Chunks, ModelError> {
+    async fn ask(&self, prompt: &Prompt, sent: &[Parameter]) -> Result<Chunks, Refused> {
         let messages = wire::messages(prompt)?;
         let begun = Instant::now();
         let asking = async {
@@ -105,11 +105,40 @@ impl Model for Bedrock {
         let output = timeout(self.first_byte_timeout, asking)
             .await
             .map_err(|_| ModelError::Silent)?
-            .map_err(|error| refused(&error, prompt.shows_images()))?;
-        Ok(Answer::of(Conversation {
+            .map_err(|error| refused(&error, prompt.shows_images(), sent))?;
+        let conversation = Conversation {
             output,
+            shows_images: prompt.shows_images(),
             wait: self.first_byte_timeout.saturating_sub(begun.elapsed()),
             silence_timeout: self.silence_timeout,
-        }))
+        };
+        let tagged = if self.think_tags {
+            TaggedThoughts::default()
+        } else {
+            TaggedThoughts::none()
+        };
+        Ok(Answer::of(conversation, tagged))
+    }
+}
+
+#[async_trait]
+impl Model for Bedrock {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn stream(&self, prompt: &Prompt) -> Result<Chunks, ModelError> {
+        let mut asking = self.learned.asking();
+        loop {
+            let prompt = asking.parameters.applied(prompt);
+            let sent = asking.parameters.sent(&prompt);
+            match self.ask(&prompt, &sent).await {
+                Ok(chunks) => {
+                    asking.answered();
+                    return Ok(chunks);
+                }
+                Err(refused) => asking.refused(&self.name, OutputLimit::MaxTokens, refused)?,
+            }
+        }
     }
 }

@@ -42,6 +42,15 @@ pub(crate) struct Fake {
 impl Fake {
     /// `answer` is told how many requests came before this one.
     pub(crate) fn start(answer: impl Fn(usize) -> Answer + Send + Sync + 'static) -> Self {
+        Self::serving(move |before, _| answer(before))
+    }
+
+    /// `answer` is told the request's body.
+    pub(crate) fn judging(answer: impl Fn(&Value) -> Answer + Send + Sync + 'static) -> Self {
+        Self::serving(move |_, body| answer(body))
+    }
+
+    fn serving(answer: impl Fn(usize, &Value) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let fake = Self {
             at: listener.local_addr().unwrap(),
@@ -120,15 +129,16 @@ pub(crate) fn stream_of(pieces: impl IntoIterator<Item = impl AsRef<[u8]>>) -> A
     [head()].into_iter().chain(pieces).chain([end()]).collect()
 }
 
-fn serve(mut stream: TcpStream, seen: &Mutex<Vec<Seen>>, left: &Notify, answer: &dyn Fn(usize) -> Answer) {
+fn serve(mut stream: TcpStream, seen: &Mutex<Vec<Seen>>, left: &Notify, answer: &dyn Fn(usize, &Value) -> Answer) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let Some(request) = read(&mut reader) else { return };
+    let body = request.body.clone();
     let before = {
         let mut seen = seen.lock().unwrap();
         seen.push(request);
         seen.len() - 1
     };
-    for act in answer(before) {
+    for act in answer(before, &body) {
         let is_done = match act {
             Act::Send(bytes) => stream.write_all(&bytes).is_ok(),
             Act::Rest(time) => {

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use reqwest::Url;
 use reqwest::header::HeaderName;
 
+use super::parameters::{Learned, OutputLimit};
 use super::upstream::{Upstream, endpoint};
 use super::{Chunks, Model, ModelError, ModelSettings, Prompt, SettingsError};
 
@@ -24,6 +25,7 @@ const KEY_HEADER: HeaderName = HeaderName::from_static("x-goog-api-key");
 pub(super) struct Gemini {
     name: String,
     upstream: Upstream,
+    learned: Learned,
 }
 
 impl Gemini {
@@ -32,6 +34,7 @@ impl Gemini {
         Ok(Self {
             name: settings.name.clone(),
             upstream: Upstream::new(settings, url, (KEY_HEADER, ""))?,
+            learned: Learned::new(settings.parameters),
         })
     }
 }
@@ -43,10 +46,20 @@ impl Model for Gemini {
     }
 
     async fn stream(&self, prompt: &Prompt) -> Result<Chunks, ModelError> {
-        let request = Request::new(prompt)?;
-        self.upstream
-            .ask(&request, GeneratedContent, prompt.shows_images())
-            .await
+        let mut asking = self.learned.asking();
+        loop {
+            let prompt = asking.parameters.applied(prompt);
+            let request = Request::new(&prompt)?;
+            let sent = asking.parameters.sent(&prompt);
+            let dialect = GeneratedContent;
+            match self.upstream.ask(&request, dialect, prompt.shows_images(), &sent).await {
+                Ok(chunks) => {
+                    asking.answered();
+                    return Ok(chunks);
+                }
+                Err(refused) => asking.refused(&self.name, OutputLimit::MaxTokens, refused)?,
+            }
+        }
     }
 }
 

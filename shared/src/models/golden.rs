@@ -9,9 +9,12 @@ use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::answer::{Answer, Dialect, ServerSent};
-use super::events::Events;
+use super::answer::Answer;
+use super::encoding::Decoder;
 use super::fake::{Fake, LONG, response, stream_of};
+use super::refusal::Asked;
+use super::served::{Dialect, Served};
+use super::thoughts::TaggedThoughts;
 use super::{
     ApiKey, Chunk, Chunks, Finish, Image, Model, ModelError, ModelSettings, Prompt, Provider, TokenUsage, Turn,
     from_settings,
@@ -145,6 +148,9 @@ fn failed(error: &ModelError) -> Value {
         ModelError::Unauthorized => json!({"failed": "unauthorized"}),
         ModelError::Truncated => json!({"failed": "truncated"}),
         ModelError::Malformed { .. } => json!({"failed": "malformed"}),
+        ModelError::NothingSaid { usage } => json!({"failed": "nothing-said", "tokens": tokens(*usage)}),
+        ModelError::TooLong { .. } => json!({"failed": "too-long"}),
+        ModelError::ImageRefused { .. } => json!({"failed": "image-refused"}),
         ModelError::Silent | ModelError::Unreachable { .. } | ModelError::NoVision => {
             json!({"failed": error.to_string()})
         }
@@ -215,6 +221,14 @@ async fn the_request_is_what_the_sdk_sends(provider: Provider, name: &str, versi
     assert_eq!(seen.body, expected["body"], "{name}");
 }
 
+/// What is made of a body by a dialect.
+pub(super) fn answer_of(body: reqwest::Body, content_type: &str, dialect: impl Dialect) -> Chunks {
+    let form = (Decoder::of("").unwrap(), content_type.to_owned());
+    let response = http::Response::new(body).into();
+    let served = Served::new(response, form, dialect, Asked::default(), (LONG, LONG));
+    Answer::of(served, TaggedThoughts::default())
+}
+
 /// Where events end in a stream.
 fn ends(bytes: &[u8]) -> Vec<usize> {
     let is_end = |at: &usize| {
@@ -235,33 +249,27 @@ async fn no_cut_makes_a_whole_answer_of_half_a_one<D: Dialect>(name: &str, diale
             let lost = breaks.then(|| Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset)));
             let pieces = [Ok(bytes[..length].to_vec())].into_iter().chain(lost);
             let body = reqwest::Body::wrap_stream(futures_util::stream::iter(pieces));
-            let answer = Answer::of(ServerSent {
-                response: http::Response::new(body).into(),
-                events: Events::default(),
-                dialect: dialect(),
-                key: ApiKey::default(),
-                wait: LONG,
-                silence_timeout: LONG,
-            });
+            let answer = answer_of(body, "text/event-stream", dialect());
             let heard = hear(Ok(answer)).await;
-            // A carriage return ends a line, whether or not its line feed has come; and what is no event needs no blank
-            // line to end it.
-            let has_come = |end: &usize| match end.checked_sub(length) {
-                None | Some(0) => true,
-                Some(1) => bytes[..length].ends_with(b"\r"),
-                Some(rest) => case.name.starts_with("bare") && *end == bytes.len() && rest <= 3,
+            // The line ends behind an event are no part of it, nor is the bracket behind a bare error.
+            let has_come = |end: &usize| {
+                let event = bytes[..*end].trim_ascii_end();
+                event.strip_suffix(b"]").unwrap_or(event).trim_ascii_end().len() <= length
+                    || (event.ends_with(b"[DONE]") && event.len() <= length)
             };
             let whole = ends.iter().filter(|end| has_come(end)).count();
             let place = format!("{name}: {} cut at {length} of {}", case.name, bytes.len());
             assert_eq!(heard.text, texts[..whole].concat(), "{place}");
-            if case.ends_with.is_some_and(|event| whole >= event) {
+            // Some reasons come before the last words: on one that came with words a broken connection is not trusted.
+            let is_doubted = |event: usize| breaks && case.end["done"] != json!(null) && !texts[event - 1].is_empty();
+            if case.ends_with.is_some_and(|event| whole >= event && !is_doubted(event)) {
                 for what in ["done", "failed", "why"] {
                     assert_eq!(heard.end[what], case.end[what], "{place}");
                 }
             } else {
                 assert_eq!(heard.end, json!({"failed": "truncated"}), "{place}");
             }
-            if length == bytes.len() {
+            if length == bytes.len() && !breaks {
                 assert_eq!(heard.end, case.end, "{place}");
             }
         }
@@ -279,7 +287,7 @@ mod openai {
 
     #[tokio::test]
     async fn golden_cuts_are_truncated() {
-        no_cut_makes_a_whole_answer_of_half_a_one("openai", || ChatCompletion).await;
+        no_cut_makes_a_whole_answer_of_half_a_one("openai", ChatCompletion::default).await;
     }
 
     #[tokio::test]

@@ -24,21 +24,31 @@ mod answer;
 mod anthropic;
 #[cfg(feature = "bedrock")]
 mod bedrock;
+#[cfg(test)]
+mod cases;
+mod encoding;
 mod events;
 #[cfg(test)]
 pub(crate) mod fake;
 mod gemini;
 #[cfg(test)]
 mod golden;
+mod json;
+#[cfg(test)]
+mod mangled;
 mod openai;
+mod parameters;
 #[cfg(test)]
 mod peers;
 mod refusal;
 mod retry;
 mod scripted;
+mod served;
 mod settings;
+mod thoughts;
 mod upstream;
 
+pub use parameters::Parameters;
 pub use settings::{ApiKey, ModelSettings, Provider, SettingsError, from_settings};
 
 /// What a model is asked.

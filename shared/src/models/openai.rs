@@ -4,6 +4,7 @@
 use async_trait::async_trait;
 use reqwest::header::AUTHORIZATION;
 
+use super::parameters::{Learned, OutputLimit, Parameters};
 use super::upstream::{Upstream, endpoint};
 use super::{Chunks, Model, ModelError, ModelSettings, Prompt, SettingsError};
 
@@ -22,6 +23,7 @@ const DEFAULT_URL: &str = "https://api.openai.com/v1";
 pub(super) struct OpenAi {
     name: String,
     upstream: Upstream,
+    learned: Learned,
 }
 
 impl OpenAi {
@@ -30,13 +32,19 @@ impl OpenAi {
         Ok(Self {
             name: settings.name.clone(),
             upstream: Upstream::new(settings, url, (AUTHORIZATION, "Bearer "))?,
+            learned: Learned::new(settings.parameters),
         })
     }
 
     /// OpenAI's newer models refuse `max_tokens`; most servers of others know nothing else.
-    fn caps_completion_tokens(&self) -> bool {
+    fn output_limit(&self, parameters: &Parameters) -> OutputLimit {
         let host = self.upstream.host();
-        host == "api.openai.com" || host.ends_with(".api.openai.com")
+        let is_openai = host == "api.openai.com" || host.ends_with(".api.openai.com");
+        parameters.output_limit.unwrap_or(if is_openai {
+            OutputLimit::MaxCompletionTokens
+        } else {
+            OutputLimit::MaxTokens
+        })
     }
 }
 
@@ -47,7 +55,20 @@ impl Model for OpenAi {
     }
 
     async fn stream(&self, prompt: &Prompt) -> Result<Chunks, ModelError> {
-        let request = Request::new(&self.name, prompt, self.caps_completion_tokens())?;
-        self.upstream.ask(&request, ChatCompletion, prompt.shows_images()).await
+        let mut asking = self.learned.asking();
+        loop {
+            let prompt = asking.parameters.applied(prompt);
+            let limit = self.output_limit(&asking.parameters);
+            let request = Request::new(&self.name, &prompt, &asking.parameters, limit)?;
+            let sent = [request.sent(), asking.parameters.sent(&prompt)].concat();
+            let dialect = ChatCompletion::default();
+            match self.upstream.ask(&request, dialect, prompt.shows_images(), &sent).await {
+                Ok(chunks) => {
+                    asking.answered();
+                    return Ok(chunks);
+                }
+                Err(refused) => asking.refused(&self.name, limit, refused)?,
+            }
+        }
     }
 }

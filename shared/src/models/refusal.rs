@@ -2,24 +2,37 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use reqwest::StatusCode;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
 use serde_json::Value;
 
-use super::ApiKey;
+use super::{ApiKey, ModelError};
+
+mod fault;
+mod parameter;
+mod wait;
+
+pub(super) use fault::fault;
+pub(super) use parameter::{Parameter, refused_parameter};
+pub(super) use wait::{retry_after, told_wait};
 
 /// How much of what upstream says is kept for the log.
 const MAX_DETAIL_CHARS: usize = 300;
 
-/// A response that is no stream.
+/// Of the question, what its refusal is judged by.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Asked {
+    pub(super) key: ApiKey,
+    pub(super) shows_images: bool,
+}
+
+/// A response that is no answer.
 #[derive(Debug)]
 pub(super) struct Refusal<'a> {
     pub(super) status: StatusCode,
     pub(super) retry_after: Option<Duration>,
     /// As far as it came.
     pub(super) body: &'a [u8],
-    pub(super) key: &'a ApiKey,
+    pub(super) asked: &'a Asked,
 }
 
 impl Refusal<'_> {
@@ -33,24 +46,13 @@ impl Refusal<'_> {
     }
 
     pub(super) fn text(&self) -> String {
-        detail(&String::from_utf8_lossy(self.body), self.key)
+        detail(&String::from_utf8_lossy(self.body), &self.asked.key)
     }
-}
 
-/// Whether it is said that the model has no eyes, in the words of llama.cpp, OpenAI, OpenRouter and Mistral, Ollama, vLLM,
-/// Gemini, Bedrock. A picture of the wrong kind or size is another matter.
-pub(super) fn is_about_blindness(said: &str) -> bool {
-    const WORDS: [&str; 7] = [
-        "image input is not supported",
-        "image_url is only supported by certain models",
-        "support image input",
-        "not support images",
-        "is not a multimodal model",
-        "image input modality is not enabled",
-        "support the image content block",
-    ];
-    let said = said.to_lowercase();
-    WORDS.iter().any(|words| said.contains(words))
+    /// All that it says, in small letters.
+    pub(super) fn said(&self) -> String {
+        String::from_utf8_lossy(self.body).to_lowercase()
+    }
 }
 
 /// For the log: without the key, without control characters, cut short.
@@ -72,17 +74,34 @@ pub(super) fn joined(words: &[&str]) -> String {
     words.join(": ")
 }
 
-/// How long a provider asks to be left alone: OpenAI's milliseconds, or the standard's seconds or date.
-pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
-    let number = |name: &str, unit: f64| {
-        let number: f64 = text(name)?.parse().ok()?;
-        Duration::try_from_secs_f64(number * unit).ok()
+/// A number, or a text that is one: some servers write their codes so.
+pub(super) fn number(value: &Value) -> Option<f64> {
+    let number = match value {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
     };
-    number("retry-after-ms", 0.001)
-        .or_else(|| number(RETRY_AFTER.as_str(), 1.0))
-        .or_else(|| {
-            let date = DateTime::parse_from_rfc2822(text(RETRY_AFTER.as_str())?).ok()?;
-            Some((date.to_utc() - Utc::now()).to_std().unwrap_or_default())
-        })
+    number.filter(|number| number.is_finite())
 }
+
+/// A status of HTTP that tells of an error.
+pub(super) fn status(value: &Value) -> Option<u16> {
+    let number = number(value)?;
+    (400..600).find(|status| f64::from(*status) == number)
+}
+
+/// Not answered, and which parameter of the request is why, if one is.
+#[derive(Debug, PartialEq)]
+pub(super) struct Refused {
+    pub(super) error: ModelError,
+    pub(super) parameter: Option<Parameter>,
+}
+
+impl From<ModelError> for Refused {
+    fn from(error: ModelError) -> Self {
+        Self { error, parameter: None }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! Asks again while nothing has been said. After the first chunk an error is the caller's: to ask again then would bill
+//! Asks again while nothing has been said or thought. After the first chunk an error is the caller's: to ask again then would bill
 //! twice and could contradict what people have read.
 
 use std::fmt;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use backon::{ExponentialBuilder, Retryable};
 use futures_util::{StreamExt, stream};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::{Chunk, Chunks, Model, ModelError, Prompt};
 
@@ -22,7 +22,8 @@ pub(super) struct RetryPolicy {
     /// A provider that asks for more (`Retry-After`) is not asked again here: whoever waits learns it at once, and to ask
     /// earlier would only meet the same limit.
     pub(super) longest_wait: Duration,
-    /// From the first attempt to the first chunk.
+    /// From the first attempt to the beginning of the last. How long an attempt may take is the model's to say, which hears more
+    /// of life than the words that come here.
     pub(super) patience: Duration,
 }
 
@@ -37,7 +38,7 @@ impl Default for RetryPolicy {
     }
 }
 
-/// A model that is asked again as the policy allows. Its [`Model::stream`] is that of the first attempt that says
+/// A model that is asked again as the policy allows. Its [`Model::stream`] is that of the first attempt that says or thinks
 /// anything, a plain [`Chunk::Done`] included, with its first chunk at hand (and what was counted before it), or the last attempt's error.
 pub(super) struct Retrying {
     model: Arc<dyn Model>,
@@ -70,11 +71,7 @@ impl Model for Retrying {
         let (model, policy) = (self.model.as_ref(), &self.policy);
         let begun = Instant::now();
         let patience = || policy.patience.saturating_sub(begun.elapsed());
-        let ask = || async move {
-            timeout(patience(), ask_until_the_first_chunk(model, prompt))
-                .await
-                .unwrap_or(Err(ModelError::Silent))
-        };
+        let ask = || ask_until_the_first_chunk(model, prompt);
         let backoff = ExponentialBuilder::new()
             .with_min_delay(policy.first_wait)
             .with_max_delay(policy.longest_wait)

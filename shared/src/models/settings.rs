@@ -14,7 +14,7 @@ use super::gemini::Gemini;
 use super::openai::OpenAi;
 use super::retry::{RetryPolicy, Retrying};
 use super::scripted::Scripted;
-use super::{Chunks, Model, ModelError, Prompt};
+use super::{Chunks, Model, ModelError, Parameters, Prompt};
 
 /// Which protocol to speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +110,10 @@ pub struct ModelSettings {
     pub attempts: u32,
     /// Whether the model sees images. One that does not is never asked about any.
     pub vision: bool,
+    /// Which parameters it is asked with; what it refuses of them is found out.
+    pub parameters: Parameters,
+    /// Whether thoughts between tags, where they open an answer, are told apart from it.
+    pub think_tags: bool,
 }
 
 impl ModelSettings {
@@ -128,6 +132,8 @@ impl ModelSettings {
             silence_timeout: Self::DEFAULT_TIMEOUT,
             attempts: Self::DEFAULT_ATTEMPTS,
             vision: true,
+            parameters: Parameters::default(),
+            think_tags: true,
         }
     }
 }

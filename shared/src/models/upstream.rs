@@ -3,15 +3,17 @@
 use std::fmt;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};
 use serde::Serialize;
 use tokio::time::{Instant, timeout};
 
-use super::answer::{Answer, Dialect, ServerSent};
-use super::events::Events;
-use super::refusal::{Refusal, is_about_blindness, retry_after};
+use super::answer::Answer;
+use super::encoding::Decoder;
+use super::refusal::{Asked, Parameter, Refusal, Refused, refused_parameter, retry_after};
+use super::served::{Dialect, Served};
+use super::thoughts::TaggedThoughts;
 use super::{ApiKey, Chunks, ModelError, ModelSettings, SettingsError};
 use crate::error::causes;
 
@@ -29,6 +31,7 @@ pub(super) struct Upstream {
     client: Client,
     first_byte_timeout: Duration,
     silence_timeout: Duration,
+    think_tags: bool,
 }
 
 impl fmt::Debug for Upstream {
@@ -70,6 +73,7 @@ impl Upstream {
             client,
             first_byte_timeout: settings.first_byte_timeout,
             silence_timeout: settings.silence_timeout,
+            think_tags: settings.think_tags,
         })
     }
 
@@ -83,56 +87,73 @@ impl Upstream {
         self.url.host_str().unwrap_or_default()
     }
 
-    /// Asks once. `shows_images`: whether the request does.
+    /// Asks once. `shows_images`: whether the request does. `sent`: the parameters in it that a server may refuse.
     pub(super) async fn ask<D: Dialect>(
         &self,
         request: &impl Serialize,
         dialect: D,
         shows_images: bool,
-    ) -> Result<Chunks, ModelError> {
+        sent: &[Parameter],
+    ) -> Result<Chunks, Refused> {
         let request = self
             .client
             .post(self.url.clone())
             .headers(self.headers.clone())
             .json(request);
-        let asked = Instant::now();
+        let begun = Instant::now();
         let response = timeout(self.first_byte_timeout, request.send())
             .await
             .map_err(|_| ModelError::Silent)?
             .map_err(|error| ModelError::Unreachable { detail: lost(error) })?;
-        if !response.status().is_success() || !content_type(&response).starts_with("text/event-stream") {
-            return Err(self.refused::<D>(response, shows_images).await);
-        }
-        let first_wait = self.first_byte_timeout.saturating_sub(asked.elapsed());
-        Ok(Answer::of(ServerSent {
-            response,
-            events: Events::default(),
-            dialect,
+        let asked = Asked {
             key: self.key.clone(),
-            wait: first_wait,
-            silence_timeout: self.silence_timeout,
-        }))
+            shows_images,
+        };
+        if !response.status().is_success() {
+            return Err(self.refused::<D>(response, &asked, sent).await);
+        }
+        let encoding = header(&response, CONTENT_ENCODING);
+        let decoder = Decoder::of(&encoding).ok_or_else(|| ModelError::Malformed {
+            detail: format!(
+                "it is compressed by {:?}",
+                encoding.chars().take(100).collect::<String>()
+            ),
+        })?;
+        let form = (decoder, header(&response, CONTENT_TYPE));
+        let first_wait = self.first_byte_timeout.saturating_sub(begun.elapsed());
+        let served = Served::new(response, form, dialect, asked, (first_wait, self.silence_timeout));
+        Ok(Answer::of(served, self.tagged()))
     }
 
-    async fn refused<D: Dialect>(&self, response: Response, shows_images: bool) -> ModelError {
+    /// Whether thoughts between tags are told apart from the answer.
+    fn tagged(&self) -> TaggedThoughts {
+        if self.think_tags {
+            TaggedThoughts::default()
+        } else {
+            TaggedThoughts::none()
+        }
+    }
+
+    async fn refused<D: Dialect>(&self, response: Response, asked: &Asked, sent: &[Parameter]) -> Refused {
         let (status, retry_after) = (response.status(), retry_after(response.headers()));
-        let content_type = content_type(&response);
+        let decoder = Decoder::of(&header(&response, CONTENT_ENCODING));
         let body = beginning(response, REFUSAL_TIMEOUT.min(self.silence_timeout)).await;
+        let decoded = decoder.and_then(|mut decoder| decoder.decode(&body).ok());
         let refusal = Refusal {
             status,
             retry_after,
-            body: &body,
-            key: &self.key,
+            body: decoded.as_deref().unwrap_or(&body),
+            asked,
         };
-        if shows_images && !status.is_success() && is_about_blindness(&String::from_utf8_lossy(&body)) {
-            return ModelError::NoVision;
-        }
-        D::refused(&refusal).unwrap_or_else(|| ModelError::Malformed {
-            detail: format!(
-                "the content type is {:?}",
-                content_type.chars().take(100).collect::<String>()
-            ),
-        })
+        let error = D::refused(&refusal);
+        let may_be_a_parameter = matches!(
+            error,
+            ModelError::Rejected { .. } | ModelError::Overloaded { .. } | ModelError::ImageRefused { .. }
+        );
+        let parameter = may_be_a_parameter
+            .then(|| refused_parameter(status.as_u16(), &refusal.said(), sent))
+            .flatten();
+        Refused { error, parameter }
     }
 }
 
@@ -160,11 +181,9 @@ pub(super) fn endpoint(base: &str, default: &str, path: &[&str]) -> Result<Url, 
     Ok(url)
 }
 
-fn content_type(response: &Response) -> String {
-    let value = response
-        .headers()
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
+/// In small letters; empty if there is none.
+fn header(response: &Response, name: HeaderName) -> String {
+    let value = response.headers().get(name).and_then(|value| value.to_str().ok());
     value.unwrap_or_default().trim().to_ascii_lowercase()
 }
 

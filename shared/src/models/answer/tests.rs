@@ -6,13 +6,17 @@ use super::*;
 struct Told(VecDeque<Result<Heard, ModelError>>);
 
 impl Source for Told {
+    const HAS_END_MARK: bool = true;
+
     async fn next(&mut self) -> Result<Option<Heard>, ModelError> {
         self.0.pop_front().transpose()
     }
 }
 
 async fn chunks(said: impl IntoIterator<Item = Result<Heard, ModelError>>) -> Vec<Result<Chunk, ModelError>> {
-    Answer::of(Told(said.into_iter().collect())).collect().await
+    Answer::of(Told(said.into_iter().collect()), TaggedThoughts::default())
+        .collect()
+        .await
 }
 
 fn usage(output_tokens: u32) -> TokenUsage {
@@ -83,19 +87,106 @@ async fn an_answer_that_is_given_up_keeps_its_last_words_and_its_count() {
     assert_eq!(chunks(said).await, [text("a"), text("b"), counted(2), Err(gone())]);
 }
 
+/// What is said when all is.
+fn mark() -> Result<Heard, ModelError> {
+    Ok(Heard {
+        is_last: true,
+        ..Heard::default()
+    })
+}
+
 #[tokio::test]
-async fn what_comes_behind_the_end_is_counted_and_not_said() {
-    let late = [
-        ends("a", Some(1), Ok(Ending::Length)),
-        says("b", Some(2)),
-        ends("c", None, Ok(Ending::Stop)),
-    ];
-    assert_eq!(chunks(late).await, [text("a"), done(Finish::Length, 2)]);
-    for broken in [Err(ModelError::Silent), ends("", Some(7), Err(ModelError::Truncated))] {
-        let last = broken.as_ref().map_or(1, |_| 7);
-        let said = [ends("a", Some(1), Ok(Ending::Stop)), broken, says("", Some(8))];
-        assert_eq!(chunks(said).await, [text("a"), done(Finish::Stop, last)]);
+async fn a_reason_is_an_end_only_if_nothing_follows_but_counts() {
+    let counts = [ends("a", Some(1), Ok(Ending::Length)), says("", Some(2))];
+    assert_eq!(chunks(counts).await, [text("a"), done(Finish::Length, 2)]);
+    let followed = || [ends("a", None, Ok(Ending::Length)), says("b", None)];
+    assert_eq!(
+        chunks(followed()).await,
+        [text("a"), text("b"), Err(ModelError::Truncated)]
+    );
+    let by_a_mark = followed().into_iter().chain([says("", Some(2)), mark()]);
+    assert_eq!(
+        chunks(by_a_mark).await,
+        [text("a"), text("b"), counted(2), done(Finish::Length, 2)]
+    );
+    let by_another = followed().into_iter().chain([ends("", Some(2), Ok(Ending::Stop))]);
+    assert_eq!(chunks(by_another).await, [text("a"), text("b"), done(Finish::Stop, 2)]);
+}
+
+#[tokio::test]
+async fn of_reasons_behind_the_same_text_the_one_that_says_more_counts() {
+    let blocked = || Ok(Ending::Blocked("why".into()));
+    for (first, second, finish) in [
+        (Ok(Ending::Stop), Ok(Ending::Length), Finish::Length),
+        (Ok(Ending::Length), Ok(Ending::Stop), Finish::Length),
+        (Ok(Ending::Stop), blocked(), Finish::Blocked),
+        (blocked(), Ok(Ending::Stop), Finish::Blocked),
+    ] {
+        let said = [ends("a", None, first), ends("", Some(1), second)];
+        assert_eq!(chunks(said).await, [text("a"), done(finish, 1)]);
     }
+}
+
+#[tokio::test]
+async fn a_break_behind_a_reason_unmakes_the_answer_unless_the_reason_is_certain() {
+    for broken in [Err(ModelError::Silent), ends("", None, Err(ModelError::Truncated))] {
+        let said = [
+            says("a", None),
+            ends("", Some(1), Ok(Ending::Stop)),
+            broken,
+            says("b", Some(8)),
+        ];
+        assert_eq!(chunks(said).await, [text("a"), done(Finish::Stop, 1)]);
+    }
+    let with_its_text = [ends("a", Some(1), Ok(Ending::Stop)), Err(ModelError::Silent)];
+    assert_eq!(
+        chunks(with_its_text).await,
+        [text("a"), counted(1), Err(ModelError::Silent)]
+    );
+    let disproved = [
+        ends("", None, Ok(Ending::Stop)),
+        says("a", None),
+        ends("", Some(1), Ok(Ending::Stop)),
+        Err(ModelError::Truncated),
+    ];
+    assert_eq!(
+        chunks(disproved).await,
+        [text("a"), counted(1), Err(ModelError::Truncated)]
+    );
+}
+
+#[tokio::test]
+async fn a_limit_before_the_first_word_is_an_error_and_a_full_window_another() {
+    let usage = Some(usage(2));
+    let thinks = || {
+        Ok(Heard {
+            thought: Some("hm".into()),
+            ..Heard::default()
+        })
+    };
+    let thought = || Ok(Chunk::Thought("hm".into()));
+    let spent = [thinks(), ends("", Some(2), Ok(Ending::Length))];
+    assert_eq!(chunks(spent).await, [thought(), Err(ModelError::NothingSaid { usage })]);
+    let full = [thinks(), ends(" ", Some(2), Ok(Ending::WindowFull))];
+    let heard = chunks(full).await;
+    assert_eq!(heard[..3], [thought(), text(" "), counted(2)]);
+    assert!(matches!(heard[3], Err(ModelError::TooLong { .. })), "{heard:?}");
+    let with_words = [ends("a", Some(2), Ok(Ending::WindowFull))];
+    assert_eq!(chunks(with_words).await, [text("a"), done(Finish::Length, 2)]);
+}
+
+#[tokio::test]
+async fn what_is_held_back_is_said_at_the_end() {
+    let said = [says("  <thi", None), ends("", Some(1), Ok(Ending::Stop))];
+    assert_eq!(chunks(said).await, [text("  <thi"), done(Finish::Stop, 1)]);
+    let tagged = [
+        says("<think>hm</th", None),
+        says("ink>\n\n", None),
+        says("a", None),
+        ends("", Some(1), Ok(Ending::Stop)),
+    ];
+    let thought = Ok(Chunk::Thought("hm".into()));
+    assert_eq!(chunks(tagged).await, [thought, text("a"), done(Finish::Stop, 1)]);
 }
 
 #[tokio::test]

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::models::refusal::{Refusal, detail, joined};
-use crate::models::{ApiKey, ModelError};
+use crate::models::ModelError;
+use crate::models::refusal::{Asked, Refusal, detail, fault, joined, status, told_wait};
 
 /// An error, in a refusal's body or between the events of an answer.
 #[derive(Debug, Default)]
@@ -15,26 +15,31 @@ pub(super) struct Complaint {
     code: String,
     /// Without the key, cut short.
     detail: String,
-    /// It stood in a body under the name of `error`.
-    is_named: bool,
+    /// The code, where it is a status, as gateways write it.
+    status: Option<u16>,
+    /// All that was said, in small letters.
+    said: String,
+    retry_after: Option<Duration>,
+    shows_images: bool,
 }
 
 impl Complaint {
     pub(super) fn read(refusal: &Refusal<'_>) -> Self {
         let body = refusal.json().unwrap_or_default();
         match body.get("error").filter(|error| !error.is_null()) {
-            Some(error) => Self {
-                is_named: true,
-                ..Self::new(error, refusal.key)
-            },
+            Some(error) => Self::new(error, &body, refusal.asked),
             None => Self {
+                said: refusal.said(),
                 detail: refusal.text(),
+                retry_after: told_wait(&Value::Null, &refusal.said()),
+                shows_images: refusal.asked.shows_images,
                 ..Self::default()
             },
         }
     }
 
-    pub(super) fn new(error: &Value, key: &ApiKey) -> Self {
+    /// Of the value of `error`, and all that stands around it.
+    pub(super) fn new(error: &Value, around: &Value, asked: &Asked) -> Self {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let (kind, code) = (text(&error["type"]), text(&error["details"]["error_code"]));
         let said = match error.as_str() {
@@ -42,18 +47,28 @@ impl Complaint {
             None => text(&error["message"]),
         };
         Self {
-            detail: detail(&joined(&[&kind, &code, &said]), key),
+            detail: detail(&joined(&[&kind, &code, &said]), &asked.key),
+            status: status(&error["code"]).or_else(|| status(&error["status"])),
+            retry_after: told_wait(error, &said),
+            said: around.to_string().to_lowercase(),
+            shows_images: asked.shows_images,
             kind,
             code,
-            is_named: false,
         }
     }
 
     pub(super) fn with_status(self, status: u16, retry_after: Option<Duration>) -> ModelError {
+        let retry_after = retry_after.or(self.retry_after);
         match status {
-            _ if self.is_about_money() => ModelError::QuotaExhausted,
-            402 => ModelError::QuotaExhausted,
-            401 | 403 => ModelError::Unauthorized,
+            _ if self.is_about_money() => return ModelError::QuotaExhausted,
+            402 => return ModelError::QuotaExhausted,
+            401 | 403 => return ModelError::Unauthorized,
+            _ => {}
+        }
+        if let Some(fault) = fault(status, &self.said, self.shows_images, &self.detail) {
+            return fault;
+        }
+        match status {
             // A rate limit says when it is over; a spend limit does not.
             429 if retry_after.is_none() => ModelError::QuotaExhausted,
             429 => ModelError::RateLimited { retry_after },
@@ -65,21 +80,20 @@ impl Complaint {
         }
     }
 
-    /// Where the answer's status was 200 and its body is an error all the same.
-    pub(super) fn among_answers(self) -> Option<ModelError> {
-        self.is_named.then(|| self.amid_an_answer())
-    }
-
     /// Between events, where the headers have been sent long since.
     pub(super) fn amid_an_answer(self) -> ModelError {
         let status = match self.kind.as_str() {
-            "rate_limit_error" if !self.is_about_money() => return ModelError::RateLimited { retry_after: None },
+            "rate_limit_error" if !self.is_about_money() => {
+                return ModelError::RateLimited {
+                    retry_after: self.retry_after,
+                };
+            }
             "invalid_request_error" => 400,
             "authentication_error" => 401,
             "permission_error" => 403,
             "not_found_error" => 404,
             "request_too_large" => 413,
-            _ => 500,
+            _ => self.status.unwrap_or(500),
         };
         self.with_status(status, None)
     }

@@ -7,27 +7,31 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::*;
-use crate::models::answer::{Dialect, Ending, Heard};
+use crate::models::answer::{Ending, Heard};
 use crate::models::fake::{self, Act, Fake, LONG};
-use crate::models::refusal::Refusal;
+use crate::models::refusal::{Asked, Refusal};
+use crate::models::served::Dialect;
 use crate::models::{ApiKey, Finish, Provider, TokenUsage, Turn};
 
 const WAIT: Option<Duration> = Some(Duration::from_secs(7));
 
-fn key() -> ApiKey {
-    ApiKey::new("sk-ant-very-secret")
+fn asked() -> Asked {
+    Asked {
+        key: ApiKey::new("sk-ant-very-secret"),
+        shows_images: false,
+    }
 }
 
 fn read(event: &Value) -> Heard {
-    Message::default().read(&event.to_string(), &key()).unwrap()
+    Message::default().read("", event, &asked()).unwrap_or_default()
 }
 
-fn refused_after(status: u16, retry_after: Option<Duration>, body: &str) -> Option<ModelError> {
+fn refused_after(status: u16, retry_after: Option<Duration>, body: &str) -> ModelError {
     Message::refused(&Refusal {
         status: StatusCode::from_u16(status).unwrap(),
         retry_after,
         body: body.as_bytes(),
-        key: &key(),
+        asked: &asked(),
     })
 }
 
@@ -68,7 +72,7 @@ fn each_reason_to_stop_has_its_meaning() {
         ("pause_turn", Ending::Stop),
         ("a_reason_of_next_year", Ending::Stop),
         ("max_tokens", Ending::Length),
-        ("model_context_window_exceeded", Ending::Length),
+        ("model_context_window_exceeded", Ending::WindowFull),
         ("refusal", Ending::Blocked("refusal".into())),
     ] {
         assert_eq!(end(json!(reason)), Some(Ok(ending)), "{reason}");
@@ -79,7 +83,7 @@ fn each_reason_to_stop_has_its_meaning() {
 #[test]
 fn a_message_that_stops_without_a_reason_is_whole() {
     let heard = read(&json!({"type": "message_stop"}));
-    assert_eq!((heard.end, heard.is_last), (Some(Ok(Ending::Stop)), true));
+    assert_eq!((heard.end, heard.is_last), (None, true));
 }
 
 #[test]
@@ -111,7 +115,7 @@ fn only_words_are_said() {
 #[test]
 fn counts_are_of_the_whole_message_and_the_last_of_each_is_true() {
     let mut message = Message::default();
-    let mut count = |event: Value| message.read(&event.to_string(), &key()).unwrap().usage;
+    let mut count = |event: Value| message.read("", &event, &asked()).unwrap_or_default().usage;
     let start = json!({"type": "message_start", "message": {"usage":
         {"input_tokens": 4, "cache_creation_input_tokens": 100, "cache_read_input_tokens": 1000, "output_tokens": 1}}});
     assert_eq!(count(start), tokens(1104, 1, 1000));
@@ -119,7 +123,7 @@ fn counts_are_of_the_whole_message_and_the_last_of_each_is_true() {
     assert_eq!(count(delta(json!({"output_tokens": 9}))), tokens(1104, 9, 1000));
     let all = json!({"input_tokens": 5, "cache_creation_input_tokens": null, "cache_read_input_tokens": 0, "output_tokens": 12});
     assert_eq!(count(delta(all)), tokens(105, 12, 0));
-    assert_eq!(count(delta(json!("odd"))), tokens(105, 12, 0));
+    assert_eq!(count(delta(json!("odd"))), None);
     assert_eq!(count(json!({"type": "ping"})), None);
 }
 
@@ -141,18 +145,84 @@ fn an_odd_usage_costs_no_answer() {
 }
 
 #[test]
-fn what_is_no_event_is_malformed_and_never_quoted() {
-    for wrong in [
-        r#"{"type":"content_block_delta","delta":{"type":"text_delta","text":"\ud83d"}}"#,
-        r#"{"type":"content_block_delta","delta":{"type":"text_delta","text":["secret"]}}"#,
-        r#"{"type":"content_block_delta","delta":"secret"}"#,
-        r#"{"type":"secret"#,
-        r#"{"delta":"secret"}"#,
-        "secret",
+fn thoughts_are_told_apart() {
+    let delta = |delta: Value| read(&json!({"type": "content_block_delta", "index": 0, "delta": delta})).thought;
+    let block =
+        |block: Value| read(&json!({"type": "content_block_start", "index": 0, "content_block": block})).thought;
+    let hm = Some("hm".to_owned());
+    assert_eq!(delta(json!({"type": "thinking_delta", "thinking": "hm"})), hm);
+    assert_eq!(block(json!({"type": "thinking", "thinking": "hm"})), hm);
+    assert_eq!(
+        block(json!({"type": "redacted_thinking", "data": "secret"})),
+        Some(String::new())
+    );
+    assert_eq!(delta(json!({"type": "signature_delta", "signature": "c2ln"})), None);
+}
+
+#[test]
+fn what_is_missing_is_missing_and_no_error() {
+    for event in [
+        json!({}),
+        json!({"type": "ping"}),
+        json!({"type": "message_start", "message": null}),
+        json!({"type": "message_start"}),
+        json!({"type": "content_block_start", "content_block": {"type": "text"}}),
+        json!({"type": "content_block_start", "content_block": null}),
+        json!({"type": "content_block_delta", "delta": null}),
+        json!({"type": "message_delta", "delta": null, "usage": null}),
+        json!({"type": "message_delta", "delta": {"stop_reason": ""}}),
+        json!({"type": 7}),
+        json!({"error": {}}),
     ] {
-        let error = Message::default().read(wrong, &key()).unwrap_err();
-        assert!(matches!(error, ModelError::Malformed { .. }), "{wrong}: {error:?}");
-        assert!(!error.detail().unwrap().contains("secr"), "{error:?}");
+        assert_eq!(read(&event), Heard::default(), "{event}");
+    }
+}
+
+#[test]
+fn a_name_stands_in_for_a_type_and_a_whole_message_for_its_events() {
+    let named = |name: &str, event: Value| Message::default().read(name, &event, &asked()).unwrap();
+    assert_eq!(named("content_block_delta", json!({"delta": {"text": "a"}})).text, "a");
+    let error = named("error", json!({"message": "gone"})).end;
+    assert_eq!(error, Some(Err(ModelError::Overloaded { retry_after: None })));
+    let whole = read(&json!({"type": "message", "content": [
+        {"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "a"}, {"type": "text", "text": "b"}],
+        "stop_reason": "max_tokens", "usage": {"input_tokens": 2, "output_tokens": 3}}));
+    let expected = Heard {
+        text: "ab".into(),
+        thought: Some("hm".into()),
+        usage: tokens(2, 3, 0),
+        end: Some(Ok(Ending::Length)),
+        is_last: true,
+    };
+    assert_eq!(whole, expected);
+}
+
+#[test]
+fn a_prompt_that_is_too_long_or_shows_a_bad_image_is_understood() {
+    let said = |said: &str, shows_images| {
+        let body = json!({"type": "error", "error": {"type": "invalid_request_error", "message": said}}).to_string();
+        Message::refused(&Refusal {
+            status: StatusCode::BAD_REQUEST,
+            retry_after: None,
+            body: body.as_bytes(),
+            asked: &Asked {
+                shows_images,
+                ..asked()
+            },
+        })
+    };
+    for long in [
+        "prompt is too long: 210000 tokens > 200000 maximum",
+        "input length and `max_tokens` exceed context limit: 199000 + 8192 > 200000",
+    ] {
+        assert!(matches!(said(long, true), ModelError::TooLong { .. }), "{long}");
+    }
+    for bad in [
+        "Could not process image",
+        "messages.0.content.0.image.source.base64.data: image exceeds 5 MB maximum: 6 bytes > 5 bytes",
+    ] {
+        assert!(matches!(said(bad, true), ModelError::ImageRefused { .. }), "{bad}");
+        assert!(matches!(said(bad, false), ModelError::Rejected { .. }), "{bad}");
     }
 }
 
@@ -168,13 +238,13 @@ fn each_status_has_its_meaning() {
         (404, rejected(404, "t: m")),
         (408, overloaded()),
         (409, overloaded()),
-        (413, rejected(413, "t: m")),
+        (413, ModelError::TooLong { detail: "t: m".into() }),
         (429, ModelError::RateLimited { retry_after: WAIT }),
         (500, overloaded()),
         (504, overloaded()),
         (529, overloaded()),
     ] {
-        assert_eq!(refused_after(status, WAIT, &body), Some(expected), "{status}");
+        assert_eq!(refused_after(status, WAIT, &body), expected, "{status}");
     }
 }
 
@@ -184,19 +254,19 @@ fn a_limit_of_spending_is_no_rate_limit() {
         json!({"error": {"type": kind, "message": "m", "details": {"error_code": code}}}).to_string()
     };
     let plain = body("rate_limit_error", Value::Null);
-    assert_eq!(refused_after(429, None, &plain), Some(ModelError::QuotaExhausted));
+    assert_eq!(refused_after(429, None, &plain), ModelError::QuotaExhausted);
     assert_eq!(
         refused_after(429, WAIT, &plain),
-        Some(ModelError::RateLimited { retry_after: WAIT })
+        ModelError::RateLimited { retry_after: WAIT }
     );
     for code in ["enforced_spend_limit_reached", "contract_spend_limit_reached"] {
         for status in [400, 403, 429] {
             let spent = body("rate_limit_error", json!(code));
-            assert_eq!(refused_after(status, WAIT, &spent), Some(ModelError::QuotaExhausted));
+            assert_eq!(refused_after(status, WAIT, &spent), ModelError::QuotaExhausted);
         }
     }
     let unpaid = body("billing_error", Value::Null);
-    assert_eq!(refused_after(400, None, &unpaid), Some(ModelError::QuotaExhausted));
+    assert_eq!(refused_after(400, None, &unpaid), ModelError::QuotaExhausted);
 }
 
 #[test]
@@ -212,7 +282,12 @@ fn an_error_amid_the_answer_is_known_by_its_type() {
         ("authentication_error", ModelError::Unauthorized),
         ("permission_error", ModelError::Unauthorized),
         ("not_found_error", rejected(404, "not_found_error: m")),
-        ("request_too_large", rejected(413, "request_too_large: m")),
+        (
+            "request_too_large",
+            ModelError::TooLong {
+                detail: "request_too_large: m".into(),
+            },
+        ),
         ("invalid_request_error", rejected(400, "invalid_request_error: m")),
     ] {
         let heard = read(&json!({"type": "error", "error": {"type": kind, "message": "m"}}));
@@ -235,16 +310,8 @@ fn what_is_no_error_of_anthropics_is_told_as_it_is_without_the_key() {
             "*** is odd",
         ),
     ] {
-        assert_eq!(refused_after(404, None, body), Some(rejected(404, detail)), "{body}");
+        assert_eq!(refused_after(404, None, body), rejected(404, detail), "{body}");
     }
-}
-
-#[test]
-fn a_success_that_is_an_error_is_one_and_another_is_no_answer() {
-    let error = json!({"type": "error", "error": {"type": "overloaded_error", "message": "m"}}).to_string();
-    let overloaded = ModelError::Overloaded { retry_after: None };
-    assert_eq!(refused_after(200, None, &error), Some(overloaded));
-    assert_eq!(refused_after(200, None, "{\"type\": \"message\"}"), None);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::models::answer::Ending;
@@ -71,66 +71,11 @@ impl<'a> Block<'a> {
     }
 }
 
-/// An open list: new kinds of events and of deltas are to be passed over.
-#[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub(super) enum Event {
-    MessageStart {
-        message: Begun,
-    },
-    ContentBlockStart {
-        content_block: ContentBlock,
-    },
-    ContentBlockDelta {
-        delta: ContentDelta,
-    },
-    MessageDelta {
-        delta: MessageDelta,
-        usage: Option<Value>,
-    },
-    MessageStop,
-    Error {
-        error: Value,
-    },
-    #[serde(other)]
-    Other,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Begun {
-    pub(super) usage: Option<Value>,
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub(super) enum ContentBlock {
-    /// Mostly empty; what is there comes before the deltas.
-    Text { text: String },
-    /// Thoughts, tools.
-    #[serde(other)]
-    Other,
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub(super) enum ContentDelta {
-    TextDelta {
-        text: String,
-    },
-    /// Thoughts, their signatures, citations.
-    #[serde(other)]
-    Other,
-}
-
-#[derive(Deserialize)]
-pub(super) struct MessageDelta {
-    pub(super) stop_reason: Option<String>,
-}
-
 /// An open list: what is not known is an end like any other. Tools are never offered, so that a call of one is, too.
 pub(super) fn finish(reason: &str) -> Ending {
     match reason {
-        "max_tokens" | "model_context_window_exceeded" => Ending::Length,
+        "max_tokens" => Ending::Length,
+        "model_context_window_exceeded" => Ending::WindowFull,
         "refusal" => Ending::Blocked(reason.into()),
         _ => Ending::Stop,
     }

@@ -8,17 +8,24 @@ use aws_sdk_bedrockruntime::types::error::ConverseStreamOutputError;
 use aws_smithy_types::event_stream::RawMessage;
 
 use crate::error::causes;
-use crate::models::refusal::{detail, is_about_blindness, joined};
+use crate::models::refusal::{Parameter, Refused, detail, fault, joined, refused_parameter};
 use crate::models::{ApiKey, ModelError};
 
-pub(super) fn refused<R: fmt::Debug>(error: &SdkError<ConverseStreamError, R>, shows_images: bool) -> ModelError {
-    match error {
+/// `sent`: the parameters of the request that a model may refuse.
+pub(super) fn refused<R: fmt::Debug>(
+    error: &SdkError<ConverseStreamError, R>,
+    shows_images: bool,
+    sent: &[Parameter],
+) -> Refused {
+    let error = match error {
         SdkError::ServiceError(refusal) => {
             let said = refusal.err().message().unwrap_or_default();
-            if shows_images && is_about_blindness(said) {
-                return ModelError::NoVision;
-            }
-            by_code(refusal.err().code().unwrap_or_default(), said)
+            let error = by_code(refusal.err().code().unwrap_or_default(), said, shows_images);
+            let parameter = match error {
+                ModelError::Rejected { status, .. } => refused_parameter(status, &said.to_lowercase(), sent),
+                _ => None,
+            };
+            return Refused { error, parameter };
         }
         SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) => ModelError::Unreachable { detail: causes(error) },
         SdkError::ResponseError(_) => ModelError::Malformed { detail: causes(error) },
@@ -27,21 +34,22 @@ pub(super) fn refused<R: fmt::Debug>(error: &SdkError<ConverseStreamError, R>, s
             status: 400,
             detail: causes(error),
         },
-    }
+    };
+    error.into()
 }
 
 /// Amid an answer.
-pub(super) fn broken(error: &SdkError<ConverseStreamOutputError, RawMessage>) -> ModelError {
+pub(super) fn broken(error: &SdkError<ConverseStreamOutputError, RawMessage>, shows_images: bool) -> ModelError {
     match error {
         SdkError::ServiceError(refusal) => {
             // Of an exception among the frames the SDK keeps no code, but its type.
             let (error, said) = (refusal.err(), refusal.err().message().unwrap_or_default());
             if error.is_throttling_exception() {
-                by_code("ThrottlingException", said)
+                by_code("ThrottlingException", said, shows_images)
             } else if error.is_validation_exception() {
-                by_code("ValidationException", said)
+                by_code("ValidationException", said, shows_images)
             } else {
-                by_code(error.code().unwrap_or_default(), said)
+                by_code(error.code().unwrap_or_default(), said, shows_images)
             }
         }
         SdkError::ResponseError(error) if !matches!(error.raw(), RawMessage::Invalid(Some(_))) => {
@@ -54,10 +62,14 @@ pub(super) fn broken(error: &SdkError<ConverseStreamOutputError, RawMessage>) ->
     }
 }
 
-fn by_code(code: &str, said: &str) -> ModelError {
-    let rejected = |status| ModelError::Rejected {
-        status,
-        detail: detail(&joined(&[code, said]), &ApiKey::default()),
+fn by_code(code: &str, said: &str, shows_images: bool) -> ModelError {
+    let detail = detail(&joined(&[code, said]), &ApiKey::default());
+    let rejected = |status| {
+        let fault = fault(status, &said.to_lowercase(), shows_images, &detail);
+        fault.unwrap_or_else(|| ModelError::Rejected {
+            status,
+            detail: detail.clone(),
+        })
     };
     match code {
         // It says so in words alone: "Too many tokens per day, please wait before trying again."

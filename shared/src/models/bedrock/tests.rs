@@ -4,12 +4,13 @@ use aws_config::Region;
 use aws_sdk_bedrockruntime::config::Credentials;
 use aws_smithy_eventstream::frame::write_message_to;
 use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
+use futures_util::StreamExt;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::models::fake::{self, Act, Fake, LONG, nobody, response};
 use crate::models::golden::{Case, cases, hear, home, json_of, prompt};
-use crate::models::{Image, Provider, Turn};
+use crate::models::{Chunk, Image, Provider, Turn};
 
 const SHORT: Duration = Duration::from_millis(100);
 
@@ -171,7 +172,7 @@ fn each_reason_to_stop_has_its_meaning() {
         ("tool_use", Ending::Stop),
         ("a_reason_of_next_year", Ending::Stop),
         ("max_tokens", Ending::Length),
-        ("model_context_window_exceeded", Ending::Length),
+        ("model_context_window_exceeded", Ending::WindowFull),
         ("content_filtered", Ending::Blocked("content_filtered".into())),
         ("guardrail_intervened", Ending::Blocked("guardrail_intervened".into())),
     ] {
@@ -257,6 +258,69 @@ async fn a_model_that_says_it_cannot_see_is_understood() {
     );
     let blind = refused(400, "ValidationException", said, Turn::person("see")).await;
     assert!(matches!(blind, ModelError::Rejected { .. }), "{blind:?}");
+}
+
+#[tokio::test]
+async fn a_prompt_that_is_too_long_or_shows_a_bad_image_is_understood() {
+    let image = Image {
+        mime_type: "image/png".into(),
+        bytes: vec![1].into(),
+    };
+    let shown = || Turn::person("see").with_images([image.clone()]);
+    for said in [
+        "Input is too long for requested model.",
+        "The model returned the following errors: prompt is too long: 9 tokens > 8 maximum",
+    ] {
+        let error = refused(400, "ValidationException", said, shown()).await;
+        assert!(matches!(error, ModelError::TooLong { .. }), "{said}: {error:?}");
+    }
+    for said in [
+        "Could not process image",
+        "The provided image does not match the specified image format.",
+    ] {
+        let error = refused(400, "ValidationException", said, shown()).await;
+        assert!(matches!(error, ModelError::ImageRefused { .. }), "{said}: {error:?}");
+        let error = refused(400, "ValidationException", said, Turn::person("see")).await;
+        assert!(matches!(error, ModelError::Rejected { .. }), "{said}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_is_left_out_and_that_is_remembered() {
+    let words = frames(&cases("bedrock")[0]).concat();
+    let fake = Fake::judging(move |request| {
+        if request["inferenceConfig"].get("temperature").is_some() {
+            let said = json!({"message": "The model returned the following errors: `temperature` is deprecated for this model."});
+            return response("400 X", &["x-amzn-errortype: ValidationException"], &said.to_string());
+        }
+        whole(&words)
+    });
+    let model = model(fake.url()).await;
+    for calls in [2, 3] {
+        let heard = hear(model.stream(&prompt()).await).await;
+        assert_eq!(heard.end["done"], json!("stop"));
+        assert_eq!(fake.seen().len(), calls);
+    }
+}
+
+#[tokio::test]
+async fn thoughts_are_told_apart() {
+    let delta = |delta: Value| frame("contentBlockDelta", &json!({"delta": delta, "contentBlockIndex": 0}));
+    let bytes = [
+        delta(json!({"reasoningContent": {"text": "hm"}})),
+        delta(json!({"reasoningContent": {"signature": "c2ln"}})),
+        delta(json!({"text": "a"})),
+        frame("messageStop", &json!({"stopReason": "end_turn"})),
+    ];
+    let fake = Fake::always(whole(&bytes.concat()));
+    let chunks = model(fake.url()).await.stream(&prompt()).await.unwrap();
+    let heard: Vec<_> = chunks.map(Result::unwrap).collect().await;
+    let expected = [
+        Chunk::Thought("hm".into()),
+        Chunk::Thought(String::new()),
+        Chunk::Text("a".into()),
+    ];
+    assert_eq!(heard[..3], expected);
 }
 
 #[tokio::test]

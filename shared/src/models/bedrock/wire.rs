@@ -61,7 +61,8 @@ pub(super) fn limits(prompt: &Prompt) -> InferenceConfiguration {
 /// An open list: what is not known is an end like any other. Tools are never offered, so that a call of one is, too.
 pub(super) fn finish(reason: &str) -> Result<Ending, ModelError> {
     match reason {
-        "max_tokens" | "model_context_window_exceeded" => Ok(Ending::Length),
+        "max_tokens" => Ok(Ending::Length),
+        "model_context_window_exceeded" => Ok(Ending::WindowFull),
         "content_filtered" | "guardrail_intervened" => Ok(Ending::Blocked(reason.into())),
         "malformed_model_output" | "malformed_tool_use" => Err(ModelError::Malformed {
             detail: format!("the answer was given up: {reason}"),

@@ -13,7 +13,7 @@ fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<String>, Option<
         events.push(piece);
         loop {
             match events.next() {
-                Ok(Some(event)) => read.push(event),
+                Ok(Some(event)) => read.push(event.data),
                 Ok(None) => break,
                 Err(why) => return (read, Some(why)),
             }
@@ -56,16 +56,76 @@ fn a_byte_order_mark_is_skipped_once() {
 }
 
 #[test]
-fn an_event_that_is_not_ended_is_none() {
-    assert_eq!(data("data: a\n\ndata: b\n"), ["a"]);
-    assert_eq!(data("data: a\n\ndata: b"), ["a"]);
+fn an_event_that_is_not_ended_waits_for_the_end_of_the_stream() {
+    for text in ["data: a\n\ndata: b\n", "data: a\n\ndata: b"] {
+        assert_eq!(data(text), ["a"]);
+        assert_eq!(all(text), [("a".into(), false), ("b".into(), true)]);
+    }
+    assert_eq!(all("data: a\n\n: ping"), [("a".into(), false)]);
+}
+
+/// All events of a stream that ends here, and which of them may be cut.
+fn all(text: &str) -> Vec<(String, bool)> {
+    let mut events = Events::default();
+    events.push(text.as_bytes());
+    events.finish();
+    std::iter::from_fn(|| events.next().unwrap())
+        .map(|event| (event.data, event.may_be_cut))
+        .collect()
 }
 
 #[test]
-fn invalid_utf8_is_an_error_behind_the_events_before_it() {
-    for wrong in [&b"\xff"[..], b"\xe4\xb8", b"\xed\xa0\x80", b"\xc0\x80"] {
+fn an_event_has_the_name_of_its_own_line() {
+    let mut events = Events::default();
+    events.push(b"event: error\ndata: a\n\ndata: b\n\nevent: x\n\ndata: c\n\n");
+    let names = std::iter::from_fn(|| events.next().unwrap()).map(|event| event.name);
+    assert_eq!(names.collect::<Vec<_>>(), ["error", "", ""]);
+}
+
+#[test]
+fn json_without_data_lines_is_read_object_by_object() {
+    let (one, two) = (r#"{"a":"}\"{"}"#, r#"{"b":[{"c":1},[2]]}"#);
+    let (whole, lines) = (format!("{one}{two}"), format!("{one}\n{two}\n"));
+    let (array, spread) = (format!("[{one},\r\n{two}]"), format!("[\n{one}\n,\n{two}\n]\n"));
+    for text in [whole, lines, array, spread, format!("\u{feff} {one}\r{two}")] {
+        let read: Vec<_> = all(&text).into_iter().map(|(data, _)| data).collect();
+        assert_eq!(read, [one, two], "{text}");
+    }
+    assert_eq!(all("{\n \"a\":\n 1\n}\n"), [("{\n \"a\":\n 1\n}".into(), false)]);
+    assert_eq!(
+        all("{\"a\":1}\n[DONE]\n"),
+        [("{\"a\":1}".into(), false), ("[DONE]".into(), false)]
+    );
+    assert_eq!(all("{\"a\":"), [("{\"a\":\n".into(), true)]);
+    // A half that something else follows.
+    assert_eq!(
+        all("{\"a\":\ndata: b\n\n"),
+        [("{\"a\":\n".into(), false), ("b".into(), false)]
+    );
+}
+
+#[test]
+fn events_without_blank_lines_between_them_are_told_apart() {
+    assert_eq!(
+        data("data: {\"a\":1}\ndata: {\"b\":2}\ndata: [DONE]\n\n"),
+        [r#"{"a":1}"#, r#"{"b":2}"#, "[DONE]"]
+    );
+    assert_eq!(data("data: {\ndata: \"a\":{}\ndata: }\n\n"), ["{\n\"a\":{}\n}"]);
+}
+
+#[test]
+fn a_page_is_no_stream() {
+    for page in ["<html>", "\u{feff}\n <!DOCTYPE html>"] {
+        assert_eq!(read([page.as_bytes()]), (vec![], Some("it is a page")));
+        assert_eq!(read(page.as_bytes().chunks(1)), (vec![], Some("it is a page")));
+    }
+}
+
+#[test]
+fn invalid_utf8_becomes_what_the_standard_says() {
+    for wrong in [&b"\xff"[..], b"\xe4\xb8", b"\xc0"] {
         let bytes = [b"data: a\n\ndata: ", wrong, b"\n\ndata: c\n\n"].concat();
-        let expected = (vec!["a".to_owned()], Some("an event is not UTF-8"));
+        let expected = (vec!["a".to_owned(), "\u{fffd}".to_owned(), "c".to_owned()], None);
         assert_eq!(read([&bytes[..]]), expected);
         assert_eq!(read(bytes.chunks(1)), expected);
     }

@@ -1,44 +1,53 @@
 //! What the events of generated content mean.
 
+use serde_json::Value;
+
 use super::refusal::Complaint;
-use super::wire::{Event, finish, usage};
-use crate::models::answer::{Dialect, Ending, Heard, event};
-use crate::models::refusal::Refusal;
-use crate::models::{ApiKey, ModelError};
+use super::wire::{finish, usage};
+use crate::models::answer::{Ending, Heard};
+use crate::models::refusal::{Asked, Refusal};
+use crate::models::served::{Dialect, Words, counted, first, is_error};
 
 #[derive(Debug)]
 pub(in crate::models) struct GeneratedContent;
 
 impl Dialect for GeneratedContent {
-    fn read(&mut self, data: &str, key: &ApiKey) -> Result<Heard, ModelError> {
-        let event: Event = event(data)?;
+    /// Its last reason may come with the first of its words.
+    const HAS_END_MARK: bool = false;
+
+    fn read(&mut self, name: &str, event: &Value, asked: &Asked) -> Option<Heard> {
         let mut heard = Heard {
-            usage: event.usage_metadata.as_ref().and_then(usage),
+            usage: counted(field(event, "usageMetadata", "usage_metadata"), usage),
             ..Heard::default()
         };
-        if let Some(error) = event.error {
-            heard.end = Some(Err(Complaint::new(&error, key).amid_an_answer()));
-            return Ok(heard);
+        let candidates = event.get("candidates");
+        if let Some(candidate) = candidates.and_then(first) {
+            let content = candidate.get("content").unwrap_or(&Value::Null);
+            let words = content.get("parts").map(Words::of).unwrap_or_default();
+            heard.text = words.text;
+            heard.thought = words.thought;
+            let reason = field(candidate, "finishReason", "finish_reason").and_then(Value::as_str);
+            heard.end = reason.filter(|reason| !reason.trim().is_empty()).and_then(finish);
         }
-        if let Some(reason) = event.prompt_feedback.and_then(|feedback| feedback.block_reason) {
-            heard.end = Some(Ok(Ending::Blocked(reason)));
-            return Ok(heard);
+        let feedback = field(event, "promptFeedback", "prompt_feedback");
+        let block = feedback.and_then(|feedback| field(feedback, "blockReason", "block_reason")?.as_str());
+        if let Some(reason) = block.filter(|reason| !matches!(*reason, "" | "BLOCK_REASON_UNSPECIFIED")) {
+            heard.end = Some(Ok(Ending::Blocked(reason.to_owned())));
         }
-        let candidates = event.candidates.unwrap_or_default();
-        if let Some(candidate) = candidates.into_iter().find(|candidate| candidate.index == 0) {
-            let parts = candidate.content.unwrap_or_default().parts.unwrap_or_default();
-            let answer = parts.into_iter().filter(|part| part.thought != Some(true));
-            heard.text = answer.filter_map(|part| part.text).collect();
-            heard.end = candidate.finish_reason.as_deref().and_then(finish);
+        let error = event.get("error").filter(|error| is_error(error));
+        if let Some(error) = error.or((name == "error").then_some(event)) {
+            heard.end = Some(Err(Complaint::new(error, event, asked).amid_an_answer()));
         }
-        Ok(heard)
+        let is_known = candidates.is_some() || heard != Heard::default();
+        is_known.then_some(heard)
     }
 
-    fn refused(refusal: &Refusal<'_>) -> Option<ModelError> {
-        let complaint = Complaint::read(refusal);
-        if refusal.status.is_success() {
-            return complaint.among_answers();
-        }
-        Some(complaint.with_status(refusal.status.as_u16(), refusal.retry_after))
+    fn refused(refusal: &Refusal<'_>) -> crate::models::ModelError {
+        Complaint::read(refusal).with_status(refusal.status.as_u16(), refusal.retry_after)
     }
+}
+
+/// Gateways write the names of fields in their own way.
+fn field<'a>(value: &'a Value, name: &str, other: &str) -> Option<&'a Value> {
+    value.get(name).or_else(|| value.get(other))
 }

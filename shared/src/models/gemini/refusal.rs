@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::models::refusal::{Refusal, detail, joined};
-use crate::models::{ApiKey, ModelError};
+use crate::models::ModelError;
+use crate::models::refusal::{Asked, Refusal, detail, fault, joined, status, told_wait};
 
 /// A `google.rpc.Status`, in a refusal's body or between the pieces of an answer.
 #[derive(Debug, Default)]
@@ -20,26 +20,28 @@ pub(super) struct Complaint {
     /// A quota that is not full again before tomorrow.
     is_of_a_day: bool,
     retry_after: Option<Duration>,
-    /// It stood in a body under the name of `error`.
-    is_named: bool,
+    /// All that was said, in small letters.
+    said: String,
+    shows_images: bool,
 }
 
 impl Complaint {
     pub(super) fn read(refusal: &Refusal<'_>) -> Self {
         let body = refusal.json().unwrap_or_default();
         match body.get("error").filter(|error| !error.is_null()) {
-            Some(error) => Self {
-                is_named: true,
-                ..Self::new(error, refusal.key)
-            },
+            Some(error) => Self::new(error, &body, refusal.asked),
             None => Self {
+                said: refusal.said(),
                 detail: refusal.text(),
+                retry_after: told_wait(&Value::Null, &refusal.said()),
+                shows_images: refusal.asked.shows_images,
                 ..Self::default()
             },
         }
     }
 
-    pub(super) fn new(error: &Value, key: &ApiKey) -> Self {
+    /// Of the value of `error`, and all that stands around it.
+    pub(super) fn new(error: &Value, around: &Value, asked: &Asked) -> Self {
         let text = |name: &str| error[name].as_str().unwrap_or_default();
         let details = error["details"].as_array().map(Vec::as_slice).unwrap_or_default();
         let violations = details.iter().filter_map(|detail| detail["violations"].as_array());
@@ -52,15 +54,17 @@ impl Complaint {
         words.extend(&reasons);
         words.push(said);
         Self {
-            code: error["code"].as_u64().and_then(|code| u16::try_from(code).ok()),
+            code: status(&error["code"]),
             status: text("status").to_owned(),
-            detail: detail(&joined(&words), key),
+            detail: detail(&joined(&words), &asked.key),
             is_key_invalid: reasons.iter().any(|reason| reason.starts_with("API_KEY_")),
             is_of_a_day: quotas.into_iter().any(|quota| quota.contains("PerDay")),
             retry_after: details
                 .iter()
-                .find_map(|detail| duration(detail["retryDelay"].as_str()?)),
-            is_named: false,
+                .find_map(|detail| duration(detail["retryDelay"].as_str()?))
+                .or_else(|| told_wait(error, said)),
+            said: around.to_string().to_lowercase(),
+            shows_images: asked.shows_images,
         }
     }
 
@@ -68,10 +72,16 @@ impl Complaint {
         let retry_after = self.retry_after.or(retry_after);
         match status {
             // An unknown key is a wrong argument to Google, with 400.
-            _ if self.is_key_invalid => ModelError::Unauthorized,
-            401 | 403 => ModelError::Unauthorized,
-            402 => ModelError::QuotaExhausted,
-            429 if self.is_of_a_day => ModelError::QuotaExhausted,
+            _ if self.is_key_invalid => return ModelError::Unauthorized,
+            401 | 403 => return ModelError::Unauthorized,
+            402 => return ModelError::QuotaExhausted,
+            429 if self.is_of_a_day => return ModelError::QuotaExhausted,
+            _ => {}
+        }
+        if let Some(fault) = fault(status, &self.said, self.shows_images, &self.detail) {
+            return fault;
+        }
+        match status {
             429 => ModelError::RateLimited { retry_after },
             // 499: Google has given the request up.
             408 | 409 | 499..=599 => ModelError::Overloaded { retry_after },
@@ -82,15 +92,9 @@ impl Complaint {
         }
     }
 
-    /// Where the answer's status was 200 and its body is an error all the same.
-    pub(super) fn among_answers(self) -> Option<ModelError> {
-        self.is_named.then(|| self.amid_an_answer())
-    }
-
     /// Between the pieces of an answer, where the status has been sent long since.
     pub(super) fn amid_an_answer(self) -> ModelError {
-        let code = self.code.filter(|code| (400..600).contains(code));
-        let code = code.unwrap_or(match self.status.as_str() {
+        let code = self.code.unwrap_or(match self.status.as_str() {
             "RESOURCE_EXHAUSTED" => 429,
             "UNAUTHENTICATED" => 401,
             "PERMISSION_DENIED" => 403,

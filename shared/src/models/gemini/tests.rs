@@ -6,33 +6,38 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::models::answer::{Dialect, Ending, Heard};
-use crate::models::refusal::Refusal;
-use crate::models::{ApiKey, TokenUsage};
+use crate::models::answer::{Ending, Heard};
+use crate::models::fake::{self, Fake, LONG, response, stream_of};
+use crate::models::refusal::{Asked, Refusal};
+use crate::models::served::Dialect;
+use crate::models::{ApiKey, Finish, Provider, TokenUsage, Turn};
 
-fn key() -> ApiKey {
-    ApiKey::new("AIza-very-secret")
+fn asked() -> Asked {
+    Asked {
+        key: ApiKey::new("AIza-very-secret"),
+        shows_images: false,
+    }
 }
 
 fn read(event: &Value) -> Heard {
-    GeneratedContent.read(&event.to_string(), &key()).unwrap()
+    GeneratedContent.read("", event, &asked()).unwrap_or_default()
 }
 
 fn candidate(candidate: Value) -> Heard {
     read(&json!({"candidates": [candidate]}))
 }
 
-fn refused_after(status: u16, retry_after: Option<Duration>, body: &str) -> Option<ModelError> {
+fn refused_after(status: u16, retry_after: Option<Duration>, body: &str) -> ModelError {
     GeneratedContent::refused(&Refusal {
         status: StatusCode::from_u16(status).unwrap(),
         retry_after,
         body: body.as_bytes(),
-        key: &key(),
+        asked: &asked(),
     })
 }
 
 fn refused(status: u16, body: &Value) -> ModelError {
-    refused_after(status, None, &body.to_string()).unwrap()
+    refused_after(status, None, &body.to_string())
 }
 
 fn rejected(status: u16, detail: &str) -> ModelError {
@@ -124,7 +129,10 @@ fn the_words_of_all_parts_are_said_and_thoughts_are_not() {
         {"text": "c"},
     ]);
     let heard = candidate(json!({"content": {"role": "model", "parts": parts}, "finishReason": null}));
-    assert_eq!((heard.text.as_str(), heard.end), ("abc", None));
+    assert_eq!(
+        (heard.text.as_str(), heard.thought.as_deref(), heard.end),
+        ("abc", Some("hm"), None)
+    );
 }
 
 #[test]
@@ -133,7 +141,12 @@ fn what_has_no_words_says_nothing() {
         json!({}),
         json!({"candidates": null, "promptFeedback": null, "usageMetadata": null, "error": null}),
         json!({"candidates": []}),
-        json!({"candidates": [{"index": 1, "content": {"parts": [{"text": "another"}]}, "finishReason": "STOP"}]}),
+        json!({"candidates": [{"index": 0}, {"index": 1, "content": {"parts": [{"text": "another"}]}, "finishReason": "STOP"}]}),
+        json!({"candidates": "odd"}),
+        json!({"candidates": [{"content": "odd", "finishReason": 7}]}),
+        json!({"candidates": [{"content": {"parts": "" }, "finishReason": ""}]}),
+        json!({"promptFeedback": {"blockReason": "BLOCK_REASON_UNSPECIFIED"}}),
+        json!({"error": {}}),
         json!({"candidates": [{"content": {}}]}),
         json!({"candidates": [{"content": null, "safetyRatings": []}]}),
         json!({"promptFeedback": {"safetyRatings": []}}),
@@ -142,23 +155,6 @@ fn what_has_no_words_says_nothing() {
         let heard = read(&event);
         assert_eq!((heard.text.as_str(), &heard.end), ("", &None), "{event}");
         assert!(!heard.is_last);
-    }
-}
-
-#[test]
-fn what_is_no_piece_of_an_answer_is_malformed_and_never_quoted() {
-    for wrong in [
-        r#"{"candidates":[{"content":{"parts":[{"text":"\ud83d"}]}}]}"#,
-        r#"{"candidates":[{"content":{"parts":[{"text":"secr"#,
-        r#"{"candidates":"secret"}"#,
-        r#"{"candidates":[{"content":{"parts":[{"text":["secret"]}]}}]}"#,
-        r#"{"candidates":[{"finishReason":7}]}"#,
-        "secret",
-        "[DONE]",
-    ] {
-        let error = GeneratedContent.read(wrong, &key()).unwrap_err();
-        assert!(matches!(error, ModelError::Malformed { .. }), "{wrong}: {error:?}");
-        assert!(!error.detail().unwrap().contains("secr"), "{error:?}");
     }
 }
 
@@ -205,7 +201,12 @@ fn each_status_has_its_meaning() {
         (404, rejected(404, "X: odd")),
         (408, overloaded()),
         (409, overloaded()),
-        (413, rejected(413, "X: odd")),
+        (
+            413,
+            ModelError::TooLong {
+                detail: "X: odd".into(),
+            },
+        ),
         (429, ModelError::RateLimited { retry_after: None }),
         (499, overloaded()),
         (500, overloaded()),
@@ -255,7 +256,7 @@ fn the_wait_is_googles_own_or_the_headers() {
         (json!(53), header),
         (Value::Null, header),
     ] {
-        let error = refused_after(429, Some(header), &limited(delay.clone())).unwrap();
+        let error = refused_after(429, Some(header), &limited(delay.clone()));
         assert_eq!(
             error,
             ModelError::RateLimited {
@@ -264,7 +265,7 @@ fn the_wait_is_googles_own_or_the_headers() {
             "{delay}"
         );
     }
-    let busy = refused_after(503, Some(header), "{}").unwrap();
+    let busy = refused_after(503, Some(header), "{}");
     assert_eq!(
         busy,
         ModelError::Overloaded {
@@ -314,18 +315,84 @@ fn what_is_no_error_of_googles_is_told_as_it_is_without_the_key() {
         ("{\"error\": \"m\"}", "m"),
         ("", ""),
     ] {
-        assert_eq!(refused_after(404, None, body), Some(rejected(404, detail)), "{body}");
+        assert_eq!(refused_after(404, None, body), rejected(404, detail), "{body}");
     }
     let long = "ü".repeat(1000);
-    assert_eq!(refused_after(404, None, &long), Some(rejected(404, &"ü".repeat(300))));
+    assert_eq!(refused_after(404, None, &long), rejected(404, &"ü".repeat(300)));
+}
+
+fn model(url: String) -> Gemini {
+    let settings = ModelSettings {
+        url,
+        first_byte_timeout: LONG,
+        silence_timeout: LONG,
+        ..ModelSettings::new(Provider::Gemini, "m")
+    };
+    Gemini::new(&settings).unwrap()
+}
+
+fn prompt() -> Prompt {
+    Prompt {
+        system: Some("Be brief.".into()),
+        turns: vec![Turn::person("hi")],
+        max_output_tokens: 10,
+        temperature: Some(0.5),
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_is_left_out_and_that_is_remembered() {
+    type Sent = fn(&Value) -> bool;
+    let cases: [(Sent, &str); 2] = [
+        (
+            |request| request["generationConfig"].get("temperature").is_some(),
+            "Invalid JSON payload received. Unknown name \"temperature\" at 'generation_config': Cannot find field.",
+        ),
+        (
+            |request| request.get("systemInstruction").is_some(),
+            "Developer instruction is not enabled for models/m",
+        ),
+    ];
+    for (sent, said) in cases {
+        let fake = Fake::judging(move |request| {
+            if sent(request) {
+                let body = json!({"error": {"code": 400, "message": said, "status": "INVALID_ARGUMENT"}});
+                return response("400 X", &[], &body.to_string());
+            }
+            let event = json!({"candidates": [{"content": {"parts": [{"text": "a"}]}, "finishReason": "STOP"}]});
+            stream_of([format!("data: {event}\n\n")])
+        });
+        let model = model(fake.url());
+        for calls in [2, 3] {
+            let (_, end) = fake::hear(&model, &prompt()).await;
+            assert_eq!(end, Ok((Finish::Stop, None)), "{said}");
+            assert_eq!(fake.seen().len(), calls, "{said}");
+        }
+    }
 }
 
 #[test]
-fn a_success_that_is_an_error_is_one_and_another_is_no_answer() {
-    let error = json!({"error": {"code": 429, "message": "m"}}).to_string();
-    assert_eq!(
-        refused_after(200, None, &error),
-        Some(ModelError::RateLimited { retry_after: None })
-    );
-    assert_eq!(refused_after(200, None, "{\"candidates\": []}"), None);
+fn a_prompt_that_is_too_long_or_shows_a_bad_image_is_understood() {
+    let said = |said: &str, shows_images| {
+        let body = json!({"error": {"code": 400, "message": said, "status": "INVALID_ARGUMENT"}}).to_string();
+        GeneratedContent::refused(&Refusal {
+            status: StatusCode::BAD_REQUEST,
+            retry_after: None,
+            body: body.as_bytes(),
+            asked: &Asked {
+                shows_images,
+                ..asked()
+            },
+        })
+    };
+    for long in [
+        "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).",
+        "Request payload size exceeds the limit: 20971520 bytes.",
+    ] {
+        assert!(matches!(said(long, true), ModelError::TooLong { .. }), "{long}");
+    }
+    for bad in ["Provided image is not valid.", "Unsupported MIME type: image/gif"] {
+        assert!(matches!(said(bad, true), ModelError::ImageRefused { .. }), "{bad}");
+        assert!(matches!(said(bad, false), ModelError::Rejected { .. }), "{bad}");
+    }
 }

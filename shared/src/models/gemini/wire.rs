@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::models::answer::Ending;
@@ -82,42 +82,6 @@ impl<'a> ContentPart<'a> {
             }),
         }
     }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Event {
-    pub(super) candidates: Option<Vec<Candidate>>,
-    pub(super) prompt_feedback: Option<PromptFeedback>,
-    pub(super) usage_metadata: Option<Value>,
-    pub(super) error: Option<Value>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Candidate {
-    #[serde(default)]
-    pub(super) index: u32,
-    pub(super) content: Option<Said>,
-    pub(super) finish_reason: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-pub(super) struct Said {
-    pub(super) parts: Option<Vec<SaidPart>>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct SaidPart {
-    pub(super) text: Option<String>,
-    /// The text is what the model thinks, and not its answer.
-    pub(super) thought: Option<bool>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct PromptFeedback {
-    pub(super) block_reason: Option<String>,
 }
 
 /// An open list: what is not known is an end like any other. Tools are never offered, so that a call of one is a mistake.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::models::refusal::{Refusal, detail, joined};
-use crate::models::{ApiKey, ModelError};
+use crate::models::ModelError;
+use crate::models::refusal::{Asked, Refusal, detail, fault, joined, status, told_wait};
 
 /// An error as providers describe it, in a refusal's body or between the chunks of an answer.
 #[derive(Debug, Default)]
@@ -14,84 +14,93 @@ pub(super) struct Complaint {
     code: String,
     /// The code, where it is a status, as llama.cpp's is.
     status: Option<u16>,
+    /// All that was said, in small letters.
+    said: String,
     /// Without the key, cut short.
     detail: String,
-    /// It stood in a body under the name of `error`.
-    is_named: bool,
+    retry_after: Option<Duration>,
+    shows_images: bool,
 }
 
 impl Complaint {
     pub(super) fn read(refusal: &Refusal<'_>) -> Self {
         let Some(body) = refusal.json() else {
             return Self {
+                said: refusal.said(),
                 detail: refusal.text(),
+                retry_after: told_wait(&Value::Null, &refusal.said()),
+                shows_images: refusal.asked.shows_images,
                 ..Self::default()
             };
         };
-        match body.get("error").filter(|error| !error.is_null()) {
-            Some(error) => Self {
-                is_named: true,
-                ..Self::new(error, refusal.key)
-            },
-            None => Self::new(&body, refusal.key),
-        }
+        let error = body.get("error").filter(|error| !error.is_null()).unwrap_or(&body);
+        Self::new(error, &body, refusal.asked)
     }
 
-    /// Of the value of `error`: an object, or at times a mere text.
-    pub(super) fn new(error: &Value, key: &ApiKey) -> Self {
+    /// Of the value of `error`, an object or at times a mere text, and all that stands around it.
+    pub(super) fn new(error: &Value, around: &Value, asked: &Asked) -> Self {
         let text = |name: &str| match error.get(name) {
             Some(Value::String(text)) => text.clone(),
             None | Some(Value::Null) => String::new(),
             Some(other) => other.to_string(),
         };
-        let (kind, code) = (text("type"), text("code"));
-        let said = match error.as_str() {
+        let first = |names: &[&str]| names.iter().map(|name| text(name)).find(|text| !text.is_empty());
+        let kind = text("type");
+        let code = first(&["code", "error_code"]).unwrap_or_default();
+        let words = match error.as_str() {
             Some(said) => said.to_owned(),
-            None => text("message") + &text("detail"),
+            None => text("message") + &text("detail") + &text("msg"),
         };
+        let statuses = ["code", "status", "status_code", "error_code"];
+        let said = around.to_string().to_lowercase();
         Self {
-            status: code.parse().ok().filter(|status| (400..600).contains(status)),
-            detail: detail(&joined(&[&kind, &code, &said]), key),
+            status: statuses.iter().find_map(|name| status(error.get(*name)?)),
+            detail: detail(&joined(&[&kind, &code, &words]), &asked.key),
+            retry_after: told_wait(error, &words),
+            shows_images: asked.shows_images,
+            said,
             kind,
             code,
-            is_named: false,
         }
     }
 
     pub(super) fn with_status(self, status: u16, retry_after: Option<Duration>) -> ModelError {
+        let retry_after = retry_after.or(self.retry_after);
         match status {
             // 402 is how DeepSeek and OpenRouter say that nothing is left.
-            _ if self.is("insufficient_quota") => ModelError::QuotaExhausted,
-            402 => ModelError::QuotaExhausted,
-            401 | 403 => ModelError::Unauthorized,
+            _ if self.is("insufficient_quota") => return ModelError::QuotaExhausted,
+            402 => return ModelError::QuotaExhausted,
+            401 | 403 => return ModelError::Unauthorized,
+            _ => {}
+        }
+        if let Some(reason) = self.block().filter(|_| status < 500 && status != 429) {
+            return ModelError::Blocked {
+                reason: reason.into(),
+                usage: None,
+            };
+        }
+        if let Some(fault) = fault(status, &self.said, self.shows_images, &self.detail) {
+            return fault;
+        }
+        match status {
             429 => ModelError::RateLimited { retry_after },
             408 | 409 | 425 | 500..=599 => ModelError::Overloaded { retry_after },
-            _ => match self.block() {
-                Some(reason) => ModelError::Blocked {
-                    reason: reason.into(),
-                    usage: None,
-                },
-                None => ModelError::Rejected {
-                    status,
-                    detail: self.detail,
-                },
+            _ => ModelError::Rejected {
+                status,
+                detail: self.detail,
             },
         }
-    }
-
-    /// Where the answer's status was 200 and its body is an error all the same.
-    pub(super) fn among_answers(self) -> Option<ModelError> {
-        self.is_named.then(|| self.amid_an_answer())
     }
 
     /// Between chunks, where the status has been sent long since. What is not known is the server's fault.
     pub(super) fn amid_an_answer(self) -> ModelError {
         let status = match self.status {
             Some(status) => status,
-            None if self.is("rate_limit_exceeded") || self.is("rate_limit_error") || self.is("slow_down") => 429,
-            None if self.is("invalid_api_key") || self.is("authentication_error") => 401,
-            None if self.is("invalid_request_error") || self.block().is_some() => 400,
-            None => 500,
+            None if self.is("context_length_exceeded") || self.block().is_some() => 400,
+            None => [self.kind.as_str(), self.code.as_str()]
+                .into_iter()
+                .find_map(status_of_word)
+                .unwrap_or(500),
         };
         self.with_status(status, None)
     }
@@ -106,4 +115,17 @@ impl Complaint {
     fn is(&self, word: &str) -> bool {
         self.kind == word || self.code == word
     }
+}
+
+/// As OpenAI and Anthropic name their kinds of errors, and as Python's libraries do.
+fn status_of_word(word: &str) -> Option<u16> {
+    Some(match word {
+        "invalid_request_error" | "BadRequestError" | "BAD_REQUEST" => 400,
+        "invalid_api_key" | "authentication_error" | "AuthenticationError" => 401,
+        "permission_error" | "PermissionDeniedError" => 403,
+        "not_found_error" | "NotFoundError" => 404,
+        "request_too_large" => 413,
+        "rate_limit_exceeded" | "rate_limit_error" | "slow_down" | "RateLimitError" => 429,
+        _ => return None,
+    })
 }

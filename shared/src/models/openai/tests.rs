@@ -9,6 +9,7 @@ use crate::models::{ApiKey, Chunk, Finish, Image, Provider, TokenUsage, Turn, fr
 
 mod answers;
 mod cuts;
+mod parameters;
 mod refusals;
 
 use futures_util::StreamExt;
@@ -166,7 +167,8 @@ async fn without_a_key_none_is_sent_and_what_is_not_set_is_left_out() {
 fn openai_itself_is_told_the_cap_by_its_new_name() {
     let body = |url: &str| {
         let (prompt, model) = (prompt(), model(url));
-        let request = Request::new("m", &prompt, model.caps_completion_tokens()).unwrap();
+        let parameters = Parameters::default();
+        let request = Request::new("m", &prompt, &parameters, model.output_limit(&parameters)).unwrap();
         let body = serde_json::to_value(&request).unwrap();
         (body["max_tokens"].clone(), body["max_completion_tokens"].clone())
     };

@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::models::answer::Ending;
+use crate::models::parameters::{OutputLimit, Parameters};
+use crate::models::refusal::Parameter;
 use crate::models::{Base64, ModelError, Part, Prompt, Speaker, TokenUsage, count};
 
 #[derive(Serialize)]
@@ -18,8 +20,10 @@ pub(super) struct Request<'a> {
     max_completion_tokens: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     temperature: Option<f32>,
-    stream: bool,
-    stream_options: StreamOptions,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream_options: Option<StreamOptions>,
 }
 
 #[derive(Serialize)]
@@ -76,7 +80,12 @@ impl<'a> ContentPart<'a> {
 }
 
 impl<'a> Request<'a> {
-    pub(super) fn new(model: &'a str, prompt: &'a Prompt, caps_completion_tokens: bool) -> Result<Self, ModelError> {
+    pub(super) fn new(
+        model: &'a str,
+        prompt: &'a Prompt,
+        parameters: &Parameters,
+        limit: OutputLimit,
+    ) -> Result<Self, ModelError> {
         let system = prompt.instruction().map(|text| Message {
             role: "system",
             content: Content::Text(text.into()),
@@ -92,35 +101,25 @@ impl<'a> Request<'a> {
         Ok(Self {
             model,
             messages: system.into_iter().chain(turns).collect(),
-            max_tokens: cap.filter(|_| !caps_completion_tokens),
-            max_completion_tokens: cap.filter(|_| caps_completion_tokens),
+            max_tokens: cap.filter(|_| limit == OutputLimit::MaxTokens),
+            max_completion_tokens: cap.filter(|_| limit == OutputLimit::MaxCompletionTokens),
             temperature: prompt.temperature,
-            stream: true,
-            stream_options: StreamOptions { include_usage: true },
+            stream: parameters.stream.then_some(true),
+            stream_options: parameters
+                .stream_options
+                .then_some(StreamOptions { include_usage: true }),
         })
     }
-}
 
-#[derive(Deserialize)]
-pub(super) struct Event {
-    pub(super) choices: Option<Vec<Choice>>,
-    pub(super) usage: Option<Value>,
-    pub(super) error: Option<Value>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Choice {
-    #[serde(default)]
-    pub(super) index: u32,
-    pub(super) delta: Option<Delta>,
-    pub(super) finish_reason: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-pub(super) struct Delta {
-    pub(super) content: Option<String>,
-    /// OpenAI's words instead of an answer; they are for whoever asked.
-    pub(super) refusal: Option<String>,
+    /// What of it a server may not know.
+    pub(super) fn sent(&self) -> Vec<Parameter> {
+        let stream = self.stream.map(|_| Parameter::Stream);
+        let options = self.stream_options.as_ref().map(|_| Parameter::StreamOptions);
+        [Some(Parameter::OutputLimit), options, stream]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
 }
 
 /// An open list: what is not known is an end like any other. Tools are never offered, so that a call of one is, too.

@@ -11,7 +11,7 @@ type Answer = Result<Vec<Result<Chunk, ModelError>>, ModelError>;
 struct Told {
     answers: Mutex<VecDeque<Answer>>,
     calls: Mutex<Vec<Instant>>,
-    mute: bool,
+    takes: Duration,
 }
 
 impl Told {
@@ -35,9 +35,7 @@ impl Model for Told {
 
     async fn stream(&self, _: &Prompt) -> Result<Chunks, ModelError> {
         self.calls.lock().unwrap().push(Instant::now());
-        if self.mute {
-            return Ok(stream::pending().boxed());
-        }
+        tokio::time::sleep(self.takes).await;
         let answer = self.answers.lock().unwrap().pop_front().expect("one answer a call");
         answer.map(|chunks| stream::iter(chunks).boxed())
     }
@@ -107,7 +105,17 @@ async fn what_will_not_pass_is_not_retried() {
         status: 404,
         detail: String::new(),
     };
-    for error in [ModelError::QuotaExhausted, ModelError::Unauthorized, rejected, blocked] {
+    let detail = String::new;
+    for error in [
+        ModelError::QuotaExhausted,
+        ModelError::Unauthorized,
+        ModelError::NoVision,
+        ModelError::TooLong { detail: detail() },
+        ModelError::ImageRefused { detail: detail() },
+        ModelError::NothingSaid { usage: None },
+        rejected,
+        blocked,
+    ] {
         let model = Told::new([Err(error.clone()), Ok(vec![done()])]);
         assert_eq!(ask(&model, &quick()).await, Err(error));
         assert_eq!(model.calls(), 1);
@@ -177,16 +185,29 @@ async fn no_attempt_is_begun_that_patience_would_not_outlast() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_mute_model_is_left_when_patience_ends() {
+async fn an_attempt_takes_as_long_as_its_model_says_and_none_is_begun_behind_it() {
     let model = Arc::new(Told {
-        mute: true,
+        takes: Duration::from_secs(7),
         ..Told::default()
     });
+    model
+        .answers
+        .lock()
+        .unwrap()
+        .extend([Err(ModelError::Silent), Ok(vec![done()])]);
     let policy = RetryPolicy {
-        patience: Duration::from_millis(50),
+        patience: Duration::from_secs(5),
         ..quick()
     };
     assert_eq!(ask(&model, &policy).await, Err(ModelError::Silent));
+    assert_eq!(model.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thought_is_a_first_chunk() {
+    let thought = || Ok(Chunk::Thought(String::new()));
+    let model = Told::new([Ok(vec![thought(), Err(busy())]), Ok(vec![done()])]);
+    assert_eq!(ask(&model, &quick()).await.unwrap(), [thought(), Err(busy())]);
     assert_eq!(model.calls(), 1);
 }
 

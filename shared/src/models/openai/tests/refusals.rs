@@ -32,7 +32,7 @@ async fn each_status_has_its_meaning() {
         (404, rejected(404, "odd")),
         (408, overloaded()),
         (409, overloaded()),
-        (413, rejected(413, "odd")),
+        (413, ModelError::TooLong { detail: "odd".into() }),
         (422, rejected(422, "odd")),
         (425, overloaded()),
         (429, ModelError::RateLimited { retry_after: None }),
@@ -152,16 +152,21 @@ async fn a_refusal_without_end_is_not_read_to_its_end() {
 }
 
 #[tokio::test]
-async fn what_is_no_stream_is_malformed_unless_it_says_why() {
-    for content_type in ["content-type: application/json", "content-type: text/html", "x: y"] {
-        let completion = json!({"choices": [{"message": {"content": "hello"}, "finish_reason": "stop"}]});
-        let (texts, end) = hear_of(response("200 OK", &[content_type], &completion.to_string())).await;
+async fn what_is_no_answer_is_malformed_unless_it_says_why() {
+    for (kind, body) in [
+        ("text/html", "<html><body>Just a moment...</body></html>"),
+        ("text/event-stream", "\n <!DOCTYPE html>"),
+        ("application/json", "{\"ok\": true}"),
+        ("application/json", "[]"),
+        ("text/plain", "upstream connect error"),
+        ("text/plain", ""),
+    ] {
+        let (texts, end) = hear_of(response("200 OK", &[&format!("content-type: {kind}")], body)).await;
         assert_eq!(texts, [""; 0]);
         let Err(ModelError::Malformed { detail }) = &end else {
-            panic!("{end:?}")
+            panic!("{body}: {end:?}")
         };
-        let kind = content_type.split_once(": ").unwrap().1;
-        assert!(kind == "y" || detail.contains(kind), "{detail}");
+        assert!(detail.contains(kind) && !detail.contains("moment"), "{detail}");
     }
     assert_eq!(
         refused(
@@ -262,8 +267,116 @@ async fn a_model_that_says_it_cannot_see_is_understood() {
         "the image format is not supported",
         "Unsupported image type: image/gif",
         "this image is too large",
+        "Could not process image",
+        "messages.0.content.1.image.source.base64: image exceeds 5 MB maximum: 6000000 bytes > 5242880 bytes",
+        "Unable to process input image. Please retry or report.",
+        "Failed to load image or audio file",
+        "cannot identify image file <_io.BytesIO object>",
+        "unsupported MIME type: application/x",
     ] {
         let body = json!({"error": {"message": said}}).to_string();
-        assert_eq!(refused_to(shown(), "400 X", &body).await, rejected(400, said));
+        let refused = refused_to(shown(), "400 X", &body).await;
+        assert_eq!(refused, ModelError::ImageRefused { detail: said.into() });
+        assert_eq!(
+            refused_to(Turn::person("see"), "400 X", &body).await,
+            rejected(400, said)
+        );
     }
+}
+
+#[tokio::test]
+async fn a_prompt_that_is_too_long_is_understood() {
+    for (status, said) in [
+        (
+            "400 X",
+            "This model's maximum context length is 8192 tokens. However, you requested more.",
+        ),
+        ("400 X", "Your input exceeds the context window of this model."),
+        (
+            "400 X",
+            "the request exceeds the available context size, try increasing it",
+        ),
+        (
+            "400 X",
+            "The decoder prompt (length 12000) is longer than the maximum model length of 8192.",
+        ),
+        (
+            "413 X",
+            "Request too large for model `m` on tokens per minute (TPM): Limit 6000, Requested 7000",
+        ),
+        (
+            "429 X",
+            "Request too large for gpt in organization o on tokens per min. The input or output tokens must be reduced in order to run successfully.",
+        ),
+        (
+            "400 X",
+            "Prompt contains 40000 tokens and 0 draft tokens, too large for model with 32768 maximum context length",
+        ),
+        (
+            "400 X",
+            "This model's maximum prompt length is 131072 but the request contains 200000 tokens.",
+        ),
+        ("400 X", "Range of input length should be [1, 30720]"),
+        ("413 X", "anything at all"),
+        ("500 X", "the prompt is too long: 9000 tokens"),
+    ] {
+        let body = json!({"error": {"message": said}});
+        assert!(
+            matches!(refused(status, &body).await, ModelError::TooLong { .. }),
+            "{said}"
+        );
+    }
+    let coded = json!({"error": {"message": "m", "type": "invalid_request_error", "code": "context_length_exceeded"}});
+    assert!(matches!(refused("400 X", &coded).await, ModelError::TooLong { .. }));
+    let page = "<html>413 Request Entity Too Large</html>";
+    let (_, end) = hear_of(response("413 X", &["content-type: text/html"], page)).await;
+    assert!(matches!(end, Err(ModelError::TooLong { .. })), "{end:?}");
+    for said in [
+        "max_tokens is too large: 100000. This model supports at most 16384 completion tokens",
+        "odd",
+    ] {
+        let body = json!({"error": {"message": said}});
+        assert_eq!(refused("400 X", &body).await, rejected(400, said));
+    }
+    let (_, end) = hear_of(stream_of([event(&coded)])).await;
+    assert!(
+        matches!(end, Err(ModelError::TooLong { .. })),
+        "amid an answer: {end:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_wait_that_only_the_words_tell_is_understood() {
+    for (said, seconds) in [
+        ("Rate limit reached. Please try again in 40s.", 40.0),
+        ("Please try again in 7m12.5s. Visit us.", 432.5),
+        ("Please retry after 26 seconds.", 26.0),
+        ("Monthly usage limit reached. Resets in 16 days.", 1_382_400.0),
+        ("try again in 250ms", 0.25),
+        ("Please try again in 1 hour and 5 minutes", 3900.0),
+        ("Please retry in about 2h0m3s", 7203.0),
+    ] {
+        let wait = Some(Duration::from_secs_f64(seconds));
+        let error = refused("429 X", &json!({"error": {"message": said}})).await;
+        assert_eq!(error, ModelError::RateLimited { retry_after: wait }, "{said}");
+    }
+    for said in [
+        "try again in a while",
+        "try again in 7",
+        "resets in 9999999999999999999999 days",
+        "retry after -5s",
+    ] {
+        let error = refused("429 X", &json!({"error": {"message": said}})).await;
+        let wait = error.retry_after();
+        assert!(
+            wait.is_none_or(|wait| wait <= Duration::from_secs(366 * 24 * 3600)),
+            "{said}: {wait:?}"
+        );
+    }
+    let field = json!({"error": {"message": "m", "retry_after": 1_382_400}});
+    let (_, end) = hear_of(response("429 X", &[], &field.to_string())).await;
+    let days = Some(Duration::from_secs(1_382_400));
+    assert_eq!(end, Err(ModelError::RateLimited { retry_after: days }));
+    let (_, end) = hear_of(response("429 X", &["retry-after: 1382400"], &field.to_string())).await;
+    assert_eq!(end, Err(ModelError::RateLimited { retry_after: days }));
 }
