@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::config::ConfigError;
 use crate::domain::chat::Kind;
+use crate::domain::reply::Reasoning;
 use crate::models::{self, ApiKey, Model, ModelSettings};
 
 pub mod config;
@@ -21,6 +22,10 @@ pub struct Answering {
     pub max_output_tokens: u32,
     /// Prompt and answer together.
     pub context_tokens: u32,
+    /// The largest request that the provider takes.
+    pub request_bytes: u32,
+    /// What people hear of the model's thoughts.
+    pub reasoning: Reasoning,
     /// Left to the provider when `None`.
     pub temperature: Option<f32>,
     pub sees_images: bool,
@@ -85,6 +90,8 @@ impl Workshop<'_> {
             system_prompt: choice.system_prompt.clone(),
             max_output_tokens: choice.max_output_tokens,
             context_tokens: choice.context_tokens,
+            request_bytes: choice.request_bytes,
+            reasoning: choice.reasoning,
             temperature: choice.temperature,
             sees_images: choice.settings.vision,
         })

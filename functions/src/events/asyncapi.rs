@@ -24,7 +24,12 @@ hole. Delivery is after the commit. What is asked of the API itself is in `opena
 const PASSING: [EventType; 2] = [EventType::Typing, EventType::Presence];
 
 /// Of a reply that is being written; polls see its text in the chat.
-const WRITING: [EventType; 3] = [EventType::ReplyStarted, EventType::ReplyDelta, EventType::ReplyEnded];
+const WRITING: [EventType; 4] = [
+    EventType::ReplyStarted,
+    EventType::ReplyReasoning,
+    EventType::ReplyDelta,
+    EventType::ReplyEnded,
+];
 
 /// The document, as it is committed.
 #[must_use]

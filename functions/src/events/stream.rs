@@ -347,7 +347,7 @@ impl Listening {
         let progress = self
             .app
             .store
-            .reply_progress(&self.listener, chat, reply, seen.attempt, seen.offset)
+            .reply_progress_beyond(&self.listener, chat, reply, seen.had())
             .await;
         if let Ok(Some(progress)) = progress
             && progress.state.is_over()
@@ -375,7 +375,7 @@ impl Listening {
         let progress = self
             .app
             .store
-            .reply_progress(&self.listener, chat, running.message_id, seen.attempt, seen.offset)
+            .reply_progress_beyond(&self.listener, chat, running.message_id, seen.had())
             .await?;
         let Some(progress) = progress.filter(|progress| !progress.state.is_over()) else {
             return Ok(());

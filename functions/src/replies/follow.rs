@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use shared::app::App;
-use shared::domain::event::{Event, ReplyDelta, ReplyEnded};
+use shared::domain::event::{Event, ReplyDelta, ReplyEnded, ReplyReasoning};
 use shared::domain::ids::{ChatId, MessageId, UserId};
 use shared::domain::reply::{Failure, ReplyState};
 use shared::http::EventSink;
-use shared::store::replies::Progress;
+use shared::store::replies::{Had, Progress};
 use tokio::time::{Instant, sleep};
 
 /// How often is looked while text comes: as often as it is stored.
@@ -24,9 +24,20 @@ pub struct Seen {
     pub attempt: i32,
     /// Bytes of that attempt's text.
     pub offset: usize,
+    /// Bytes of its thoughts; `None` before it was told that there are any.
+    pub thoughts: Option<usize>,
 }
 
 impl Seen {
+    #[must_use]
+    pub fn had(&self) -> Had {
+        Had {
+            attempt: self.attempt,
+            offset: self.offset,
+            thoughts: self.thoughts.unwrap_or(0),
+        }
+    }
+
     /// What ends a reply that is not there any more, or not for the reader.
     #[must_use]
     pub fn gone(&self, chat: ChatId, reply: MessageId) -> Event {
@@ -35,19 +46,34 @@ impl Seen {
             attempt: self.attempt,
             state: ReplyState::Stopped,
             reason: None,
+            retry_at: None,
         };
         Event::reply_ended(chat, &ended)
     }
 
-    /// Tells of a running reply what the reader has not seen: that an attempt began, and its text. Whether there was any.
+    /// Tells of a running reply what the reader has not seen: that an attempt began, what it thinks, and its text. Whether
+    /// there was any.
     pub fn tell(&mut self, reader: &EventSink, chat: ChatId, reply: MessageId, progress: &Progress) -> bool {
         let has_begun = progress.has_begun && progress.attempt > self.attempt;
         if has_begun {
             *self = Self {
                 attempt: progress.attempt,
-                offset: 0,
+                ..Self::default()
             };
             reader.send(&Event::reply_started(chat, reply, progress.attempt));
+        }
+        let thoughts = progress.thoughts.as_ref();
+        let thoughts = thoughts.filter(|thoughts| self.thoughts.is_none() || !thoughts.text.is_empty());
+        if let Some(thoughts) = thoughts {
+            let text = Some(thoughts.text.clone()).filter(|text| !text.is_empty());
+            let reasoning = ReplyReasoning {
+                message_id: reply,
+                attempt: progress.attempt,
+                offset: text.is_some().then_some(thoughts.offset),
+                text,
+            };
+            reader.send(&Event::reply_reasoning(chat, &reasoning));
+            self.thoughts = Some(thoughts.offset + thoughts.text.len());
         }
         let has_text = !progress.text.is_empty();
         if has_text {
@@ -60,7 +86,7 @@ impl Seen {
             reader.send(&Event::reply_delta(chat, &delta));
             self.offset = progress.offset + progress.text.len();
         }
-        has_begun || has_text
+        has_begun || thoughts.is_some() || has_text
     }
 }
 
@@ -83,11 +109,7 @@ pub async fn follow(
             reader.send_reconnect();
             return;
         }
-        match app
-            .store
-            .reply_progress(me, chat, reply, seen.attempt, seen.offset)
-            .await
-        {
+        match app.store.reply_progress_beyond(me, chat, reply, seen.had()).await {
             // The chat was deleted meanwhile, and its reply with it, or the reader is no member any more.
             Ok(None) => {
                 reader.send(&seen.gone(chat, reply));
@@ -112,6 +134,7 @@ pub async fn follow(
                     attempt: progress.attempt,
                     state: progress.state,
                     reason: failure,
+                    retry_at: progress.retry_at.filter(|_| progress.state == ReplyState::Failed),
                 };
                 reader.send(&Event::reply_ended(chat, &ended));
                 return;

@@ -71,6 +71,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
             (None, _) => 0,
         },
         offset: offset.map_or(0, |offset| usize::try_from(offset).unwrap_or(0)),
+        thoughts: None,
     };
     let limit = app.config.streams_per_person;
     let open = app

@@ -68,9 +68,11 @@ pub(super) fn in_view(post: &PostInView, room: u32) -> String {
 /// The conversation, and behind it what asks for a follow-up.
 pub(super) fn with_follow_up(mut context: Context) -> Context {
     context.messages.push(ContextMessage {
+        seq: None,
         role: Role::User,
         content: ASK_FOR_FOLLOW_UP.to_owned(),
         attachments: json!([]),
+        are_images_refused: false,
     });
     context
 }
@@ -192,6 +194,8 @@ mod tests {
             context_tokens: 8192,
             temperature: None,
             sees_images: false,
+            request_bytes: 20_000_000,
+            reasoning: Reasoning::Status,
         }
     }
 

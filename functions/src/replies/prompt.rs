@@ -2,14 +2,17 @@
 
 use serde_json::Value;
 use shared::assistants::Answering;
-use shared::attachments::{AN_IMAGE, Attachments, Pictures, Room, Shown};
+use shared::attachments::{AN_IMAGE, Attachments, Pictures, Shown, UNREADABLE};
+use shared::domain::ids::Seq;
 use shared::domain::message::Role;
+use shared::domain::reply::Omitted;
 use shared::domain::tokens;
 use shared::models::{Prompt, Turn};
 use shared::store::posts::PostInView;
-use shared::store::replies::Context;
+use shared::store::replies::{Context, ContextMessage};
 
 use super::post;
+use super::question::{Lighter, Question};
 
 /// An answer that has room for fewer tokens is not worth its prompt.
 pub(super) const SHORTEST_ANSWER: u32 = 64;
@@ -17,13 +20,32 @@ pub(super) const SHORTEST_ANSWER: u32 = 64;
 /// The newest images of a conversation are shown, so many; those before are mentioned.
 const MOST_IMAGES: usize = 10;
 
-/// A prompt without its images, and where they belong: the turn, and the attachments of its message.
+/// What stands in a request around each message, and around all of them, at most.
+const BYTES_AROUND_A_MESSAGE: u32 = 128;
+const BYTES_AROUND_A_PROMPT: u32 = 1024;
+
+/// A prompt without its images, and where they belong.
 #[derive(Debug, PartialEq)]
 pub(super) struct Fitting {
     pub(super) prompt: Prompt,
-    attached: Vec<(usize, Value)>,
+    attached: Vec<Attached>,
     /// For the prompt and its answer.
     reserved: u32,
+    /// What is left of the request for images, in bytes.
+    bytes_left: u32,
+    /// For the prompt alone, as we estimate, and whether the model has refused a longer one.
+    window: u32,
+    is_narrowed: bool,
+}
+
+/// The attachments of a message, and its turn.
+#[derive(Debug, PartialEq)]
+struct Attached {
+    turn: usize,
+    seq: Option<Seq>,
+    images: Value,
+    /// Whether the model has refused them before.
+    are_refused: bool,
 }
 
 /// The newest messages that fit beside the system prompt and the answer, within the window and within what is reserved.
@@ -31,11 +53,22 @@ pub(super) struct Fitting {
 /// then what was said before. `None` when what is reserved has no room for an answer.
 ///
 /// The window is filled by what prose takes; of what is reserved no text takes more than was.
-pub(super) fn fitting(context: Context, answering: &Answering, about: Option<&PostInView>) -> Option<Fitting> {
+pub(super) fn fitting(
+    context: Context,
+    answering: &Answering,
+    about: Option<&PostInView>,
+    lighter: &Lighter,
+) -> Option<Fitting> {
     let reserved = context.reserved_tokens.unwrap_or(u32::MAX);
+    let window = answering.context_tokens.saturating_sub(answering.max_output_tokens);
+    let window = window.min(context.window.unwrap_or(u32::MAX));
+    let request = answering.request_bytes.saturating_sub(BYTES_AROUND_A_PROMPT);
+    // Those of the question come before what was said before.
+    let own_images = context.messages.last().map_or(0, announced_bytes);
     let room = Size {
-        usual: answering.context_tokens.saturating_sub(answering.max_output_tokens),
+        usual: window.min(lighter.window.unwrap_or(u32::MAX)),
         most: reserved.saturating_sub(answering.max_output_tokens),
+        bytes: request.saturating_sub(own_images),
     };
     let mut system = answering.system_prompt.clone();
     if let Some(about) = about {
@@ -61,7 +94,12 @@ pub(super) fn fitting(context: Context, answering: &Answering, about: Option<&Po
         taken = with_it;
         if message.attachments.as_array().is_some_and(|all| !all.is_empty()) {
             images_left -= images;
-            attached.push((turns.len(), message.attachments));
+            attached.push(Attached {
+                turn: turns.len(),
+                seq: message.seq,
+                images: message.attachments,
+                are_refused: message.are_images_refused,
+            });
         }
         turns.push(match message.role {
             Role::Assistant => Turn::assistant(message.content),
@@ -69,7 +107,7 @@ pub(super) fn fitting(context: Context, answering: &Answering, about: Option<&Po
         });
     }
     turns.reverse();
-    for (turn, _) in &mut attached {
+    for Attached { turn, .. } in &mut attached {
         *turn = turns.len() - 1 - *turn;
     }
     Fitting {
@@ -81,6 +119,9 @@ pub(super) fn fitting(context: Context, answering: &Answering, about: Option<&Po
         },
         attached,
         reserved,
+        bytes_left: request.saturating_sub(taken.bytes),
+        window,
+        is_narrowed: context.window.is_some(),
     }
     .with_room_for(taken.most)
 }
@@ -92,6 +133,8 @@ struct Size {
     usual: u32,
     /// As no text exceeds.
     most: u32,
+    /// What it takes of the request, in bytes, without images.
+    bytes: u32,
 }
 
 impl Size {
@@ -99,6 +142,7 @@ impl Size {
         Self {
             usual: tokens::of_message(text, images),
             most: tokens::bound_of_message(text, images),
+            bytes: bytes_in_json(text).saturating_add(BYTES_AROUND_A_MESSAGE),
         }
     }
 
@@ -106,6 +150,7 @@ impl Size {
         Self {
             usual: tokens::of_message(text, 0),
             most: tokens::bound_of_instruction(text),
+            bytes: bytes_in_json(text),
         }
     }
 
@@ -113,6 +158,7 @@ impl Size {
         Self {
             usual: self.usual.saturating_add(other.usual),
             most: self.most.saturating_add(other.most),
+            bytes: self.bytes.saturating_add(other.bytes),
         }
     }
 
@@ -120,21 +166,25 @@ impl Size {
         Self {
             usual: self.usual.saturating_sub(other.usual),
             most: self.most.saturating_sub(other.most),
+            bytes: self.bytes.saturating_sub(other.bytes),
         }
     }
 
     fn is_within(self, room: Self) -> bool {
-        self.usual <= room.usual && self.most <= room.most
+        self.usual <= room.usual && self.most <= room.most && self.bytes <= room.bytes
     }
 }
 
 impl Fitting {
-    /// Without images.
+    /// Without images and without a history.
     pub(super) fn of(prompt: Prompt, reserved: u32) -> Self {
         Self {
             prompt,
             attached: Vec::new(),
             reserved,
+            bytes_left: 0,
+            window: 0,
+            is_narrowed: false,
         }
     }
 
@@ -145,38 +195,72 @@ impl Fitting {
         (self.prompt.max_output_tokens >= SHORTEST_ANSWER.min(longest)).then_some(self)
     }
 
-    /// The prompt with its images, and the room that they take. What cannot be shown is mentioned in the turn's text. A model
-    /// that sees none is still shown those of the question, so that it says so; earlier ones must not silence it for ever. `None` when what is reserved has no
-    /// room for an answer beside that.
-    pub(super) async fn with_images(
+    /// What is asked: the prompt with its images. What cannot be shown is mentioned in the turn's text. A model that sees none is
+    /// still shown those of the question, so that it says so; earlier ones must not silence it for ever, nor those that it has
+    /// refused. `None` when what is reserved has no room for an answer beside that.
+    pub(super) async fn with_images<'a>(
         mut self,
         attachments: &Attachments,
-        answering: &Answering,
-    ) -> Option<(Prompt, Room)> {
+        answering: &'a Answering,
+        lighter: &Lighter,
+    ) -> Option<Question<'a>> {
         let prompt = &mut self.prompt;
         let question = prompt.turns.len().saturating_sub(1);
+        let mut omitted = Vec::new();
         // The newest message's first.
         let (mut places, mut asked_for) = (Vec::new(), Vec::new());
-        for (place, attached) in &self.attached {
-            for attachment in attached.as_array().into_iter().flatten() {
-                if asked_for.len() < MOST_IMAGES && (answering.sees_images || *place == question) {
-                    places.push(*place);
+        for attached in &self.attached {
+            let is_question = attached.turn == question;
+            let is_refused = attached.are_refused || lighter.without_images;
+            for attachment in attached.images.as_array().into_iter().flatten() {
+                if is_refused {
+                    // Of earlier ones this answer is told only if it was to be shown them.
+                    if omitted.is_empty() && (is_question || lighter.without_images) {
+                        omitted.push(Omitted::Images);
+                    }
+                    let note = if is_question { UNREADABLE } else { AN_IMAGE };
+                    mention(&mut prompt.turns[attached.turn], note);
+                } else if asked_for.len() < MOST_IMAGES && (answering.sees_images || is_question) {
+                    places.push((attached.turn, attached.seq));
                     asked_for.push(attachment);
                 } else {
-                    mention(&mut prompt.turns[*place], AN_IMAGE);
+                    mention(&mut prompt.turns[attached.turn], AN_IMAGE);
                 }
             }
         }
-        let Pictures { shown, room } = attachments.pictures(&asked_for).await;
-        for (place, shown) in places.into_iter().zip(shown) {
+        if lighter.window.is_some() {
+            omitted.push(Omitted::History);
+        }
+        // Base64 is longer by a third.
+        let most = usize::try_from(self.bytes_left / 4 * 3).unwrap_or(usize::MAX);
+        let Pictures { shown, room } = attachments.pictures(&asked_for, most).await;
+        let mut images_of: Vec<Seq> = Vec::new();
+        for ((place, seq), shown) in places.into_iter().zip(shown) {
             let turn = &mut prompt.turns[place];
             match shown {
-                Shown::Image(image) => turn.images.push(image),
+                Shown::Image(image) => {
+                    turn.images.push(image);
+                    images_of.extend(seq.filter(|seq| !images_of.contains(seq)));
+                }
                 Shown::Note(note) => mention(turn, &note),
             }
         }
+        let shows_own_images = prompt.turns.last().is_some_and(|turn| !turn.images.is_empty());
         let taken = most_tokens(&self.prompt);
-        self.with_room_for(taken).map(|fitting| (fitting.prompt, room))
+        let (window, is_narrowed, reserved) = (self.window, self.is_narrowed, self.reserved);
+        self.with_room_for(taken).map(|fitting| Question {
+            model: answering.model.as_ref(),
+            prompt: fitting.prompt,
+            _room: room,
+            reserved,
+            images_of,
+            shows_own_images,
+            omitted,
+            window,
+            is_narrowed,
+            sees_images: answering.sees_images,
+            reasoning: answering.reasoning,
+        })
     }
 }
 
@@ -192,13 +276,39 @@ fn mention(turn: &mut Turn, note: &str) {
     turn.text.push_str(note);
 }
 
+/// What a text takes of a request.
+fn bytes_in_json(text: &str) -> u32 {
+    let bytes = text.bytes().map(|byte| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' => 2,
+        0..0x20 => 6,
+        _ => 1,
+    });
+    bytes.fold(0, u32::saturating_add)
+}
+
+/// What the images of a message will take of a request, as far as their sizes were announced.
+fn announced_bytes(message: &ContextMessage) -> u32 {
+    if message.are_images_refused {
+        return 0;
+    }
+    let images = message.attachments.as_array().into_iter().flatten().take(MOST_IMAGES);
+    let bytes = images.map(|image| image["size"].as_u64().unwrap_or(0).saturating_mul(4).div_ceil(3));
+    u32::try_from(bytes.fold(0, u64::saturating_add)).unwrap_or(u32::MAX)
+}
+
 /// How many tokens a prompt takes, for a provider that does not say.
 pub(super) fn estimated_tokens(prompt: &Prompt) -> u32 {
+    let images: usize = prompt.turns.iter().map(|turn| turn.images.len()).sum();
+    let images = u32::try_from(images)
+        .unwrap_or(u32::MAX)
+        .saturating_mul(tokens::OF_AN_IMAGE);
+    estimated_tokens_of_text(prompt).saturating_add(images)
+}
+
+/// The same, without its images.
+pub(super) fn estimated_tokens_of_text(prompt: &Prompt) -> u32 {
     let system = prompt.system.iter().map(|text| tokens::of_message(text, 0));
-    let turns = prompt
-        .turns
-        .iter()
-        .map(|turn| tokens::of_message(&turn.text, turn.images.len()));
+    let turns = prompt.turns.iter().map(|turn| tokens::of_message(&turn.text, 0));
     system.chain(turns).fold(0, u32::saturating_add)
 }
 
@@ -215,8 +325,8 @@ pub(super) fn most_tokens(prompt: &Prompt) -> u32 {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use shared::domain::reply::Reasoning;
     use shared::models::{ModelSettings, Provider, from_settings};
-    use shared::store::replies::ContextMessage;
 
     use super::*;
 
@@ -228,20 +338,25 @@ mod tests {
             context_tokens,
             temperature: Some(0.5),
             sees_images: true,
+            request_bytes: 20_000_000,
+            reasoning: Reasoning::Status,
         }
     }
 
     fn said(role: Role, content: impl Into<String>) -> ContextMessage {
         ContextMessage {
+            seq: None,
             role,
             content: content.into(),
             attachments: json!([]),
+            are_images_refused: false,
         }
     }
 
     fn context(messages: Vec<ContextMessage>) -> Context {
         Context {
             reserved_tokens: None,
+            window: None,
             messages,
         }
     }
@@ -255,7 +370,7 @@ mod tests {
             said(Role::Assistant, "a".repeat(400)),
             said(Role::User, "newest"),
         ];
-        let shown = fitting(context(messages), &answering(270), None)
+        let shown = fitting(context(messages), &answering(270), None, &Lighter::default())
             .expect("there is room")
             .prompt;
         let texts: Vec<_> = shown
@@ -274,7 +389,7 @@ mod tests {
             said(Role::Assistant, "x".repeat(4000)),
             said(Role::User, "hi"),
         ];
-        let shown = fitting(context(messages), &answering(400), None)
+        let shown = fitting(context(messages), &answering(400), None, &Lighter::default())
             .expect("there is room")
             .prompt;
         assert_eq!(shown.turns, [Turn::person("hi")]);
@@ -283,9 +398,14 @@ mod tests {
     #[test]
     fn the_question_is_shown_even_if_it_is_too_long_alone() {
         let question = "q".repeat(30_000);
-        let shown = fitting(context(vec![said(Role::User, question.clone())]), &answering(400), None)
-            .expect("there is room")
-            .prompt;
+        let shown = fitting(
+            context(vec![said(Role::User, question.clone())]),
+            &answering(400),
+            None,
+            &Lighter::default(),
+        )
+        .expect("there is room")
+        .prompt;
         assert_eq!(shown.turns, [Turn::person(question)]);
     }
 
@@ -303,9 +423,15 @@ mod tests {
                 reserved_tokens: Some(reserved),
                 ..context(messages())
             };
-            fitting(context, &answering(1000), None)
+            fitting(context, &answering(1000), None, &Lighter::default())
         };
-        let alone = fitting(context(vec![messages().remove(2)]), &answering(1000), None).expect("there is room");
+        let alone = fitting(
+            context(vec![messages().remove(2)]),
+            &answering(1000),
+            None,
+            &Lighter::default(),
+        )
+        .expect("there is room");
         let least = most_tokens(&alone.prompt) + 64;
         for reserved in [1500, 900, 700, 300, least] {
             let shown = with(reserved).expect("there is room").prompt;
@@ -332,21 +458,27 @@ mod tests {
                 with_images("second", 6),
             ]
         };
-        let shown = fitting(context(messages()), &answering(100_000), None).expect("there is room");
-        let places: Vec<_> = shown.attached.iter().map(|(turn, _)| *turn).collect();
+        let shown =
+            fitting(context(messages()), &answering(100_000), None, &Lighter::default()).expect("there is room");
+        let places: Vec<_> = shown.attached.iter().map(|attached| attached.turn).collect();
         assert_eq!(places, [2, 0]);
         // Ten images take 16,000 tokens: a window with room for six of them ends before the first message.
-        let shown = fitting(context(messages()), &answering(12_000), None).expect("there is room");
+        let shown = fitting(context(messages()), &answering(12_000), None, &Lighter::default()).expect("there is room");
         assert_eq!(shown.prompt.turns.len(), 2);
         assert_eq!(shown.attached.len(), 1);
-        assert_eq!(shown.attached[0].0, 1);
+        assert_eq!(shown.attached[0].turn, 1);
     }
 
     #[test]
     fn the_model_is_asked_as_its_settings_say() {
-        let shown = fitting(context(vec![said(Role::User, "hi")]), &answering(400), None)
-            .expect("there is room")
-            .prompt;
+        let shown = fitting(
+            context(vec![said(Role::User, "hi")]),
+            &answering(400),
+            None,
+            &Lighter::default(),
+        )
+        .expect("there is room")
+        .prompt;
         assert_eq!(shown.system, Some(answering(400).system_prompt));
         assert_eq!((shown.max_output_tokens, shown.temperature), (100, Some(0.5)));
     }

@@ -34,6 +34,7 @@ pub async fn stream(app: &App, asker: &UserId, streamed: &Streamed, reader: &Eve
         seen = Seen {
             attempt: claim.attempt,
             offset: usize::MAX,
+            thoughts: Some(usize::MAX),
         };
     }
     follow(app, asker, streamed.chat_id, streamed.reply, seen, reader, request_id).await;

@@ -11,27 +11,27 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use shared::app::App;
-use shared::attachments::Room;
 use shared::domain::characters::is_blank;
-use shared::domain::chat::Kind;
-use shared::domain::event::{Event, Outgoing, ReplyDelta, ReplyEnded};
-use shared::domain::ids::UserId;
+use shared::domain::event::{Event, ReplyEnded};
 use shared::domain::message::Usage;
-use shared::domain::reply::{Claim, Failure, Purpose, ReplyState, Wake};
-use shared::domain::tokens::estimate;
+use shared::domain::reply::{Claim, Failure, Omitted, Purpose, Reasoning, ReplyState, Wake};
 use shared::faults;
 use shared::http::EventSink;
 use shared::metrics::{self, Metric};
-use shared::models::{Chunk, Chunks, Finish, Model, ModelError, Prompt, TokenUsage};
+use shared::models::{Chunk, Chunks, Finish, Model, ModelError, TokenUsage};
 use shared::observed::{self, Part};
 use shared::say_gathered;
 use shared::store;
-use shared::store::replies::{Ended, Ending, Hold, Seized};
-use tokio::task::JoinSet;
+use shared::store::replies::{Ended, Ending, Hold, Remarks, Seized};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 use tracing::{field, warn};
 
-use super::{post, prompt};
+use super::audience::{Audience, said};
+use super::post;
+use super::question::{Lighter, Prepared, Question, prepared};
+use super::refused::{Lesson, Remedy, remember};
+use super::thoughts::{self, Thoughts};
+use super::usage::{Asked, Count, Heard, nothing, spent, usage};
 
 /// Partial text is stored this often, or as soon as there is [`STORE_BYTES`] of it.
 const STORE_EVERY: Duration = Duration::from_millis(100);
@@ -40,18 +40,18 @@ const STORE_BYTES: usize = 1024;
 const RENEWALS_A_LEASE: u32 = 4;
 /// How long somebody who asked to stop waits at most to be heard while no text comes; where it comes, storing it tells.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
-/// Text goes to the other devices this often at most: Pusher bills by the message.
-const PUSH_EVERY: Duration = Duration::from_millis(150);
 /// What ends a reply is tried again while Postgres is away; after that the lease runs out and another attempt begins.
 const END_TRIES: u32 = 5;
 const END_REST: Duration = Duration::from_millis(300);
 /// How long a model may think about a welcome, and how long it may take in all; then the plain one is said.
 const WELCOME_WITHIN: Duration = Duration::from_secs(8);
 const WELCOME_ENDS_WITHIN: Duration = Duration::from_secs(20);
-/// Of a text whose writer is gone: what other devices may not have been told of it. They are told every [`PUSH_EVERY`].
+/// Of a text whose writer is gone: what other devices may not have been told of it. They are told every 150 ms.
 const UNTOLD_BYTES: usize = 4096;
-/// However long a provider asks to be left alone: what SQS can delay.
+/// However long a failed attempt is left alone: what SQS can delay.
 const LONGEST_REST: Duration = Duration::from_secs(900);
+/// Whoever waits longer than this for a provider that asks to be left alone is told at once, and the chat goes on.
+const LONGEST_UNTOLD_REST: Duration = Duration::from_secs(60);
 
 /// How an attempt went.
 #[derive(Debug)]
@@ -140,143 +140,9 @@ async fn end_seized(app: &App, claim: &Claim, ending: &Ending) -> Attempt {
     audience.pushed = ending.said().map_or(0, |text| {
         post::beginning(text, text.len().saturating_sub(UNTOLD_BYTES)).len()
     });
-    let attempt = end(app, claim, ending, &mut audience).await;
+    let attempt = end(app, claim, ending, Remarks::default(), &mut audience).await;
     audience.all_told().await;
     attempt
-}
-
-/// Who hears of a reply while it is written.
-struct Audience<'a> {
-    app: &'a App,
-    claim: &'a Claim,
-    reader: Option<&'a EventSink>,
-    pushes: JoinSet<()>,
-    /// How much of the text the other devices were told, and when.
-    pushed: usize,
-    pushed_at: Instant,
-}
-
-impl<'a> Audience<'a> {
-    fn new(app: &'a App, claim: &'a Claim, reader: Option<&'a EventSink>) -> Self {
-        Self {
-            app,
-            claim,
-            reader,
-            pushes: JoinSet::new(),
-            pushed: 0,
-            pushed_at: Instant::now(),
-        }
-    }
-
-    /// Tells the other devices what is new of the text, if that was not done a moment ago.
-    fn push_text(&mut self, text: &str) {
-        if self.pushed_at.elapsed() >= PUSH_EVERY {
-            let news = self.untold(text);
-            self.push(news);
-        }
-    }
-
-    /// What the other devices have not been told of the text, and are told by this.
-    fn untold(&mut self, text: &str) -> Vec<Outgoing> {
-        if text.len() <= self.pushed {
-            return Vec::new();
-        }
-        let delta = said(self.claim, self.pushed, &text[self.pushed..]);
-        self.pushed = text.len();
-        self.pushed_at = Instant::now();
-        vec![Outgoing {
-            event: delta,
-            audience: vec![self.claim.asked_by.clone()],
-        }]
-    }
-
-    /// Tells the reader of this response alone.
-    fn stream(&self, event: &Event) {
-        if let Some(reader) = self.reader {
-            reader.send(event);
-        }
-    }
-
-    /// Tells the reader and the devices of whoever asked.
-    fn tell(&mut self, event: Event) {
-        self.stream(&event);
-        self.push(vec![Outgoing {
-            event,
-            audience: vec![self.claim.asked_by.clone()],
-        }]);
-    }
-
-    /// Tells everyone that the reply is over, and before that whoever heard its text piece by piece the last one.
-    fn tell_end(&mut self, text: Option<&str>, events: Vec<Event>, people: &[UserId]) {
-        let rest = text.map(|text| self.untold(text)).unwrap_or_default();
-        for event in &events {
-            self.stream(event);
-        }
-        let told = events.into_iter().map(|event| Outgoing {
-            event,
-            audience: people.to_vec(),
-        });
-        self.push_in_order([rest, told.collect()]);
-    }
-
-    fn push(&mut self, news: Vec<Outgoing>) {
-        self.push_in_order([news, Vec::new()]);
-    }
-
-    /// Requests overtake each other: what must come second is sent once the first has come.
-    fn push_in_order(&mut self, news: [Vec<Outgoing>; 2]) {
-        let app = self.app.clone();
-        self.pushes.spawn(observed::carrying(async move {
-            for news in news.iter().filter(|news| !news.is_empty()) {
-                app.delivery.publish(news).await;
-            }
-        }));
-    }
-
-    /// A function may be frozen once its work is done: what was to be pushed must be on its way before.
-    async fn all_told(&mut self) {
-        while self.pushes.join_next().await.is_some() {}
-    }
-}
-
-/// More of an attempt's text, after `offset` bytes of it.
-fn said(claim: &Claim, offset: usize, text: &str) -> Event {
-    let delta = ReplyDelta {
-        message_id: claim.reply_id,
-        attempt: claim.attempt,
-        offset,
-        text: text.to_owned(),
-    };
-    Event::reply_delta(claim.chat_id, &delta)
-}
-
-/// What is needed to ask a model.
-enum Prepared<'a> {
-    Question(Box<Question<'a>>),
-    /// Nothing is left to answer, or somebody else has the reply.
-    Unanswered,
-    /// The post that the chat is about is gone, and the chat with it.
-    Gone,
-    /// What is reserved has no room for an answer.
-    Unaffordable(&'a dyn Model),
-}
-
-struct Question<'a> {
-    model: &'a dyn Model,
-    prompt: Prompt,
-    /// What its images take.
-    room: Room,
-}
-
-/// What a model was asked, as far as its cost goes.
-#[derive(Clone, Copy)]
-struct Asked<'a> {
-    model: &'a dyn Model,
-    /// As we estimate.
-    input_tokens: u32,
-    /// As no provider can count.
-    most_input_tokens: u32,
-    max_output_tokens: u32,
 }
 
 /// Why the model's text ended here.
@@ -286,6 +152,23 @@ enum End {
     StopAsked,
     OutOfTime,
     Lost,
+}
+
+/// What came of asking a model.
+struct Came<'a> {
+    asked: Asked<'a>,
+    end: End,
+    /// What it was not shown.
+    omitted: Vec<Omitted>,
+}
+
+enum Asking<'a> {
+    Over(Came<'a>),
+    /// It refused before a word, whatever of.
+    Refused {
+        error: ModelError,
+        remedy: Remedy,
+    },
 }
 
 struct Writer<'a> {
@@ -303,13 +186,21 @@ struct Writer<'a> {
     looked_at: Instant,
     /// What the provider has counted so far.
     counted: Option<TokenUsage>,
+    thoughts: Thoughts,
     /// How long after the claim the model said its first word.
     first_word: Option<Duration>,
 }
 
 struct Saving {
     done: BoxFuture<'static, store::Result<Hold>>,
-    stored_then: usize,
+    then: Stored,
+}
+
+/// What the store has of an attempt.
+#[derive(Clone, Copy)]
+struct Stored {
+    text: usize,
+    thoughts: thoughts::Stored,
 }
 
 impl<'a> Writer<'a> {
@@ -329,70 +220,185 @@ impl<'a> Writer<'a> {
             renewed_at: Instant::now(),
             looked_at: Instant::now(),
             counted: None,
+            thoughts: Thoughts::new(Reasoning::Off),
             first_word: None,
         }
     }
 
     async fn run(&mut self, audience: &mut Audience<'_>) -> Attempt {
-        let (app, claim) = (self.app, self.claim);
-        let prepared = self.beside(prepared(app, claim)).await;
+        let came = match self.answer(audience).await {
+            Ok(came) => came,
+            Err(attempt) => return attempt,
+        };
         self.done_saving().await;
-        let prepared = match prepared {
+        self.conclude(came, audience).await
+    }
+
+    /// Asks the model; and where it refuses what it is shown, once more with less. An error is an attempt that is over without
+    /// an answer, good or bad.
+    ///
+    /// Boxed, for what waits for a model is large, and would lie twice in one future.
+    async fn answer(&mut self, audience: &mut Audience<'_>) -> Result<Came<'a>, Attempt> {
+        let question = Box::pin(self.prepare(&Lighter::default(), audience)).await?;
+        let (asked, outline) = (Asked::of(&question), question.outline());
+        let (error, remedy) = match Box::pin(self.ask(question, None, audience)).await {
+            Asking::Over(came) => return Ok(came),
+            Asking::Refused { error, remedy } => (error, remedy),
+        };
+        let failed = |error| Came {
+            asked,
+            end: End::Failed(error),
+            omitted: Vec::new(),
+        };
+        let Some(lighter) = remedy.again else {
+            return Ok(failed(error));
+        };
+        let question = Box::pin(self.prepare(&lighter, audience)).await?;
+        // Nothing could be left out.
+        if question.outline() == outline {
+            return Ok(failed(error));
+        }
+        warn!(
+            reply = %self.claim.reply_id, attempt = self.claim.attempt, %error, detail = error.detail(),
+            without_images = lighter.without_images, window = lighter.window, "the model is asked once more, with less"
+        );
+        let asked = Asked::of(&question);
+        Ok(
+            match Box::pin(self.ask(question, Some(&remedy.lesson), audience)).await {
+                Asking::Over(came) => came,
+                Asking::Refused { error, .. } => Came {
+                    asked,
+                    end: End::Failed(error),
+                    omitted: Vec::new(),
+                },
+            },
+        )
+    }
+
+    /// What is to be asked. An error is an attempt that is over, or another's.
+    async fn prepare(&mut self, lighter: &Lighter, audience: &mut Audience<'_>) -> Result<Question<'a>, Attempt> {
+        let (app, claim) = (self.app, self.claim);
+        let prepared = self.beside(prepared(app, claim, lighter)).await;
+        self.done_saving().await;
+        let question = match prepared {
             Ok(Ok(Prepared::Question(question))) => question,
-            Ok(Ok(Prepared::Unanswered)) => return leave_unanswered(app, claim, audience).await,
-            Ok(Ok(Prepared::Gone)) | Err(End::Lost) => return Attempt::Lost,
+            Ok(Ok(Prepared::Unanswered)) => return Err(leave_unanswered(app, claim, audience).await),
+            Ok(Ok(Prepared::Gone)) | Err(End::Lost) => return Err(Attempt::Lost),
             Ok(Ok(Prepared::Unaffordable(model))) => {
                 let usage = nothing(model.name());
                 let failure = Failure::BudgetExhausted;
-                return end(app, claim, &Ending::Failed { failure, usage }, audience).await;
+                return Err(end(
+                    app,
+                    claim,
+                    &Ending::Failed { failure, usage },
+                    Remarks::default(),
+                    audience,
+                )
+                .await);
             }
-            Ok(Err(error)) => return Attempt::Broken(error),
-            Err(End::StopAsked) => return stop_unasked(app, claim, audience).await,
+            Ok(Err(error)) => return Err(Attempt::Broken(error)),
+            Err(End::StopAsked) => return Err(stop_unasked(app, claim, audience).await),
             Err(End::OutOfTime) if claim.purpose == Purpose::Welcome => {
                 let (usage, failure) = (nothing(model_name(app, claim)), Failure::Deadline);
-                return end(app, claim, &Ending::Failed { failure, usage }, audience).await;
+                return Err(end(
+                    app,
+                    claim,
+                    &Ending::Failed { failure, usage },
+                    Remarks::default(),
+                    audience,
+                )
+                .await);
             }
-            Err(End::OutOfTime | End::Said { .. } | End::Failed(_)) => return put_back(app, claim, audience).await,
+            Err(End::OutOfTime | End::Said { .. } | End::Failed(_)) => return Err(put_back(app, claim, audience).await),
         };
         // Images of others may have been waited for.
         if !app.deadline().leaves_time() {
-            return put_back(app, claim, audience).await;
+            return Err(put_back(app, claim, audience).await);
         }
         faults::point("prompted", claim.chat_id);
-        let Question { model, prompt, room } = *prepared;
-        let asked = Asked {
-            model,
-            input_tokens: prompt::estimated_tokens(&prompt),
-            most_input_tokens: prompt::most_tokens(&prompt),
-            max_output_tokens: prompt.max_output_tokens,
-        };
-        let came = observed::timing(Part::Model, async {
-            let answer = self.beside(model.stream(&prompt)).await;
-            // Once it speaks it is not asked again: the images, and their room, are free.
-            drop((prompt, room));
-            match answer {
-                Ok(Ok(chunks)) => self.take_down(model, chunks, audience).await,
-                Ok(Err(error)) => End::Failed(error),
-                Err(end) => end,
+        Ok(*question)
+    }
+
+    /// Asks once. `learnt`: what was refused before, if this is the second time.
+    async fn ask(
+        &mut self,
+        question: Question<'a>,
+        learnt: Option<&Lesson>,
+        audience: &mut Audience<'_>,
+    ) -> Asking<'a> {
+        let (app, claim) = (self.app, self.claim);
+        let asked = Asked::of(&question);
+        self.thoughts = Thoughts::new(question.reasoning);
+        observed::timing(Part::Model, async {
+            let answer = self.beside(question.model.stream(&question.prompt)).await;
+            let refused = match answer {
+                Ok(Err(error)) => error,
+                Ok(Ok(chunks)) => {
+                    let omitted = question.omitted.clone();
+                    // Once it speaks it is not asked again: the images, and their room, are free.
+                    drop(question);
+                    if let Some(lesson) = learnt
+                        && let Err(end) = self.beside(remember(app, claim, asked.model, lesson)).await
+                    {
+                        return Asking::Over(Came { asked, end, omitted });
+                    }
+                    let end = self.take_down(asked, chunks, audience).await;
+                    return Asking::Over(Came { asked, end, omitted });
+                }
+                Err(end) => {
+                    return Asking::Over(Came {
+                        asked,
+                        end,
+                        omitted: Vec::new(),
+                    });
+                }
+            };
+            let remedy = Remedy::of(&refused, &question, learnt.is_none());
+            drop(question);
+            // At once, so that whoever goes on if this process dies knows it.
+            if !remedy.is_a_guess
+                && let Err(end) = self.beside(remember(app, claim, asked.model, &remedy.lesson)).await
+            {
+                return Asking::Over(Came {
+                    asked,
+                    end,
+                    omitted: Vec::new(),
+                });
             }
+            Asking::Refused { error: refused, remedy }
         })
-        .await;
-        self.done_saving().await;
-        let so_far = self.counted;
+        .await
+    }
+
+    /// Ends the reply as its model's answer ended, or puts it back.
+    async fn conclude(&mut self, came: Came<'_>, audience: &mut Audience<'_>) -> Attempt {
+        let (app, claim) = (self.app, self.claim);
+        let Came {
+            asked,
+            end: came,
+            omitted,
+        } = came;
         let text = mem::take(&mut self.text);
+        let thoughts = mem::replace(&mut self.thoughts, Thoughts::new(Reasoning::Off));
+        let heard = Heard {
+            text: &text,
+            thoughts: thoughts.bytes(),
+            so_far: self.counted,
+        };
+        let cost = |count| usage(asked, heard, count);
         let ending = match came {
             End::Lost => return Attempt::Lost,
             End::StopAsked => Ending::Stopped {
-                usage: usage(asked, &text, Count::SoFar(so_far)),
+                usage: cost(Count::SoFar),
                 text,
             },
             // It has had all the time that there is: to ask once more would cost as much, and end here again.
             End::OutOfTime if text.trim().is_empty() || claim.purpose == Purpose::Welcome => Ending::Failed {
                 failure: Failure::Deadline,
-                usage: usage(asked, &text, Count::SoFar(so_far)),
+                usage: cost(Count::SoFar),
             },
             End::OutOfTime => Ending::CutOff {
-                usage: usage(asked, &text, Count::SoFar(so_far)),
+                usage: cost(Count::SoFar),
                 text,
             },
             End::Said {
@@ -400,27 +406,51 @@ impl<'a> Writer<'a> {
                 usage: counted,
             } => Ending::Failed {
                 failure: Failure::Blocked,
-                usage: usage(asked, &text, Count::of(counted, so_far)),
+                usage: cost(Count::of(counted)),
             },
-            End::Said { usage: counted, .. } if is_blank(&text) => {
-                let spent = usage(asked, &text, Count::of(counted, so_far));
-                return retry_or_fail(app, claim, Failure::Empty, spent, text, None, audience).await;
+            End::Said { finish, usage: counted } if is_blank(&text) => {
+                let usage = cost(Count::of(counted));
+                let failure = match finish {
+                    Finish::Length => Failure::LimitSpent,
+                    Finish::Stop | Finish::Blocked => Failure::Empty,
+                };
+                say_spent(claim, asked, failure, &usage);
+                let failed = Failed {
+                    failure,
+                    usage,
+                    text,
+                    asks_for: None,
+                };
+                return retry_or_fail(app, claim, failed, audience).await;
             }
             End::Said { usage: counted, .. } => Ending::Completed {
-                usage: usage(asked, &text, Count::of(counted, so_far)),
+                usage: cost(Count::of(counted)),
                 text,
             },
             End::Failed(error) => {
+                let (failure, usage) = (failure(&error), spent(asked, heard, &error));
                 warn!(
                     reply = %claim.reply_id, attempt = claim.attempt, %error, detail = error.detail(),
                     "the model failed"
                 );
-                let spent = spent(asked, &text, so_far, &error);
-                return retry_or_fail(app, claim, failure(&error), spent, text, error.retry_after(), audience).await;
+                say_spent(claim, asked, failure, &usage);
+                let asks_for = error.retry_after();
+                let failed = Failed {
+                    failure,
+                    usage,
+                    text,
+                    asks_for,
+                };
+                return retry_or_fail(app, claim, failed, audience).await;
             }
         };
         faults::point("said", claim.chat_id);
-        end(app, claim, &ending, audience).await
+        let remarks = Remarks {
+            reasoning: thoughts.into_kept(),
+            omitted,
+            rest: None,
+        };
+        end(app, claim, &ending, remarks, audience).await
     }
 
     /// One statement at a time: what is under way has the connection that the next needs.
@@ -448,19 +478,22 @@ impl<'a> Writer<'a> {
     }
 
     /// Listens to the model until it ends, storing and renewing beside it.
-    async fn take_down(&mut self, model: &dyn Model, mut chunks: Chunks, audience: &mut Audience<'_>) -> End {
+    async fn take_down(&mut self, asked: Asked<'_>, mut chunks: Chunks, audience: &mut Audience<'_>) -> End {
         let mut tick = every(STORE_EVERY);
         loop {
             let held = tokio::select! {
                 chunk = chunks.next() => match chunk {
                     Some(Ok(Chunk::Text(text))) => {
-                        self.hear(model, &text, audience);
+                        self.hear(asked.model, &text, audience);
                         Ok(())
                     }
-                    Some(Ok(Chunk::Thought(_))) => Ok(()),
+                    Some(Ok(Chunk::Thought(thought))) => {
+                        self.hear_thought(&thought, audience);
+                        self.within_budget(asked)
+                    }
                     Some(Ok(Chunk::Counted(usage))) => {
                         self.counted = Some(usage);
-                        Ok(())
+                        self.within_budget(asked)
                     }
                     Some(Ok(Chunk::Done { finish, usage })) => Err(End::Said { finish, usage }),
                     Some(Err(error)) => Err(End::Failed(error)),
@@ -469,7 +502,7 @@ impl<'a> Writer<'a> {
                 (outcome, stored) = saved(&mut self.saving) => self.still_held(outcome, stored),
                 _ = tick.tick() => {
                     self.save();
-                    audience.push_text(&self.text);
+                    audience.push_news(self.thoughts.text(), &self.text);
                     self.within_time()
                 }
             };
@@ -493,6 +526,30 @@ impl<'a> Writer<'a> {
         }
     }
 
+    fn hear_thought(&mut self, thought: &str, audience: &mut Audience<'_>) {
+        if let Some((event, is_first)) = self.thoughts.hear(self.claim, thought) {
+            audience.tell_thought(event, is_first);
+        }
+        faults::point("thinking", self.claim.chat_id);
+    }
+
+    /// What is thought is no more than what is held for the reply: an answer whose thoughts are, ends as one that has reached
+    /// its limit.
+    fn within_budget(&self, asked: Asked<'_>) -> Result<(), End> {
+        let heard = Heard {
+            text: &self.text,
+            thoughts: self.thoughts.bytes(),
+            so_far: self.counted,
+        };
+        if heard.is_over(asked) {
+            return Err(End::Said {
+                finish: Finish::Length,
+                usage: None,
+            });
+        }
+        Ok(())
+    }
+
     /// A welcome that does not come is none.
     fn within_time(&self) -> Result<(), End> {
         let is_late =
@@ -504,7 +561,7 @@ impl<'a> Writer<'a> {
     }
 
     /// What a statement said of the claim.
-    fn still_held(&mut self, outcome: store::Result<Hold>, stored: usize) -> Result<(), End> {
+    fn still_held(&mut self, outcome: store::Result<Hold>, stored: Stored) -> Result<(), End> {
         match self.settle(outcome, stored) {
             Hold::Held => Ok(()),
             Hold::StopAsked => Err(End::StopAsked),
@@ -519,42 +576,49 @@ impl<'a> Writer<'a> {
             return;
         }
         let (store, claim) = (self.app.store.clone(), self.claim.clone());
+        let now = Stored {
+            text: self.stored,
+            thoughts: self.thoughts.stored(),
+        };
         let lease = self.app.config.replies.lease;
         if self.renewed_at.elapsed() >= lease / RENEWALS_A_LEASE {
             self.renewed_at = Instant::now();
             self.looked_at = self.renewed_at;
             let done = Box::pin(async move { store.renew_reply(&claim, lease).await });
+            self.saving = Some(Saving { done, then: now });
+        } else if let Some((thought, thoughts)) = self.thoughts.unstored() {
+            let done = Box::pin(async move { store.think_aloud(&claim, &thought).await });
+            self.looked_at = Instant::now();
             self.saving = Some(Saving {
                 done,
-                stored_then: self.stored,
+                then: Stored { thoughts, ..now },
             });
         } else if self.text.len() > self.stored {
             let (offset, part) = (self.stored, self.text[self.stored..].to_owned());
             let done = Box::pin(async move { store.append_to_reply(&claim, offset, &part).await });
             self.looked_at = Instant::now();
+            let text = self.text.len();
             self.saving = Some(Saving {
                 done,
-                stored_then: self.text.len(),
+                then: Stored { text, ..now },
             });
         } else if self.looked_at.elapsed() >= LOOK_EVERY {
             self.looked_at = Instant::now();
             let done = Box::pin(async move { store.hold_on_reply(&claim).await });
-            self.saving = Some(Saving {
-                done,
-                stored_then: self.stored,
-            });
+            self.saving = Some(Saving { done, then: now });
         }
     }
 
     /// What a statement said. One that failed is no reason to stop: its text is stored with the next one, and if Postgres
     /// stays away the lease decides.
-    fn settle(&mut self, outcome: store::Result<Hold>, stored: usize) -> Hold {
+    fn settle(&mut self, outcome: store::Result<Hold>, stored: Stored) -> Hold {
         match outcome {
             Ok(hold) => {
-                if stored > self.stored {
+                if stored.text > self.stored {
                     faults::point("stored", self.claim.chat_id);
                 }
-                self.stored = stored;
+                self.stored = stored.text;
+                self.thoughts.settle(stored.thoughts);
                 hold
             }
             Err(error) => {
@@ -569,34 +633,6 @@ fn every(period: Duration) -> Interval {
     let mut tick = interval(period);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tick
-}
-
-/// Reads what a model is to be asked, with its images.
-async fn prepared<'a>(app: &'a App, claim: &Claim) -> store::Result<Prepared<'a>> {
-    let Some(context) = app.store.reply_context(claim).await? else {
-        return Ok(Prepared::Unanswered);
-    };
-    let answering = app.assistants.answering(claim.kind, claim.organisation.as_deref());
-    let model = answering.model.as_ref();
-    let about = match claim.kind {
-        Kind::Post => match app.store.post_in_view(claim).await? {
-            Some(about) => Some(about),
-            None => return Ok(Prepared::Gone),
-        },
-        Kind::Assistant | Kind::Direct | Kind::Channel | Kind::Task => None,
-    };
-    let fitting = match (claim.purpose, &about) {
-        (Purpose::Welcome, Some(about)) => post::welcome(about, context.reserved_tokens, answering),
-        (Purpose::FollowUp, _) => prompt::fitting(post::with_follow_up(context), answering, about.as_ref()),
-        (Purpose::Answer | Purpose::Welcome, _) => prompt::fitting(context, answering, about.as_ref()),
-    };
-    let Some(fitting) = fitting else {
-        return Ok(Prepared::Unaffordable(model));
-    };
-    Ok(match fitting.with_images(&app.attachments, answering).await {
-        Some((prompt, room)) => Prepared::Question(Box::new(Question { model, prompt, room })),
-        None => Prepared::Unaffordable(model),
-    })
 }
 
 /// Leaves a reply that no model was asked for to the next invocation, which has more time.
@@ -616,7 +652,14 @@ async fn put_back(app: &App, claim: &Claim, audience: &mut Audience<'_>) -> Atte
 async fn stop_unasked(app: &App, claim: &Claim, audience: &mut Audience<'_>) -> Attempt {
     let usage = nothing(model_name(app, claim));
     let text = String::new();
-    end(app, claim, &Ending::Stopped { text, usage }, audience).await
+    end(
+        app,
+        claim,
+        &Ending::Stopped { text, usage },
+        Remarks::default(),
+        audience,
+    )
+    .await
 }
 
 /// There is nothing to answer: the reply was lost to another writer, or its question is deleted and was the only one.
@@ -628,101 +671,47 @@ async fn leave_unanswered(app: &App, claim: &Claim, audience: &mut Audience<'_>)
     }
 }
 
-/// What the provider has said of an attempt's cost.
-enum Count {
-    Whole(TokenUsage),
-    /// Of an answer that was not heard to its end.
-    SoFar(Option<TokenUsage>),
-}
-
-impl Count {
-    fn of(whole: Option<TokenUsage>, so_far: Option<TokenUsage>) -> Self {
-        whole.map_or(Self::SoFar(so_far), Self::Whole)
-    }
-}
-
-/// As the provider counted, else as we estimate: never more than it was allowed to say.
-fn usage(asked: Asked<'_>, text: &str, count: Count) -> Usage {
-    let said = estimate(text).min(asked.max_output_tokens);
-    let counted = match count {
-        Count::Whole(counted) => counted,
-        Count::SoFar(Some(so_far)) => TokenUsage {
-            output_tokens: so_far.output_tokens.max(said),
-            ..so_far
-        },
-        Count::SoFar(None) => TokenUsage {
-            input_tokens: asked.input_tokens,
-            output_tokens: said,
-            cached_tokens: 0,
-        },
-    };
-    if counted.input_tokens > asked.most_input_tokens || counted.output_tokens > asked.max_output_tokens {
-        warn!(
-            model = asked.model.name(),
-            input_tokens = counted.input_tokens,
-            most_input_tokens = asked.most_input_tokens,
-            output_tokens = counted.output_tokens,
-            max_output_tokens = asked.max_output_tokens,
-            "a provider counted more than there could be; it is paid"
-        );
-    }
-    Usage {
-        input_tokens: counted.input_tokens,
-        output_tokens: counted.output_tokens,
-        cached_tokens: counted.cached_tokens,
-        model: asked.model.name().to_owned(),
-    }
-}
-
 /// As whoever asked there is answered now.
 fn model_name<'a>(app: &'a App, claim: &Claim) -> &'a str {
     let answering = app.assistants.answering(claim.kind, claim.organisation.as_deref());
     answering.model.name()
 }
 
-fn nothing(model: &str) -> Usage {
-    Usage {
-        input_tokens: 0,
-        output_tokens: 0,
-        cached_tokens: 0,
-        model: model.to_owned(),
-    }
-}
-
-/// What an attempt cost that failed. A request that was refused, or never arrived, costs nothing; once the model has
-/// begun to think, the prompt is owed whatever came of it.
-fn spent(asked: Asked<'_>, text: &str, so_far: Option<TokenUsage>, error: &ModelError) -> Usage {
-    let has_begun = so_far.is_some() || !text.is_empty();
-    match error {
-        ModelError::Blocked { usage: counted, .. } | ModelError::NothingSaid { usage: counted } => {
-            usage(asked, text, Count::of(*counted, so_far))
-        }
-        ModelError::Truncated | ModelError::Silent | ModelError::Malformed { .. } => {
-            usage(asked, text, Count::SoFar(so_far))
-        }
-        _ if has_begun => usage(asked, text, Count::SoFar(so_far)),
-        _ => nothing(asked.model.name()),
-    }
-}
-
-/// Puts the reply back if another attempt may succeed, else ends it: with the text so far, if somebody asked to stop.
-async fn retry_or_fail(
-    app: &App,
-    claim: &Claim,
+/// An attempt that failed.
+struct Failed {
     failure: Failure,
     usage: Usage,
     text: String,
-    asked: Option<Duration>,
-    audience: &mut Audience<'_>,
-) -> Attempt {
+    /// How long the provider wants to be left alone.
+    asks_for: Option<Duration>,
+}
+
+/// Puts the reply back if another attempt may succeed, else ends it: with the text so far, if somebody asked to stop. A long
+/// rest ends it, too: whoever asked is told until when, and the chat's next question does not wait behind it.
+async fn retry_or_fail(app: &App, claim: &Claim, failed: Failed, audience: &mut Audience<'_>) -> Attempt {
     let config = &app.config.replies;
+    let Failed {
+        failure,
+        usage,
+        text,
+        asks_for,
+    } = failed;
+    let long_rest = asks_for.filter(|rest| *rest > LONGEST_UNTOLD_REST);
     // What nobody has asked for is not tried again: a question may be waiting behind it.
-    if !failure.may_pass() || claim.attempt_of_version >= config.attempts || claim.purpose != Purpose::Answer {
-        return end(app, claim, &Ending::Failed { failure, usage }, audience).await;
+    if !failure.may_pass()
+        || claim.attempt_of_version >= config.attempts
+        || claim.purpose != Purpose::Answer
+        || long_rest.is_some()
+    {
+        let remarks = Remarks {
+            rest: long_rest,
+            ..Remarks::default()
+        };
+        return end(app, claim, &Ending::Failed { failure, usage }, remarks, audience).await;
     }
     let rest = config
         .retry_after_attempt(claim.attempt_of_version)
-        .max(asked.unwrap_or_default())
+        .max(asks_for.unwrap_or_default())
         .min(LONGEST_REST);
     match app.store.requeue_reply(claim, failure, &usage, rest).await {
         Ok(Some(wake)) => {
@@ -731,7 +720,10 @@ async fn retry_or_fail(
             Attempt::Requeued { failure, wake }
         }
         Ok(None) => match app.store.hold_on_reply(claim).await {
-            Ok(Hold::StopAsked) => end(app, claim, &Ending::Stopped { text, usage }, audience).await,
+            Ok(Hold::StopAsked) => {
+                let stopped = Ending::Stopped { text, usage };
+                end(app, claim, &stopped, Remarks::default(), audience).await
+            }
             Ok(Hold::Held | Hold::Lost) => Attempt::Lost,
             Err(error) => Attempt::Broken(error),
         },
@@ -739,12 +731,26 @@ async fn retry_or_fail(
     }
 }
 
+/// The figures of a limit that was reached before the first word, for whoever sets it.
+fn say_spent(claim: &Claim, asked: Asked<'_>, failure: Failure, usage: &Usage) {
+    if failure == Failure::LimitSpent {
+        warn!(
+            reply = %claim.reply_id,
+            model = usage.model,
+            output_tokens = usage.output_tokens,
+            max_output_tokens = asked.max_output_tokens,
+            reserved = asked.reserved,
+            "all of an answer's tokens went into thoughts: MODEL_MAX_OUTPUT_TOKENS is too low for this model"
+        );
+    }
+}
+
 /// The outcome of the statement under way; never, while there is none.
-async fn saved(saving: &mut Option<Saving>) -> (store::Result<Hold>, usize) {
+async fn saved(saving: &mut Option<Saving>) -> (store::Result<Hold>, Stored) {
     match saving {
         Some(statement) => {
             let outcome = (&mut statement.done).await;
-            let stored = statement.stored_then;
+            let stored = statement.then;
             *saving = None;
             (outcome, stored)
         }
@@ -753,7 +759,7 @@ async fn saved(saving: &mut Option<Saving>) -> (store::Result<Hold>, usize) {
 }
 
 /// Ends the reply and tells everyone. A welcome that failed is said plainly.
-async fn end(app: &App, claim: &Claim, ending: &Ending, audience: &mut Audience<'_>) -> Attempt {
+async fn end(app: &App, claim: &Claim, ending: &Ending, remarks: Remarks, audience: &mut Audience<'_>) -> Attempt {
     let welcome;
     let ending = match ending {
         Ending::Failed { usage, .. } if claim.purpose == Purpose::Welcome => {
@@ -773,7 +779,7 @@ async fn end(app: &App, claim: &Claim, ending: &Ending, audience: &mut Audience<
     };
     let mut tries = 1;
     let ended = loop {
-        match app.store.end_reply(claim, ending).await {
+        match app.store.end_reply_with(claim, ending, &remarks).await {
             Ok(Some(ended)) => break ended,
             Ok(None) => return Attempt::Lost,
             Err(error) if error.is_unavailable() && tries < END_TRIES => {
@@ -798,6 +804,7 @@ async fn end(app: &App, claim: &Claim, ending: &Ending, audience: &mut Audience<
         audience: people,
         wake,
         webhooks,
+        retry_at,
     } = ended;
     app.queue.wake(&webhooks).await;
     let mut events: Vec<_> = message.iter().map(Event::of_answer).collect();
@@ -806,6 +813,7 @@ async fn end(app: &App, claim: &Claim, ending: &Ending, audience: &mut Audience<
         attempt: claim.attempt,
         state,
         reason: failure,
+        retry_at,
     };
     events.push(Event::reply_ended(claim.chat_id, &ended));
     audience.tell_end(ending.said(), events, &people);

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use crate::peer::{Bucket, Model};
-use crate::world::{Person, World};
+use crate::world::{Person, World, script};
 
 /// Text of every density, so many bytes of each.
 fn texts(bytes: usize) -> Vec<String> {
@@ -130,4 +130,27 @@ async fn chats_at_once_share_a_budget_without_exceeding_it(pool: PgPool) {
     assert!((3..8).contains(&accepted), "{sent:?}");
     let completed = "select to_jsonb(count(*)) from replies where state = 'completed'";
     assert_eq!(world.row(completed).await, json!(accepted));
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn what_is_thought_is_no_more_than_what_is_held(pool: PgPool) {
+    let world = World::on(pool, &[("MODEL_MAX_OUTPUT_TOKENS", "100")]).await;
+    let anna = world.person("anna").await;
+    limit(&world, &anna, 1_000).await;
+    // Without end, and of no count: what was heard is all that there is to go by.
+    let thinks = script(&json!({"thoughts": 1_000_000, "thoughtBytes": 300, "delayMs": 0}));
+    never_over(&world, async {
+        world.ask(&anna, &thinks).await;
+        world.work(&world.system).await;
+    })
+    .await;
+    let reply = world.reply().await;
+    assert_eq!(
+        (&reply["state"], &reply["failure"], &reply["attempt"]),
+        (&json!("failed"), &json!("output-limit-spent-on-thinking"), &json!(1))
+    );
+    let books = "select jsonb_build_array(used, reserved, used <= 1000) from budgets where subject = 'person'";
+    let spent = reply["input_tokens"].as_u64().unwrap() + reply["output_tokens"].as_u64().unwrap();
+    assert_eq!(world.row(books).await, json!([spent, 0, true]));
+    assert!(reply["output_tokens"].as_u64() >= Some(100), "{reply}");
 }

@@ -8,4 +8,6 @@ mod deadlines;
 mod heard;
 mod images;
 mod peer;
+mod reasoning;
+mod refusals;
 mod world;

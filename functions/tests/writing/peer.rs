@@ -10,7 +10,7 @@ use futures_util::stream;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{CONTENT_TYPE, RETRY_AFTER};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -39,6 +39,14 @@ pub(crate) enum Model {
     Waits(Duration),
     /// It says a word this often, without end.
     GoesOn(Duration),
+    /// It refuses every request with an image, in these words, and answers all others.
+    RefusesImages(&'static str),
+    /// It reads so many tokens, prompt and answer together, and refuses more.
+    Window(usize),
+    /// It takes requests of so many bytes.
+    Takes(usize),
+    /// It asks to be left alone for so many seconds.
+    AsksForRest(u64),
 }
 
 #[derive(Clone)]
@@ -54,6 +62,8 @@ struct State {
     told: Vec<Value>,
     /// How often the model was asked.
     asked: usize,
+    /// What it was asked last.
+    last: Value,
 }
 
 impl Peer {
@@ -66,6 +76,7 @@ impl Peer {
                 model: Model::CountsBytes,
                 told: Vec::new(),
                 asked: 0,
+                last: Value::Null,
             })),
         };
         let serving = peer.clone();
@@ -89,6 +100,11 @@ impl Peer {
 
     pub(crate) fn asked(&self) -> usize {
         self.state.lock().unwrap().asked
+    }
+
+    /// What the model was asked last, by one that reads it.
+    pub(crate) fn last(&self) -> Value {
+        self.state.lock().unwrap().last.clone()
     }
 
     /// The events that Pusher was told of somebody.
@@ -130,6 +146,46 @@ impl Peer {
                 let asked: Value = serde_json::from_slice(&read(request).await).unwrap();
                 counted(&asked)
             }
+            Model::RefusesImages(words) => {
+                let asked = self.read_question(request).await;
+                if asked.to_string().contains("image_url") {
+                    refused(
+                        400,
+                        json!({"message": words, "type": "invalid_request_error", "code": null}),
+                    )
+                } else {
+                    fine()
+                }
+            }
+            Model::Window(tokens) => {
+                let asked = self.read_question(request).await;
+                let prompt = asked["messages"].to_string().len() * 10 / 22;
+                if prompt + usize::try_from(asked["max_tokens"].as_u64().unwrap()).unwrap() > tokens {
+                    let words =
+                        format!("This model's maximum context length is {tokens} tokens. However, you requested more.");
+                    let error = json!({
+                        "message": words, "type": "invalid_request_error", "param": "messages", "code": "context_length_exceeded"
+                    });
+                    refused(400, error)
+                } else {
+                    fine()
+                }
+            }
+            Model::Takes(bytes) => {
+                let asked = self.read_question(request).await;
+                if asked.to_string().len() > bytes {
+                    let words = "Request exceeds the maximum size";
+                    refused(413, json!({"type": "request_too_large", "message": words}))
+                } else {
+                    fine()
+                }
+            }
+            Model::AsksForRest(seconds) => {
+                let words = "Monthly usage limit reached.";
+                let mut response = refused(429, json!({"message": words, "type": "tokens", "code": "usage_limit"}));
+                response.headers_mut().insert(RETRY_AFTER, seconds.into());
+                response
+            }
             Model::Waits(time) => {
                 let mut body = request.into_body();
                 while let Some(Ok(_)) = body.frame().await {}
@@ -148,6 +204,25 @@ impl Peer {
             }
         }
     }
+}
+
+impl Peer {
+    async fn read_question(&self, request: Request<Incoming>) -> Value {
+        let asked: Value = serde_json::from_slice(&read(request).await).unwrap();
+        self.state.lock().unwrap().last = asked.clone();
+        asked
+    }
+}
+
+fn fine() -> Response<Body> {
+    let body = [said("Tall lighthouses shine."), finish("stop", 20, 8)].concat();
+    whole("text/event-stream", body.into_bytes())
+}
+
+fn refused(status: u16, error: Value) -> Response<Body> {
+    let mut response = whole("application/json", json!({ "error": error }).to_string().into_bytes());
+    *response.status_mut() = status.try_into().unwrap();
+    response
 }
 
 /// Two tokens a byte would be a lie; one is the worst that there is. What frames each message takes three more.

@@ -9,10 +9,13 @@ use serde_json::Value;
 
 use crate::config::{ConfigError, Environment};
 use crate::domain::chat::Kind;
+use crate::domain::reply::Reasoning;
 use crate::models::{ApiKey, ModelSettings, Parameters, Provider};
 use crate::parameters::parameter_name;
 
 const DEFAULT_SYSTEM_PROMPT: &str = "You are a helpful assistant in a chat. Answer briefly and to the point.";
+/// Gemini takes requests of 20 MB, and most others as much.
+const DEFAULT_REQUEST_BYTES: u32 = 20_000_000;
 const VARIABLES: &str = "The MODEL_ variables";
 /// As `MODEL_KEY`, it says that a function asks no model: it goes by the prompts and the limits, and is given no key, so none is
 /// read for it.
@@ -59,6 +62,10 @@ pub(super) struct Choice {
     pub(super) max_output_tokens: u32,
     /// `MODEL_CONTEXT_TOKENS`: prompt and answer together; default 8192.
     pub(super) context_tokens: u32,
+    /// `MODEL_REQUEST_BYTES`: the largest request that the provider takes; default 20,000,000.
+    pub(super) request_bytes: u32,
+    /// `MODEL_REASONING`: what people hear of the model's thoughts: `off`, `status` (default) or `text`.
+    pub(super) reasoning: Reasoning,
     /// `MODEL_TEMPERATURE`: left to the provider when absent.
     pub(super) temperature: Option<f32>,
     /// `SYSTEM_PROMPT`, or for one kind of chat `SYSTEM_PROMPT_ASSISTANT`, `SYSTEM_PROMPT_POST`.
@@ -147,6 +154,11 @@ impl Choice {
             key,
             max_output_tokens: env.parsed("MODEL_MAX_OUTPUT_TOKENS", 1024)?,
             context_tokens: env.parsed("MODEL_CONTEXT_TOKENS", 8192)?,
+            request_bytes: env.parsed("MODEL_REQUEST_BYTES", DEFAULT_REQUEST_BYTES)?,
+            reasoning: match env.optional("MODEL_REASONING") {
+                None => Reasoning::default(),
+                Some(text) => reasoning(&text).map_err(|why| ConfigError::new(format!("MODEL_REASONING {why}.")))?,
+            },
             temperature: env
                 .optional("MODEL_TEMPERATURE")
                 .map(|text| {
@@ -242,6 +254,8 @@ impl Choice {
         self.temperature = entry.temperature.or(self.temperature);
         self.max_output_tokens = entry.max_output_tokens.unwrap_or(self.max_output_tokens);
         self.context_tokens = entry.context_tokens.unwrap_or(self.context_tokens);
+        self.request_bytes = entry.request_bytes.unwrap_or(self.request_bytes);
+        self.reasoning = entry.reasoning.unwrap_or(self.reasoning);
         if let Some(text) = &entry.system_prompt {
             self.system_prompt.clone_from(text);
         }
@@ -323,6 +337,8 @@ struct Written {
     temperature: Option<f32>,
     max_output_tokens: Option<u32>,
     context_tokens: Option<u32>,
+    request_bytes: Option<u32>,
+    reasoning: Option<String>,
     system_prompt: Option<String>,
     vision: Option<bool>,
     parameters: Option<String>,
@@ -341,6 +357,8 @@ struct Entry {
     temperature: Option<f32>,
     max_output_tokens: Option<u32>,
     context_tokens: Option<u32>,
+    request_bytes: Option<u32>,
+    reasoning: Option<Reasoning>,
     system_prompt: Option<String>,
     vision: Option<bool>,
     parameters: Option<Parameters>,
@@ -399,6 +417,11 @@ impl Entry {
             temperature: written.temperature,
             max_output_tokens: written.max_output_tokens,
             context_tokens: written.context_tokens,
+            request_bytes: written.request_bytes,
+            reasoning: written
+                .reasoning
+                .map(|text| reasoning(&text).map_err(|why| format!("reasoning {why}")))
+                .transpose()?,
             system_prompt: text("systemPrompt", written.system_prompt)?,
             vision: written.vision,
             parameters: written
@@ -435,6 +458,10 @@ fn default_name(provider: Provider) -> Option<&'static str> {
 
 fn is_temperature(number: &f32) -> bool {
     number.is_finite() && *number >= 0.0
+}
+
+fn reasoning(text: &str) -> Result<Reasoning, String> {
+    Reasoning::parse(text).ok_or_else(|| format!("is {text:?}: use off, status or text"))
 }
 
 fn yes_or_no(env: &Environment<'_>, name: &str, default: bool) -> Result<bool, ConfigError> {

@@ -2,6 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::config::Environment;
+use crate::domain::reply::Reasoning;
 use crate::models::Parameters;
 
 const GEMINI: &[(&str, &str)] = &[
@@ -167,6 +168,25 @@ fn another_provider_brings_its_own_address_and_eyes() {
 }
 
 #[test]
+fn what_is_heard_of_thoughts_and_how_large_a_request_may_be_are_settings_like_others() {
+    let of = |config: &AssistantsConfig, organisation: &str| {
+        let choice = choice(config, Kind::Assistant, organisation);
+        (choice.reasoning, choice.request_bytes)
+    };
+    let plain = read_with(GEMINI, "").unwrap();
+    assert_eq!(of(&plain, "acme"), (Reasoning::Status, 20_000_000));
+    let mut variables = GEMINI.to_vec();
+    variables.extend([("MODEL_REASONING", "text"), ("MODEL_REQUEST_BYTES", "4000000")]);
+    let overrides = json!([{"organisation": "acme", "reasoning": "off", "requestBytes": 1000}]);
+    let config = read_with(&variables, &overrides.to_string()).unwrap();
+    assert_eq!(of(&config, "acme"), (Reasoning::Off, 1000));
+    assert_eq!(of(&config, "other"), (Reasoning::Text, 4_000_000));
+    variables[3] = ("MODEL_REASONING", "loud");
+    let refused = read_with(&variables, "").unwrap_err().to_string();
+    assert_eq!(refused, "MODEL_REASONING is \"loud\": use off, status or text.");
+}
+
+#[test]
 fn how_a_model_is_asked_and_its_tags_are_read_can_be_said() {
     let mut variables = GEMINI.to_vec();
     variables.extend([("MODEL_PARAMETERS", "no-temperature"), ("MODEL_THINK_TAGS", "no")]);
@@ -227,6 +247,10 @@ fn what_is_odd_in_an_override_is_named_in_one_sentence() {
             "maxOutputTokens: invalid value",
         ),
         (r#"[{"kind": "post", "vision": "no"}]"#, "vision: invalid type"),
+        (
+            r#"[{"kind": "post", "reasoning": "loud"}]"#,
+            "reasoning is \"loud\": use off, status or text",
+        ),
         (
             r#"[{"kind": "post", "maxOutputTokens": 9000}]"#,
             "contextTokens is 8192 and leaves no room beside maxOutputTokens, which is 9000",

@@ -3,7 +3,7 @@
 
 mod pictures;
 
-pub use pictures::{AN_IMAGE, Pictures, Room, Shown};
+pub use pictures::{AN_IMAGE, Pictures, Room, Shown, UNREADABLE};
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};

@@ -32,7 +32,8 @@ const MOST_OF_A_PROMPT: usize = 14 * 1024 * 1024;
 const MOST_AT_ONCE: usize = 48 * 1024 * 1024;
 /// What stands for an image that there was, but that is not shown.
 pub const AN_IMAGE: &str = "[an image]";
-const UNREADABLE: &str = "[an image that could not be read]";
+/// The same, of one that could not be read.
+pub const UNREADABLE: &str = "[an image that could not be read]";
 const UNSUPPORTED: &str = "[a file that is no PNG, JPEG, GIF or WebP image]";
 
 /// What the bytes are is nothing that models are shown.
@@ -106,10 +107,12 @@ enum Most<'a> {
 
 impl Attachments {
     /// The images that attachments show, the most important first, and a line for each that the model cannot be shown: a
-    /// missing one, one that is too much beside those before it, or one of a host that is not ours to ask.
-    pub async fn pictures(&self, attachments: &[&Value]) -> Pictures {
+    /// missing one, one that is too much beside those before it, or one of a host that is not ours to ask. `most`: how many
+    /// bytes the provider takes of them all.
+    pub async fn pictures(&self, attachments: &[&Value], most: usize) -> Pictures {
+        let room_for_all = MOST_OF_A_PROMPT.min(most);
         let most = self.most_bytes();
-        let mut left = MOST_OF_A_PROMPT;
+        let mut left = room_for_all;
         let sources: Vec<_> = attachments
             .iter()
             .map(|attachment| match self.source(attachment) {
@@ -124,7 +127,7 @@ impl Attachments {
         // Of those elsewhere nobody knows the size before they come: they share what is left.
         let elsewhere = sources.iter().filter(|source| matches!(source, Source::Web(_))).count();
         let elsewhere = most.saturating_mul(elsewhere).min(left);
-        let mut room = self.memory.take(MOST_OF_A_PROMPT - left + elsewhere).await;
+        let mut room = self.memory.take(room_for_all - left + elsewhere).await;
         let shared = AtomicUsize::new(elsewhere);
         let deadline = Instant::now() + FETCH_TIMEOUT;
         // Boxed, for the compiler cannot tell that borrowing futures may move between threads.

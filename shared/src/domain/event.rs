@@ -14,7 +14,7 @@ use super::ids::{ChatId, MessageId, Seq, UserId};
 use super::message::{Message, Reacting, words};
 use super::unread::Receipt;
 
-pub use data::{PresenceChanged, ReactionChanged, ReplyDelta, ReplyEnded, ReplyStarted, Typing};
+pub use data::{PresenceChanged, ReactionChanged, ReplyDelta, ReplyEnded, ReplyReasoning, ReplyStarted, Typing};
 
 /// How long somebody is taken to be typing; clients that type on say so again before.
 const TYPING_FOR: Duration = Duration::from_secs(6);
@@ -31,6 +31,7 @@ pub enum EventType {
     MemberRemoved,
     Read,
     ReplyStarted,
+    ReplyReasoning,
     ReplyDelta,
     ReplyEnded,
     Typing,
@@ -47,6 +48,7 @@ words!(EventType {
     MemberRemoved = "member.removed",
     Read = "read",
     ReplyStarted = "reply.started",
+    ReplyReasoning = "reply.reasoning",
     ReplyDelta = "reply.delta",
     ReplyEnded = "reply.ended",
     Typing = "typing",
@@ -99,6 +101,12 @@ impl Event {
             chat_id,
             json!(ReplyStarted { message_id, attempt }),
         )
+    }
+
+    /// The model thinks; with what it thinks, where that is to be shown.
+    #[must_use]
+    pub fn reply_reasoning(chat_id: ChatId, reasoning: &ReplyReasoning) -> Self {
+        Self::passing(EventType::ReplyReasoning, chat_id, json!(reasoning))
     }
 
     /// More of a reply's text.

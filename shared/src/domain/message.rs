@@ -108,6 +108,9 @@ pub struct Message {
     pub sender_id: Option<UserId>,
     pub client_id: Option<String>,
     pub content: String,
+    /// What the model thought before it said this, where that is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<String>,
     #[schemars(with = "Map<String, Value>")]
     pub metadata: Value,
     #[schemars(with = "Vec<Attachment>")]

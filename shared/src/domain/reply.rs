@@ -126,7 +126,34 @@ pub struct RunningReply {
     pub state: ReplyState,
     pub attempt: i32,
     pub text: String,
+    /// Whether the model thinks, and has not said anything yet.
+    pub is_thinking: bool,
+    /// What it has thought so far, where that is shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<String>,
 }
+
+/// What of the model's thoughts people hear.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reasoning {
+    /// Nothing.
+    Off,
+    /// That it thinks.
+    #[default]
+    Status,
+    /// What it thinks; kept with the answer.
+    Text,
+}
+words!(Reasoning { Off = "off", Status = "status", Text = "text" });
+
+/// What an answer was written without, because the model refused it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Omitted {
+    Images,
+    /// The older part of what was said before.
+    History,
+}
+words!(Omitted { Images = "images", History = "history" });
 
 /// Why a reply could not be written. The word is stored, shown to clients in `reply.ended` and counted in logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,6 +236,21 @@ impl Failure {
             | Self::Abandoned
             | Self::Deadline => "The assistant could not answer. Please try again.",
         }
+    }
+
+    /// The same, of one whose provider asks to be left alone for so long.
+    #[must_use]
+    pub fn told_to_user_to_wait(self, rest: Duration) -> String {
+        const UNITS: [(u64, &str); 3] = [(86_400, "day"), (3_600, "hour"), (60, "minute")];
+        let seconds = rest.as_secs();
+        let (count, unit) = UNITS
+            .into_iter()
+            .find(|(unit, _)| seconds >= 2 * unit)
+            .map_or((seconds.div_ceil(60).max(1), "minute"), |(unit, name)| {
+                (seconds.div_ceil(unit), name)
+            });
+        let plural = if count == 1 { "" } else { "s" };
+        format!("The assistant is very busy and could not answer. Please try again in {count} {unit}{plural}.")
     }
 
     /// Whether another attempt may succeed where this one did not.

@@ -21,7 +21,13 @@ pub const MOST_OF_AN_IMAGE: u32 = 4900;
 /// than characters, for a Chinese character is about a token and three bytes. `estimated_tokens` of the schema is the same.
 #[must_use]
 pub fn estimate(text: &str) -> u32 {
-    let tokens = (text.len() as u64 * 13).div_ceil(40);
+    estimate_of(text.len())
+}
+
+/// The same, of so many bytes.
+#[must_use]
+pub fn estimate_of(bytes: usize) -> u32 {
+    let tokens = (bytes as u64).saturating_mul(13).div_ceil(40);
     u32::try_from(tokens).unwrap_or(u32::MAX)
 }
 

@@ -4,6 +4,9 @@
 //! The protocol knows no way to take text back. So what a reader has is always the beginning of what is being said: a
 //! further attempt that says the same again is left out up to there, and one that says something else is an error, after
 //! which the reader loads the answer anew. A stream that ends well has said exactly what is stored.
+//!
+//! What the model thinks comes in reasoning parts, one for each time that it begins to. Thoughts of an attempt that failed
+//! stay in a part of their own, for they are no part of the answer.
 
 use serde_json::{Value, json};
 
@@ -24,6 +27,11 @@ const ELSEWHERE: &str = "The answer takes long and goes on. Resume the stream, o
 pub(super) struct UiMessageStream {
     has_started: bool,
     is_text_open: bool,
+    is_reasoning_open: bool,
+    /// How many reasoning parts there are.
+    reasoning_parts: u32,
+    /// What the reader has of the present attempt's thoughts.
+    thought: String,
     is_over: bool,
     /// What the reader has of the text.
     shown: String,
@@ -67,6 +75,18 @@ impl UiMessageStream {
             EventType::ReplyStarted => {
                 self.start(&data["messageId"]);
                 self.said.clear();
+                self.thought.clear();
+                self.close_reasoning();
+            }
+            EventType::ReplyReasoning => {
+                self.start(&data["messageId"]);
+                let offset = data["offset"].as_u64().and_then(|offset| usize::try_from(offset).ok());
+                let text = data["text"].as_str().unwrap_or_default();
+                if text.is_empty() {
+                    self.open_reasoning();
+                } else if offset == Some(self.thought.len()) {
+                    self.think(text);
+                }
             }
             EventType::ReplyDelta => {
                 self.start(&data["messageId"]);
@@ -80,6 +100,12 @@ impl UiMessageStream {
             // An answer that was written again has changed its message.
             EventType::MessageCreated | EventType::MessageUpdated if data["role"] == Role::Assistant.word() => {
                 self.start(&data["id"]);
+                if let Some(thought) = data["reasoning"].as_str()
+                    && let Some(more) = thought.strip_prefix(&*self.thought)
+                    && !more.is_empty()
+                {
+                    self.think(more);
+                }
                 data["content"].as_str().unwrap_or_default().clone_into(&mut self.said);
                 self.show();
                 self.metadata = json!({
@@ -114,12 +140,41 @@ impl UiMessageStream {
             return;
         };
         let delta = json!({"type": "text-delta", "id": TEXT, "delta": more});
+        self.close_reasoning();
         if !self.is_text_open {
             self.is_text_open = true;
             self.chunk(&json!({"type": "text-start", "id": TEXT}));
         }
         self.chunk(&delta);
         self.shown.clone_from(&self.said);
+    }
+
+    fn think(&mut self, more: &str) {
+        self.open_reasoning();
+        self.thought.push_str(more);
+        let id = self.reasoning_id();
+        self.chunk(&json!({"type": "reasoning-delta", "id": id, "delta": more}));
+    }
+
+    fn open_reasoning(&mut self) {
+        if !self.is_reasoning_open {
+            self.is_reasoning_open = true;
+            self.reasoning_parts += 1;
+            let id = self.reasoning_id();
+            self.chunk(&json!({"type": "reasoning-start", "id": id}));
+        }
+    }
+
+    fn close_reasoning(&mut self) {
+        if self.is_reasoning_open {
+            self.is_reasoning_open = false;
+            let id = self.reasoning_id();
+            self.chunk(&json!({"type": "reasoning-end", "id": id}));
+        }
+    }
+
+    fn reasoning_id(&self) -> String {
+        format!("reasoning-{}", self.reasoning_parts)
     }
 
     fn end(&mut self, state: Option<ReplyState>) {
@@ -150,6 +205,7 @@ impl UiMessageStream {
     }
 
     fn close_text(&mut self) {
+        self.close_reasoning();
         if self.is_text_open {
             self.is_text_open = false;
             self.chunk(&json!({"type": "text-end", "id": TEXT}));
@@ -175,7 +231,7 @@ mod tests {
     use chrono::DateTime;
 
     use super::*;
-    use crate::domain::event::{ReplyDelta, ReplyEnded};
+    use crate::domain::event::{ReplyDelta, ReplyEnded, ReplyReasoning};
     use crate::domain::ids::{ChatId, MessageId, Seq};
 
     const CHAT: &str = "0192aaaa-0000-7000-8000-000000000001";
@@ -203,6 +259,17 @@ mod tests {
         Event::reply_delta(chat(), &delta)
     }
 
+    fn thinks(attempt: i32, offset: usize, text: &str) -> Event {
+        let text = Some(text.to_owned()).filter(|text| !text.is_empty());
+        let reasoning = ReplyReasoning {
+            message_id: reply(),
+            attempt,
+            offset: text.is_some().then_some(offset),
+            text,
+        };
+        Event::reply_reasoning(chat(), &reasoning)
+    }
+
     fn message(role: &str, content: &str) -> Event {
         Event {
             event_type: EventType::MessageCreated,
@@ -219,6 +286,7 @@ mod tests {
             attempt: 1,
             state,
             reason: None,
+            retry_at: None,
         };
         Event::reply_ended(chat(), &ended)
     }
@@ -266,6 +334,85 @@ mod tests {
                 "text-start",
                 "text-delta Grü",
                 "text-delta ße",
+                "text-end",
+                "finish",
+                "[DONE]"
+            ])
+        );
+    }
+
+    #[test]
+    fn what_is_thought_is_a_part_before_the_text() {
+        let events = [
+            started(1),
+            thinks(1, 0, "Hm"),
+            thinks(1, 2, ", so"),
+            // Heard twice, and with a piece missing.
+            thinks(1, 2, ", so"),
+            thinks(1, 9, "!"),
+            delta(0, "Hi"),
+            message("assistant", "Hi"),
+            ended(ReplyState::Completed),
+        ];
+        let text = ["text-start", "text-delta Hi", "text-end", "finish", "[DONE]"];
+        let thought = [
+            "reasoning-start",
+            "reasoning-delta Hm",
+            "reasoning-delta , so",
+            "reasoning-end",
+        ];
+        assert_eq!(told(&events), started_with(&[&thought[..], &text].concat()));
+        // That it thinks, and no more.
+        let silent = [&[started(1), thinks(1, 0, "")], &events[5..]].concat();
+        let thought = ["reasoning-start", "reasoning-end"];
+        assert_eq!(told(&silent), started_with(&[&thought[..], &text].concat()));
+    }
+
+    #[test]
+    fn each_attempt_thinks_in_a_part_of_its_own() {
+        let events = [
+            started(1),
+            thinks(1, 0, "One"),
+            started(2),
+            thinks(2, 0, "Two"),
+            ended(ReplyState::Stopped),
+        ];
+        assert_eq!(
+            told(&events),
+            started_with(&[
+                "reasoning-start",
+                "reasoning-delta One",
+                "reasoning-end",
+                "reasoning-start",
+                "reasoning-delta Two",
+                "reasoning-end",
+                "message-metadata",
+                "abort",
+                "[DONE]"
+            ])
+        );
+        let ids = |stream: &mut UiMessageStream, event: &Event| {
+            let out = stream.event(event);
+            out.matches("reasoning-1").count() + 10 * out.matches("reasoning-2").count()
+        };
+        let mut stream = UiMessageStream::default();
+        let counts: Vec<_> = events.iter().map(|event| ids(&mut stream, event)).collect();
+        assert_eq!(counts, [0, 2, 1, 20, 10]);
+    }
+
+    #[test]
+    fn who_comes_after_the_end_gets_what_was_thought_too() {
+        let mut said = message("assistant", "all");
+        said.data["reasoning"] = json!("first");
+        let events = [said, ended(ReplyState::Completed)];
+        assert_eq!(
+            told(&events),
+            started_with(&[
+                "reasoning-start",
+                "reasoning-delta first",
+                "reasoning-end",
+                "text-start",
+                "text-delta all",
                 "text-end",
                 "finish",
                 "[DONE]"

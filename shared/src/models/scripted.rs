@@ -2,7 +2,7 @@
 //! does what a script in the person's last message tells it to:
 //!
 //! ```text
-//! /script {"words": 200, "delayMs": 50, "fail": "truncate", "failAfterWords": 20}
+//! /script {"words": 200, "delayMs": 50, "fail": "truncate", "failAfterWords": 20, "thoughts": 3}
 //! ```
 //!
 //! It tells what it was shown: `[2 images: image/png 68 bytes, image/jpeg 120 bytes] You said: …`. A word is a token
@@ -57,6 +57,7 @@ impl Model for Scripted {
         let speech = Speech {
             words: script.words(),
             said: 0,
+            thought: 0,
             cap: prompt.max_output_tokens,
             input: u32::try_from(input).unwrap_or(u32::MAX),
             first_byte_timeout: self.first_byte_timeout,
@@ -66,7 +67,7 @@ impl Model for Scripted {
         Ok(stream::unfold(Some(speech), |speech| async {
             let mut speech = speech?;
             let item = speech.next().await;
-            let goes_on = matches!(item, Ok(Chunk::Text(_) | Chunk::Counted(_)));
+            let goes_on = matches!(item, Ok(Chunk::Text(_) | Chunk::Thought(_) | Chunk::Counted(_)));
             Some((item, goes_on.then_some(speech)))
         })
         .boxed())
@@ -81,9 +82,15 @@ struct Script {
     words: Option<u32>,
     /// What to say instead.
     text: Option<String>,
-    /// Before each word; 20.
+    /// How many times it thinks before its first word: `step 1 `, `step 2 ` and so on, of two tokens each.
+    thoughts: u32,
+    /// How many bytes it thinks besides, each time.
+    thought_bytes: usize,
+    /// Before each thought and each word; 20.
     delay_ms: Option<u64>,
     fail: Option<Fail>,
+    /// Of a `429`: how long it asks to be left alone.
+    retry_after_seconds: Option<u64>,
     /// How many words come before the failure; 0. With more than there are, there is none.
     fail_after_words: u32,
 }
@@ -99,6 +106,8 @@ enum Fail {
     Silent,
     Blocked,
     Unreachable,
+    /// On thoughts.
+    Spent,
 }
 
 impl Script {
@@ -146,6 +155,7 @@ struct Speech {
     script: Script,
     words: Box<dyn Iterator<Item = String> + Send>,
     said: u32,
+    thought: u32,
     cap: u32,
     input: u32,
     first_byte_timeout: Duration,
@@ -154,6 +164,12 @@ struct Speech {
 
 impl Speech {
     async fn next(&mut self) -> Result<Chunk, ModelError> {
+        if self.thought < self.script.thoughts {
+            self.rest().await;
+            self.thought += 1;
+            let more = "hm ".repeat(self.script.thought_bytes / 3);
+            return Ok(Chunk::Thought(format!("step {} {more}", self.thought)));
+        }
         if let Some(fail) = self.script.fail
             && self.said == self.script.fail_after_words
         {
@@ -165,14 +181,20 @@ impl Speech {
         if self.said == self.cap {
             return Ok(self.done(Finish::Length));
         }
-        sleep(Duration::from_millis(self.script.delay_ms.unwrap_or(20))).await;
+        self.rest().await;
         self.said += 1;
         Ok(Chunk::Text(word))
     }
 
+    async fn rest(&mut self) {
+        sleep(Duration::from_millis(self.script.delay_ms.unwrap_or(20))).await;
+    }
+
     async fn fail(&mut self, fail: Fail) -> Result<Chunk, ModelError> {
         Err(match fail {
-            Fail::RateLimited => ModelError::RateLimited { retry_after: None },
+            Fail::RateLimited => ModelError::RateLimited {
+                retry_after: self.script.retry_after_seconds.map(Duration::from_secs),
+            },
             Fail::Overloaded => ModelError::Overloaded { retry_after: None },
             Fail::Truncate => ModelError::Truncated,
             Fail::Unreachable => ModelError::Unreachable {
@@ -187,6 +209,9 @@ impl Speech {
                 .await;
                 ModelError::Silent
             }
+            Fail::Spent => ModelError::NothingSaid {
+                usage: Some(self.usage()),
+            },
             Fail::Blocked if self.said == 0 => ModelError::Blocked {
                 reason: "as the script says".into(),
                 usage: Some(self.usage()),
@@ -205,7 +230,7 @@ impl Speech {
     fn usage(&self) -> TokenUsage {
         TokenUsage {
             input_tokens: self.input,
-            output_tokens: self.said,
+            output_tokens: self.said + 2 * self.thought,
             cached_tokens: 0,
         }
     }

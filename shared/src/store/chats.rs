@@ -493,7 +493,14 @@ impl Store {
                 (
                     select string_agg(text, '' order by byte_offset) from reply_parts
                     where reply_id = running.id and attempt = running.attempt
-                ) as running_text
+                ) as running_text,
+                exists (
+                    select 1 from reply_thoughts where reply_id = running.id and attempt = running.attempt
+                ) as "has_thought!",
+                (
+                    select nullif(string_agg(text, '' order by byte_offset), '') from reply_thoughts
+                    where reply_id = running.id and attempt = running.attempt
+                ) as running_thoughts
             from members me
             left join lateral (
                 -- replies_open: few rows or none.
@@ -518,7 +525,9 @@ impl Store {
                 message_id: id.into(),
                 state: word("reply state", &state, ReplyState::parse)?,
                 attempt,
+                is_thinking: row.has_thought && row.running_text.is_none(),
                 text: row.running_text.unwrap_or_default(),
+                reasoning: row.running_thoughts,
             }),
             _ => None,
         };

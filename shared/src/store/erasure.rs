@@ -199,7 +199,7 @@ impl Store {
             changed as (
                 update messages m
                 set changed_seq = coalesce(taken.last_seq, m.changed_seq), sender_id = null, client_id = null,
-                    request_hash = null, content = '', metadata = '{}', attachments = '[]', mentions = '{}',
+                    request_hash = null, content = '', reasoning = null, metadata = '{}', attachments = '[]', mentions = '{}',
                     deleted_at = coalesce(m.deleted_at, now())
                 from named
                 left join taken on true

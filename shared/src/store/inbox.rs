@@ -172,6 +172,8 @@ impl Store {
                 state: ReplyState::Streaming,
                 attempt: reply.attempt,
                 text: String::new(),
+                is_thinking: false,
+                reasoning: None,
             };
             (ChatId::from(reply.chat_id), running)
         });

@@ -405,6 +405,7 @@ impl Store {
                     sender_id: Some(sender.id.clone()),
                     client_id: Some(draft.client_id.as_str().to_owned()),
                     content: draft.text().to_owned(),
+                    reasoning: None,
                     metadata,
                     attachments,
                     mentions: draft.mentions.clone(),
@@ -562,6 +563,7 @@ impl Store {
                     edited_at = case when $4::text is null then m.edited_at else now() end,
                     deleted_at = case when $4::text is null then now() end,
                     metadata = case when $4::text is null then '{}' else m.metadata end,
+                    reasoning = case when $4::text is null then null else m.reasoning end,
                     attachments = case when $4::text is null then '[]' else m.attachments end,
                     mentions = case when $4::text is null then '{}' else coalesce($5, m.mentions) end,
                     version = case when $4::text is null then m.version else m.version + 1 end

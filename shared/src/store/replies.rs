@@ -1,7 +1,9 @@
 //! Replies: claimed, written, ended. Every write names the fence, so that a worker that lost its lease changes nothing.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -14,15 +16,18 @@ use crate::domain::budget::Exhausted;
 use crate::domain::characters::is_blank;
 use crate::domain::chat::Kind;
 use crate::domain::event::ReplyEnded;
-use crate::domain::ids::{ChatId, Fence, JobId, MessageId, UserId};
+use crate::domain::ids::{ChatId, Fence, JobId, MessageId, Seq, UserId};
 use crate::domain::message::{Message, MessageType, Role, Usage};
 use crate::domain::person::Caller;
-use crate::domain::reply::{Claim, Failure, Purpose, ReplyHandle, ReplyState, RunningReply, Terms, Wake};
+use crate::domain::reply::{Claim, Failure, Omitted, Purpose, ReplyHandle, ReplyState, RunningReply, Terms, Wake};
 use crate::domain::text::ClientId;
 use crate::domain::tokens;
 
 /// How many messages are looked at for a prompt; the token window cuts further.
 const CONTEXT_MESSAGES: i64 = 200;
+
+/// However long a provider asks to be left alone: a year is for ever, and no date is beyond what is stored.
+const LONGEST_REST: Duration = Duration::from_secs(366 * 86_400);
 
 /// What a welcome offers to do.
 const WELCOME_ACTIONS: [&str; 3] = ["suggest_content", "improve_post", "schedule_post"];
@@ -126,6 +131,17 @@ impl Ending {
     }
 }
 
+/// What stands beside what a reply says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Remarks {
+    /// What the model thought, where that is kept.
+    pub reasoning: Option<String>,
+    /// What it was not shown, because it had refused it.
+    pub omitted: Vec<Omitted>,
+    /// Of a failed reply: how long its provider asks to be left alone.
+    pub rest: Option<Duration>,
+}
+
 /// A reply that was taken from a writer who is gone, and what that writer left.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Seized {
@@ -191,15 +207,21 @@ pub struct Ended {
     pub wake: Option<Wake>,
     /// What the organisation's webhooks are to be told.
     pub webhooks: Vec<Wake>,
+    /// When its provider may be asked again.
+    pub retry_at: Option<DateTime<Utc>>,
 }
 
 /// One message of the conversation that a model is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContextMessage {
+    /// `None` for what is no message of the chat.
+    pub seq: Option<Seq>,
     pub role: Role,
     pub content: String,
     /// As stored with the message.
     pub attachments: Value,
+    /// Whether the model has refused its images before.
+    pub are_images_refused: bool,
 }
 
 /// What a reply answers.
@@ -207,6 +229,8 @@ pub struct ContextMessage {
 pub struct Context {
     /// What the reply may cost, prompt and answer together. `None` for one that was accepted before there were budgets.
     pub reserved_tokens: Option<u32>,
+    /// How long the prompt may be, as we estimate, since the model refused a longer one of this chat.
+    pub window: Option<u32>,
     /// Oldest first; the last is the message to be answered, if the reply answers one.
     pub messages: Vec<ContextMessage>,
 }
@@ -223,7 +247,30 @@ pub struct Progress {
     pub text: String,
     /// Where that begins, in bytes.
     pub offset: usize,
+    /// What the attempt thinks or thought, if it does and people hear of it; of one that is over, its message has it.
+    pub thoughts: Option<Thoughts>,
+    /// Of a failed one: when its provider may be asked again.
+    pub retry_at: Option<DateTime<Utc>>,
     pub message: Option<Message>,
+}
+
+/// More of what an attempt thinks.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Thoughts {
+    /// Empty where that it thinks is all that is told.
+    pub text: String,
+    /// Where that begins, in bytes.
+    pub offset: usize,
+}
+
+/// What somebody has of a running reply already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Had {
+    pub attempt: i32,
+    /// Bytes of that attempt's text.
+    pub offset: usize,
+    /// Bytes of its thoughts.
+    pub thoughts: usize,
 }
 
 impl Store {
@@ -268,6 +315,10 @@ impl Store {
             cleared as (
                 delete from reply_parts p using claimed
                 where p.reply_id = claimed.id and p.attempt < claimed.attempt
+            ),
+            forgotten as (
+                delete from reply_thoughts t using claimed
+                where t.reply_id = claimed.id and t.attempt < claimed.attempt
             ),
             counted as (
                 update jobs set attempts = attempts + 1, run_at = now() + make_interval(secs => $3)
@@ -673,7 +724,7 @@ impl Store {
                     fence = case when is_claimed then $6::uuid end,
                     lease_until = case when is_claimed then now() + make_interval(secs => $7) end,
                     started_at = case when is_claimed then now() end,
-                    stop_requested_at = null, failure = null, ended_at = null,
+                    stop_requested_at = null, failure = null, ended_at = null, retry_at = null,
                     asked_by = $1, org_id = $14, regenerated_by = $4
                 from target
                 cross join admitted
@@ -797,21 +848,29 @@ impl Store {
 
     /// The conversation up to the message that is to be answered: what was said before it and what earlier messages were
     /// answered, even if that answer came later. `None` when the chat or the claim is gone, or nothing is left to answer.
-    pub async fn reply_context(&self, claim: &Claim) -> Result<Option<Context>> {
+    /// `model`: the one that is to answer, for what it has refused is left out.
+    pub async fn reply_context(&self, claim: &Claim, model: &str) -> Result<Option<Context>> {
         let rows = sqlx::query!(
             r#"
             with asked as (
                 select
-                    r.chat_id, (select tokens from holds where reply_id = r.id) as reserved
+                    r.chat_id, (select tokens from holds where reply_id = r.id) as reserved,
+                    (select tokens from prompt_windows w where w.chat_id = r.chat_id and w.model = $6) as "window"
                 from replies r
                 where r.id = $2 and r.fence = $3 and (select acting_as($1))
             )
             select
-                asked.reserved, said.role as "role?", said.content as "content?", said.attachments as "attachments?"
+                asked.reserved, asked."window", said.seq as "seq?", said.role as "role?", said.content as "content?",
+                said.attachments as "attachments?", said.is_refused as "is_refused?"
             from asked
             left join lateral (
                 -- messages_pkey, newest first; replies_pkey tells which message an answer belongs to.
-                select m.role, m.content, m.attachments, m.seq, coalesce(answer.prompt_seq, m.seq) as place
+                select
+                    m.role, m.content, m.attachments, m.seq, coalesce(answer.prompt_seq, m.seq) as place,
+                    m.attachments <> '[]' and exists (
+                        select 1 from refused_images i
+                        where i.chat_id = m.chat_id and i.seq = m.seq and i.model = $6
+                    ) as is_refused
                 from messages m
                 left join replies answer on answer.id = m.id
                 where m.chat_id = asked.chat_id and m.type = 'TEXT' and m.deleted_at is null
@@ -827,26 +886,31 @@ impl Store {
             claim.fence.uuid(),
             claim.prompt_seq.value(),
             CONTEXT_MESSAGES,
+            model,
         )
         .fetch_all(&self.pool)
         .await
         .doing("reading a reply's context")?;
         let Some(first) = rows.first() else { return Ok(None) };
         let reserved_tokens = first.reserved.map(|tokens| u32::try_from(tokens).unwrap_or(u32::MAX));
+        let window = first.window.map(|tokens| u32::try_from(tokens).unwrap_or(0));
         let messages = rows
             .into_iter()
-            .filter_map(|row| Some((row.role?, row.content?, row.attachments?)))
-            .map(|(role, content, attachments)| {
+            .filter_map(|row| Some((row.seq?, row.role?, row.content?, row.attachments?, row.is_refused)))
+            .map(|(place, role, content, attachments, is_refused)| {
                 Ok(ContextMessage {
+                    seq: Some(seq(place)?),
                     role: word("role", &role, Role::parse)?,
                     content,
                     attachments,
+                    are_images_refused: is_refused == Some(true),
                 })
             })
             .collect::<Result<Vec<_>>>()?;
         Ok(
             (claim.purpose != Purpose::Answer || !messages.is_empty()).then_some(Context {
                 reserved_tokens,
+                window,
                 messages,
             }),
         )
@@ -948,6 +1012,9 @@ impl Store {
             cleared as (
                 -- Void from now on: the next attempt starts anew, and there may be none.
                 delete from reply_parts p using released where p.reply_id = released.id and (select acting_as($1))
+            ),
+            forgotten as (
+                delete from reply_thoughts t using released where t.reply_id = released.id and (select acting_as($1))
             )
             update jobs set run_at = now() + make_interval(secs => $5), last_error = $4
             from paid
@@ -1008,8 +1075,14 @@ impl Store {
     /// Ends a reply: its message with the chat's next seq, its state, its job and its partial text in one statement.
     /// `None` when the claim was lost; then nothing was changed.
     pub async fn end_reply(&self, claim: &Claim, ending: &Ending) -> Result<Option<Ended>> {
+        self.end_reply_with(claim, ending, &Remarks::default()).await
+    }
+
+    /// The same, with what stands beside what the reply says.
+    pub async fn end_reply_with(&self, claim: &Claim, ending: &Ending, remarks: &Remarks) -> Result<Option<Ended>> {
         let usage = ending.usage();
         let (state, failure) = ending.state();
+        let told;
         let (role, message_type, content) = match ending {
             Ending::Completed { text, .. }
             | Ending::Templated { text, .. }
@@ -1019,12 +1092,15 @@ impl Store {
                 MessageType::Text,
                 Some(text.as_str()).filter(|text| !is_blank(text)),
             ),
-            Ending::Failed { failure, .. } => (
-                Role::System,
-                MessageType::Error,
+            Ending::Failed { failure, .. } => {
+                told = match remarks.rest {
+                    Some(rest) => failure.told_to_user_to_wait(rest).into(),
+                    None => Cow::Borrowed(failure.told_to_user()),
+                };
                 // Nobody asked for a follow-up, so nobody is told that there is none.
-                Some(failure.told_to_user()).filter(|_| claim.purpose != Purpose::FollowUp),
-            ),
+                let told = Some(&*told).filter(|_| claim.purpose != Purpose::FollowUp);
+                (Role::System, MessageType::Error, told)
+            }
         };
         let mut metadata = match claim.purpose {
             _ if role == Role::System => json!({}),
@@ -1035,6 +1111,10 @@ impl Store {
         if let Some(failure) = failure {
             metadata["reason"] = json!(failure);
         }
+        if !remarks.omitted.is_empty() {
+            metadata["omitted"] = json!(remarks.omitted);
+        }
+        let rest = remarks.rest.map(|rest| rest.min(LONGEST_REST));
         let is_a_models = ending.said().is_some();
         let row = sqlx::query!(
             r#"
@@ -1049,16 +1129,16 @@ impl Store {
             ended as (
                 update replies r
                 set state = $4, failure = $5, ended_at = now(), fence = null, lease_until = null,
-                    model = $6, input_tokens = coalesce(r.input_tokens, 0) + $7,
+                    retry_at = date_trunc('second', now() + make_interval(secs => $15)), model = $6, input_tokens = coalesce(r.input_tokens, 0) + $7,
                     output_tokens = coalesce(r.output_tokens, 0) + $8, cached_tokens = coalesce(r.cached_tokens, 0) + $9
                 from place
                 where r.chat_id = place.id and r.id = $2 and r.fence = $3 and r.state = 'streaming'
                     and (select acting_as($1))
-                returning r.id, r.chat_id, r.version, r.attempt
+                returning r.id, r.chat_id, r.version, r.attempt, r.retry_at
             ),
             settled as materialized (
                 -- Before the inboxes, as when it was admitted.
-                select id, chat_id, version, attempt, settle_reply(id, $7 + $8) from ended
+                select id, chat_id, version, attempt, retry_at, settle_reply(id, $7 + $8) from ended
             ),
             earlier as materialized (
                 -- What an answer that is written again replaces. Where it fails, what was said stays.
@@ -1077,13 +1157,15 @@ impl Store {
                 left join earlier on true
                 where c.id = settled.chat_id and $12::text is not null and (earlier.seq is null or $4 <> 'failed')
                     and (select acting_as($1))
-                returning c.id, c.last_seq, c.last_number, settled.id as reply_id, earlier.seq as earlier_seq
+                returning
+                    c.id, c.last_seq, c.last_number, settled.id as reply_id, earlier.seq as earlier_seq,
+                    jsonb_strip_nulls(jsonb_build_object('retryAt', settled.retry_at)) as remarks
             ),
             stored as (
                 insert into messages (
-                    chat_id, seq, id, number, changed_seq, role, type, content, metadata, usage
+                    chat_id, seq, id, number, changed_seq, role, type, content, metadata, usage, reasoning
                 )
-                select id, last_seq, reply_id, last_number, last_seq, $10, $11, $12, $13, $14
+                select id, last_seq, reply_id, last_number, last_seq, $10, $11, $12, $13 || remarks, $14, $16
                 from taken
                 where earlier_seq is null
                 returning messages as message
@@ -1101,13 +1183,16 @@ impl Store {
             replaced as (
                 update messages m
                 set changed_seq = taken.last_seq, role = $10, type = $11, content = $12, metadata = $13, usage = $14,
-                    version = m.version + 1
+                    reasoning = $16, version = m.version + 1
                 from taken
                 where m.chat_id = taken.id and m.seq = taken.earlier_seq and (select acting_as($1))
                 returning m as message
             ),
             cleared as (
                 delete from reply_parts p using ended where p.reply_id = ended.id and (select acting_as($1))
+            ),
+            forgotten as (
+                delete from reply_thoughts t using ended where t.reply_id = ended.id and (select acting_as($1))
             ),
             done as (
                 delete from jobs using ended where jobs.reply_id = ended.id and (select acting_as($1))
@@ -1122,14 +1207,15 @@ impl Store {
                     end,
                     taken.reply_id,
                     jsonb_strip_nulls(jsonb_build_object(
-                        'messageId', settled.id, 'attempt', settled.attempt, 'state', $4::text, 'reason', $5::text
+                        'messageId', settled.id, 'attempt', settled.attempt, 'state', $4::text, 'reason', $5::text,
+                        'retryAt', settled.retry_at
                     ))
                 ) as user_id
                 from settled
                 left join taken on true
             )
             select
-                ended.chat_id,
+                ended.chat_id, ended.retry_at,
                 coalesce(
                     (select message_json(message) from stored), (select message_json(message) from replaced)
                 ) as "stored?: Json<MessageRow>",
@@ -1162,6 +1248,8 @@ impl Store {
             content,
             metadata,
             is_a_models.then(|| json!(usage)),
+            rest.map(|rest| rest.as_secs_f64()),
+            remarks.reasoning.as_deref().filter(|_| is_a_models),
         )
         .fetch_optional(&self.pool)
         .await
@@ -1171,6 +1259,7 @@ impl Store {
                 message: row.stored.map(|stored| stored.0.try_into()).transpose()?,
                 audience: row.audience.iter().map(|id| user_id(id)).collect::<Result<_>>()?,
                 webhooks: announced(row.announced, claim.chat_id),
+                retry_at: row.retry_at,
                 wake: row.next_job.map(|job| Wake {
                     job_id: job.into(),
                     chat_id: Some(claim.chat_id),
@@ -1214,6 +1303,8 @@ impl Store {
                 state: word("reply state", &state, ReplyState::parse)?,
                 attempt,
                 text: String::new(),
+                is_thinking: false,
+                reasoning: None,
             })),
             _ => Ok(None),
         })
@@ -1227,14 +1318,33 @@ impl Store {
         me: &UserId,
         chat: ChatId,
         reply: MessageId,
-        seen_attempt: i32,
+        attempt: i32,
         offset: usize,
+    ) -> Result<Option<Progress>> {
+        let had = Had {
+            attempt,
+            offset,
+            thoughts: 0,
+        };
+        self.reply_progress_beyond(me, chat, reply, had).await
+    }
+
+    /// How far a reply has come, and its text and thoughts beyond what the reader had, if that is still the same attempt.
+    /// `None` for a stranger.
+    pub async fn reply_progress_beyond(
+        &self,
+        me: &UserId,
+        chat: ChatId,
+        reply: MessageId,
+        had: Had,
     ) -> Result<Option<Progress>> {
         let row = sqlx::query!(
             r#"
             select
-                r.state, r.attempt, r.attempt > r.earlier_attempts as "has_begun!", r.failure,
+                r.state, r.attempt, r.attempt > r.earlier_attempts as "has_begun!", r.failure, r.retry_at,
                 seen.bytes as "seen!", said.start, said.text,
+                seen.thoughts as "seen_thoughts!", thought.is_heard as "is_thought!", thought.start as thought_start,
+                thought.text as thought_text,
                 r.state not in ('queued', 'streaming') and exists (
                     -- Of the reply's last attempt: no earlier answer that was left as it was, and no text without a model.
                     select 1 from messages m
@@ -1250,7 +1360,10 @@ impl Store {
                     select message_json(m) from messages m where m.id = r.id
                 ) as "message?: Json<MessageRow>"
             from replies r
-            cross join lateral (select case when r.attempt = $4 then $5 else 0 end as bytes) as seen
+            cross join lateral (
+                select
+                    case when r.attempt = $4 then $5 else 0 end as bytes, case when r.attempt = $4 then $6 else 0 end as thoughts
+            ) as seen
             cross join lateral (
                 -- From the part on in which the reader stopped: the writer may have written it again, and longer.
                 select min(p.byte_offset) as start, string_agg(p.text, '' order by p.byte_offset) as text
@@ -1262,14 +1375,30 @@ impl Store {
                         where reply_id = r.id and attempt = r.attempt and byte_offset < seen.bytes
                     ), 0)
             ) as said
+            cross join lateral (
+                select
+                    min(t.byte_offset) filter (where is_new) as start,
+                    string_agg(t.text, '' order by t.byte_offset) filter (where is_new) as text, count(*) > 0 as is_heard
+                from reply_thoughts t
+                cross join lateral (
+                    select
+                        t.byte_offset + octet_length(t.text) > seen.thoughts
+                        and t.byte_offset >= coalesce((
+                            select max(byte_offset) from reply_thoughts
+                            where reply_id = r.id and attempt = r.attempt and byte_offset < seen.thoughts
+                        ), 0) as is_new
+                ) as part
+                where t.reply_id = r.id and t.attempt = r.attempt
+            ) as thought
             where r.id = $3 and r.chat_id = $2 and (select acting_as($1))
                 and exists (select 1 from members where chat_id = $2 and user_id = $1)
             "#,
             me.as_str(),
             chat.uuid(),
             reply.uuid(),
-            seen_attempt,
-            i32::try_from(offset).unwrap_or(i32::MAX),
+            had.attempt,
+            i32::try_from(had.offset).unwrap_or(i32::MAX),
+            i32::try_from(had.thoughts).unwrap_or(i32::MAX),
         )
         .fetch_optional(&self.pool)
         .await
@@ -1284,9 +1413,17 @@ impl Store {
                 Some(message) => (0, message.content.clone()),
                 None => (bytes(row.start.unwrap_or(row.seen)), row.text.unwrap_or_default()),
             };
-            let had = (seen.saturating_sub(start)..=text.len()).find(|at| text.is_char_boundary(*at));
-            let had = had.unwrap_or(text.len());
-            text.drain(..had);
+            let had = forget(&mut text, seen.saturating_sub(start));
+            let thoughts = row.is_thought.then(|| {
+                let seen = bytes(row.seen_thoughts);
+                let start = bytes(row.thought_start.unwrap_or(row.seen_thoughts));
+                let mut text = row.thought_text.unwrap_or_default();
+                let had = forget(&mut text, seen.saturating_sub(start));
+                Thoughts {
+                    text,
+                    offset: start + had,
+                }
+            });
             Ok(Progress {
                 state: word("reply state", &row.state, ReplyState::parse)?,
                 attempt: row.attempt,
@@ -1294,6 +1431,8 @@ impl Store {
                 failure: row.failure.as_deref().and_then(Failure::parse),
                 text,
                 offset: start + had,
+                thoughts,
+                retry_at: row.retry_at,
                 message,
             })
         })
@@ -1341,7 +1480,15 @@ impl SeizedRow {
     }
 }
 
-fn hold(stop_asked: Option<bool>) -> Hold {
+/// Takes away so many bytes from the beginning, or up to the next whole character. How many those were.
+fn forget(text: &mut String, bytes: usize) -> usize {
+    let had = (bytes..=text.len()).find(|at| text.is_char_boundary(*at));
+    let had = had.unwrap_or(text.len());
+    text.drain(..had);
+    had
+}
+
+pub(super) fn hold(stop_asked: Option<bool>) -> Hold {
     match stop_asked {
         None => Hold::Lost,
         Some(false) => Hold::Held,

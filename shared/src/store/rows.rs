@@ -61,6 +61,7 @@ pub(super) struct EndRow {
     attempt: Option<i32>,
     state: String,
     reason: Option<String>,
+    retry_at: Option<DateTime<Utc>>,
 }
 
 impl TryFrom<EndRow> for ReplyEnded {
@@ -73,6 +74,7 @@ impl TryFrom<EndRow> for ReplyEnded {
             state: word("reply state", &row.state, ReplyState::parse)?,
             // One that only a newer version knows must not keep anybody from their inbox.
             reason: row.reason.as_deref().and_then(Failure::parse),
+            retry_at: row.retry_at,
         })
     }
 }
@@ -111,6 +113,7 @@ pub(super) struct MessageRow {
     sender_id: Option<String>,
     client_id: Option<String>,
     content: String,
+    reasoning: Option<String>,
     metadata: Value,
     attachments: Value,
     mentions: Vec<String>,
@@ -140,6 +143,7 @@ impl TryFrom<MessageRow> for Message {
             sender_id: row.sender_id.as_deref().map(user_id).transpose()?,
             client_id: row.client_id,
             content: row.content,
+            reasoning: row.reasoning,
             metadata: row.metadata,
             attachments: row.attachments,
             mentions: row.mentions.iter().map(|id| user_id(id)).collect::<Result<_>>()?,

@@ -105,7 +105,7 @@ async fn a_turn_reserves_its_estimate_and_its_end_settles_what_was_counted(pool:
     assert_eq!(balances.organisation, None);
 
     let claim = world.claim(job(&sent)).await;
-    let context = world.system.reply_context(&claim).await.unwrap().unwrap();
+    let context = world.system.reply_context(&claim, "scripted").await.unwrap().unwrap();
     assert_eq!(context.reserved_tokens, Some(u32::try_from(A_TURN).unwrap()));
     world.complete(&claim, "answer").await;
     assert_eq!(balance(&world, Subject::Person, "anna").await, (18, 0));

@@ -254,7 +254,7 @@ async fn a_deleted_question_that_waits_is_not_answered_and_the_next_is(pool: PgP
     assert_eq!(wake.unwrap().job_id, second);
     assert_eq!(world.reach(first.wake.unwrap().job_id).await, Reach::Over);
     let claim = world.claim(second).await;
-    let context = world.system.reply_context(&claim).await.unwrap().unwrap();
+    let context = world.system.reply_context(&claim, "scripted").await.unwrap().unwrap();
     let said: Vec<_> = context
         .messages
         .iter()
@@ -296,7 +296,7 @@ async fn a_deleted_question_that_is_being_answered_stops_its_answer(pool: PgPool
         Hold::StopAsked
     );
     assert!(
-        world.system.reply_context(&claim).await.unwrap().is_none(),
+        world.system.reply_context(&claim, "scripted").await.unwrap().is_none(),
         "there is nothing to answer"
     );
 }

@@ -17,6 +17,9 @@ const ROWS_OF_A_CHAT: &str = "
         + (select count(*) from mentions where chat_id = $1)
         + (select count(*) from replies where chat_id = $1)
         + (select count(*) from reply_parts)
+        + (select count(*) from reply_thoughts)
+        + (select count(*) from refused_images where chat_id = $1)
+        + (select count(*) from prompt_windows where chat_id = $1)
         + (select count(*) from jobs where chat_id = $1)";
 
 pub(crate) async fn rows_of(world: &World, chat: ChatId) -> i64 {
@@ -44,6 +47,10 @@ async fn a_deleted_chat_leaves_no_row_and_frees_its_slot(pool: PgPool) {
         "insert into message_versions (message_id, version, role, content, reason, created_at)
          values ($1, 1, 'user', 'hey', 'edited', now())",
         "insert into mentions (chat_id, user_id, seq) select chat_id, 'anna', seq from messages where id = $1",
+        "insert into refused_images (chat_id, seq, model) select chat_id, seq, 'm' from messages where id = $1",
+        "insert into prompt_windows (chat_id, model, tokens) select chat_id, 'm', 1 from messages where id = $1",
+        "insert into reply_thoughts (reply_id, attempt, byte_offset, text, bytes)
+         select r.id, 1, 0, '', 0 from replies r join messages m on m.chat_id = r.chat_id and m.seq = r.prompt_seq where m.id = $1",
     ] {
         sqlx::query(sql)
             .bind(sent.message.id.uuid())
@@ -51,7 +58,10 @@ async fn a_deleted_chat_leaves_no_row_and_frees_its_slot(pool: PgPool) {
             .await
             .unwrap();
     }
-    assert_eq!(rows_of(&world, chat).await, 1 + 1 + 2 + 1 + 1 + 1 + 2 + 1 + 2);
+    assert_eq!(
+        rows_of(&world, chat).await,
+        1 + 1 + 2 + 1 + 1 + 1 + 2 + 1 + 2 + 1 + 1 + 1
+    );
 
     let deleted = world.people.delete_chat(&anna.id, chat).await.unwrap();
 
@@ -131,10 +141,13 @@ async fn every_table_that_names_a_chat_is_looked_at(pool: PgPool) {
             "mentions",
             "message_versions",
             "messages",
+            "prompt_windows",
             "reactions",
+            "refused_images",
             "regenerations",
             "replies",
-            "reply_parts"
+            "reply_parts",
+            "reply_thoughts"
         ]
     );
 }

@@ -28,6 +28,7 @@ mod races;
 mod rates;
 mod reactions;
 mod reading;
+mod refusals;
 mod regenerating;
 mod replies;
 mod reply_previews;

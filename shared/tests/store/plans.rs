@@ -342,7 +342,7 @@ async fn what_workers_ask_is_answered_by_indexes(pool: PgPool) {
                     shared::store::replies::Reach::Claimed(claim) => claim,
                     other => panic!("{other:?}"),
                 };
-                store.reply_context(&claim).await.unwrap().unwrap();
+                store.reply_context(&claim, "scripted").await.unwrap().unwrap();
                 store.append_to_reply(&claim, 0, "text").await.unwrap();
                 store.renew_reply(&claim, LEASE).await.unwrap();
                 store

@@ -115,7 +115,7 @@ async fn a_post_comes_with_its_chat_its_welcome_and_its_job(pool: PgPool) {
         ("first thoughts", "ANNA")
     );
     assert!(!seen.is_waited_for && seen.sent.is_empty());
-    let context = world.system.reply_context(&claim).await.unwrap().unwrap();
+    let context = world.system.reply_context(&claim, "scripted").await.unwrap().unwrap();
     assert_eq!(context.reserved_tokens, Some(ALLOWANCE.instruction + ALLOWANCE.output));
 
     let said = world.complete(&claim, "Welcome!").await.message.unwrap();
@@ -246,7 +246,7 @@ async fn a_question_waits_for_the_welcome_on_all_terms_and_neither_it_nor_a_stop
         let ended = world.complete(&claim, "Welcome!").await;
         assert_eq!(ended.wake.unwrap().job_id, again.wake.unwrap().job_id);
         let claim = world.claim(again.wake.unwrap().job_id).await;
-        let context = world.system.reply_context(&claim).await.unwrap().unwrap();
+        let context = world.system.reply_context(&claim, "scripted").await.unwrap().unwrap();
         let shown: Vec<_> = context
             .messages
             .iter()
@@ -273,7 +273,7 @@ async fn without_budget_a_welcome_reserves_nothing_and_a_follow_up_is_none(pool:
     assert_eq!(
         world
             .system
-            .reply_context(&claim)
+            .reply_context(&claim, "scripted")
             .await
             .unwrap()
             .unwrap()

@@ -62,7 +62,7 @@ async fn an_answer_is_replaced_in_its_place_and_kept_as_a_version(pool: PgPool) 
         let claim = world.claim(opened.wake.job_id).await;
         assert_eq!((claim.attempt, claim.attempt_of_version), (again, 1));
         // The model sees what was said up to the question, and not the answer it is to replace.
-        let context = world.system.reply_context(&claim).await.unwrap().unwrap();
+        let context = world.system.reply_context(&claim, "scripted").await.unwrap().unwrap();
         let said: Vec<_> = context
             .messages
             .iter()

@@ -8,6 +8,7 @@ use shared::domain::message::{MessageType, Role};
 use shared::domain::page::Page;
 use shared::domain::reply::{Claim, Failure, ReplyState};
 use shared::store::replies::{Ending, Hold, Reach};
+use shared::store::thoughts::Thought;
 use sqlx::PgPool;
 
 use crate::world::{ATTEMPTS, LEASE, World, completed, failed, seq, usage};
@@ -17,6 +18,9 @@ async fn assert_powerless(world: &World, claim: &Claim) {
     let tables = [
         "replies",
         "reply_parts",
+        "reply_thoughts",
+        "refused_images",
+        "prompt_windows",
         "jobs",
         "chats",
         "messages",
@@ -49,7 +53,18 @@ async fn assert_powerless(world: &World, claim: &Claim) {
         ] {
             assert!(store.end_reply(claim, &ending).await.unwrap().is_none());
         }
-        assert!(store.reply_context(claim).await.unwrap().is_none());
+        assert!(store.reply_context(claim, "scripted").await.unwrap().is_none());
+        let thought = Thought {
+            offset: 0,
+            text: "hm".into(),
+            bytes: 2,
+        };
+        assert_eq!(store.think_aloud(claim, &thought).await.unwrap(), Hold::Lost);
+        store
+            .refuse_images(claim, "scripted", &[claim.prompt_seq])
+            .await
+            .unwrap();
+        store.narrow_window(claim, "scripted", 1).await.unwrap();
     }
     for (table, before) in tables.into_iter().zip(before) {
         assert_eq!(world.dump(table).await, before, "{table}");
@@ -355,7 +370,7 @@ async fn a_prompt_is_the_conversation_up_to_its_question(pool: PgPool) {
         (third, completed("3")),
     ] {
         let claim = world.claim(job).await;
-        let context = world.system.reply_context(&claim).await.unwrap().unwrap();
+        let context = world.system.reply_context(&claim, "scripted").await.unwrap().unwrap();
         assert_eq!(claim.kind, Kind::Assistant);
         heard.push(
             context

@@ -230,6 +230,13 @@ async fn shared_channel(pool: PgPool) -> World {
              select '{reply}', chat_id, 'anna', seq, 'queued' from messages where id = '{message}'"
         ),
         format!("insert into reply_parts (reply_id, attempt, byte_offset, text) values ('{reply}', 1, 0, 'half')"),
+        format!(
+            "insert into reply_thoughts (reply_id, attempt, byte_offset, text, bytes) values ('{reply}', 1, 0, 'hm', 2)"
+        ),
+        format!(
+            "insert into refused_images (chat_id, seq, model) select chat_id, seq, 'm' from messages where id = '{message}'"
+        ),
+        format!("insert into prompt_windows (chat_id, model, tokens) values ('{channel}', 'm', 100)"),
         format!("insert into jobs (id, kind, chat_id, reply_id) values ('{job}', 'reply', '{channel}', '{reply}')"),
         r#"insert into jobs (id, kind, payload) values (gen_random_uuid(), 'erase', '{"userId": "ben"}')"#.to_owned(),
         format!("insert into holds (reply_id, person_id, period_start, tokens) values ('{reply}', 'anna', now(), 1)"),
@@ -301,9 +308,12 @@ const FELLOW_MEMBER: &[&str] = &[
     // What was said since one came.
     "messages: 2 2 0",
     "people: 4 1 0",
+    "prompt_windows: 1 1 0",
     "reactions: 2 0 0",
+    "refused_images: 1 0 0",
     "replies: 1 1 0",
     "reply_parts: 1 1 1",
+    "reply_thoughts: 1 1 1",
 ];
 /// What they were told while they were in it is theirs.
 const REMOVED: &[&str] = &["inbox: 6 0 0", "inbox_heads: 1 1 0", "people: 4 1 0"];

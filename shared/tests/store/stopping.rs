@@ -254,7 +254,7 @@ async fn a_message_that_replaces_stops_what_came_before_it(pool: PgPool) {
     let ended = world.people.end_reply(&running, &ending).await.unwrap().unwrap();
     assert_eq!(ended.wake.unwrap().job_id, job);
     let claim = world.claim(job).await;
-    let context = world.system.reply_context(&claim).await.unwrap().unwrap();
+    let context = world.system.reply_context(&claim, "scripted").await.unwrap().unwrap();
     let said: Vec<_> = context
         .messages
         .iter()

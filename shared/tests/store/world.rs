@@ -369,6 +369,7 @@ pub(crate) fn usage() -> Usage {
 /// The end of a reply that waited.
 pub(crate) fn stopped(reply: MessageId, attempt: i32) -> ReplyEnded {
     ReplyEnded {
+        retry_at: None,
         message_id: reply,
         attempt,
         state: ReplyState::Stopped,

@@ -105,6 +105,7 @@ export class ChatList {
     const known = this.state.get().chats.find((chat) => chat.id === event.chatId);
     switch (event.type) {
       case 'reply.started':
+      case 'reply.reasoning':
       case 'reply.delta':
       case 'reply.ended':
       case 'typing':

@@ -3,7 +3,7 @@ import { Backoff } from './backoff.js';
 import { Value } from './observable.js';
 import { freshId, type Unsent } from './outbox.js';
 import { ApiError, mayPass } from './problem.js';
-import { ReplyText } from './running-reply.js';
+import { type Joined, ReplyText } from './running-reply.js';
 import { CROWDED_REST_MS, readEvents } from './sse.js';
 import { Timeline } from './timeline.js';
 import type {
@@ -25,6 +25,8 @@ export interface ShownMessage extends Omit<Message, 'status' | 'seq'> {
   /** `null` until the server has it, and while an answer is being written. */
   seq: number | null;
   status: 'sending' | 'streaming' | 'sent' | 'failed';
+  /** Its model thinks, and has not said a word yet. */
+  isThinking?: boolean;
   /** Why it failed, for people. */
   error: string | null;
 }
@@ -334,7 +336,7 @@ export class ChatSession {
     if (known && running.attempt < known.attempt) return true;
     // One that waits has no text: what its last attempt said is void.
     if (!known || running.attempt > known.attempt || running.state === 'queued') this.#reply = ReplyText.of(running);
-    else known.become(running.text);
+    else known.become(running);
     return true;
   }
 
@@ -384,9 +386,16 @@ export class ChatSession {
         if (this.#timeline.byId(messageId)) void this.follow();
         break;
       }
-      case 'reply.delta':
-        this.#heardOfReply(event.data);
+      case 'reply.reasoning': {
+        const { offset, text } = event.data;
+        this.#heardOfReply(event.data, (reply) => reply.think(offset ?? 0, text ?? ''));
         break;
+      }
+      case 'reply.delta': {
+        const { offset, text } = event.data;
+        this.#heardOfReply(event.data, (reply) => reply.join(offset, text));
+        break;
+      }
       case 'reply.ended': {
         const { messageId, attempt, state } = event.data;
         this.#ended.set(messageId, Math.max(attempt, this.#ended.get(messageId) ?? 0));
@@ -410,13 +419,16 @@ export class ChatSession {
     }, silenceMs);
   }
 
-  #heardOfReply({ messageId, attempt, offset, text }: ReplyDelta): void {
+  #heardOfReply(
+    { messageId, attempt }: Pick<ReplyDelta, 'messageId' | 'attempt'>,
+    join: (reply: ReplyText) => Joined,
+  ): void {
     if (this.#hasEnded({ messageId, attempt })) return;
     if (this.#reply?.messageId !== messageId) this.#reply = new ReplyText(messageId, attempt);
     if (attempt < this.#reply.attempt) return;
     this.#reply.begin(attempt);
     // What came before is missing: it is read from its beginning, or from where we are.
-    if (this.#reply.join(offset, text) === 'gap') void this.follow();
+    if (join(this.#reply) === 'gap') void this.follow();
   }
 
   /** Applied in its order, once. */
@@ -733,6 +745,8 @@ export class ChatSession {
         state: reply.state,
         attempt: reply.attempt,
         text: reply.text,
+        isThinking: reply.isThinking,
+        ...(reply.reasoning && { reasoning: reply.reasoning }),
       },
       typing: [...this.#typing.keys()],
       seq: this.seq,
@@ -778,7 +792,9 @@ function showUnsent(entry: Unsent, me: string): ShownMessage {
 
 function showReply(chatId: string, reply: ReplyText, known: ShownMessage | undefined): ShownMessage {
   const message = known ?? blank(chatId, reply.messageId, 'assistant');
-  return { ...message, content: reply.text, status: 'streaming' };
+  const { text, reasoning, isThinking } = reply;
+  // What was thought about an answer before is not thought about this one.
+  return { ...message, content: text, reasoning: reasoning || undefined, isThinking, status: 'streaming' };
 }
 
 const blank = (chatId: string, id: string, role: 'user' | 'assistant'): ShownMessage => ({

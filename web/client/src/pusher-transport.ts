@@ -42,6 +42,7 @@ const NAMES: readonly EventType[] = [
   'member.removed',
   'read',
   'reply.started',
+  'reply.reasoning',
   'reply.delta',
   'reply.ended',
   'typing',

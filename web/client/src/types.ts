@@ -40,6 +40,7 @@ export type TokenUsage = Schemas['TokenUsage'];
 /** An answer that is being written, with its text so far. */
 export type RunningReply = Schemas['RunningReply'];
 export type ReplyDelta = Schemas['ReplyDelta'];
+export type ReplyReasoning = Schemas['ReplyReasoning'];
 export type Chat = Schemas['Chat'];
 export type Receipt = Schemas['Receipt'];
 export type Post = Schemas['Post'];

@@ -127,7 +127,7 @@ export class SimulatedServer {
   askReply(): void {
     if (this.running) return;
     this.#replies += 1;
-    this.running = { messageId: `r${this.#replies}`, state: 'queued', attempt: 0, text: '' };
+    this.running = { messageId: `r${this.#replies}`, state: 'queued', attempt: 0, text: '', isThinking: false };
   }
 
   /** Has an answer written again. */
@@ -135,7 +135,7 @@ export class SimulatedServer {
     const answers = this.messages.filter((one) => one.role === 'assistant' && !one.deletedAt);
     if (this.running || answers.length === 0) return;
     const messageId = random.pick(answers).id;
-    this.running = { messageId, state: 'queued', attempt: this.#attempts.get(messageId) ?? 0, text: '' };
+    this.running = { messageId, state: 'queued', attempt: this.#attempts.get(messageId) ?? 0, text: '', isThinking: false };
   }
 
   /** The first attempt, or another. */

@@ -257,6 +257,49 @@ describe('a chat', () => {
     expect(session.state.get().messages).toHaveLength(2);
   });
 
+  test('knows that a model thinks, and what, until its first word or its next attempt', async () => {
+    const { session, changes } = await opened(1);
+    changes.mockResolvedValue({ messages: [], seq: 1, hasMore: false });
+    const tell = (type: string, data: object) => session.take({ type, chatId: 'chat', data } as unknown as ChatEvent);
+    const running = () => session.state.get().reply;
+    const shown = () => session.state.get().messages.at(-1);
+    tell('reply.started', { messageId: 'r', attempt: 1 });
+    expect(running()).toMatchObject({ isThinking: false });
+    tell('reply.reasoning', { messageId: 'r', attempt: 1 });
+    expect(running()).toMatchObject({ isThinking: true, text: '' });
+    expect(running()).not.toHaveProperty('reasoning');
+    expect(shown()).toMatchObject({ status: 'streaming', isThinking: true, content: '' });
+    // Heard from two sources, each piece once.
+    for (const [offset, text] of [
+      [0, 'Hm'],
+      [0, 'Hm, grü'],
+      [4, 'grün'],
+    ] as const)
+      tell('reply.reasoning', { messageId: 'r', attempt: 1, offset, text });
+    expect(running()).toMatchObject({ isThinking: true, reasoning: 'Hm, grün' });
+    tell('reply.delta', { messageId: 'r', attempt: 1, offset: 0, text: 'Green' });
+    expect(running()).toMatchObject({ isThinking: false, reasoning: 'Hm, grün', text: 'Green' });
+    expect(shown()).toMatchObject({ isThinking: false, reasoning: 'Hm, grün', content: 'Green' });
+    tell('reply.started', { messageId: 'r', attempt: 2 });
+    expect(running()).toMatchObject({ isThinking: false, text: '' });
+    expect(running()).not.toHaveProperty('reasoning');
+    tell('reply.reasoning', { messageId: 'r', attempt: 1, offset: 9, text: ' late' });
+    expect(running()).toMatchObject({ isThinking: false });
+  });
+
+  test('loads that a model thinks, and what it has thought', async () => {
+    const { session } = await opened(1);
+    const reply = { messageId: 'r', attempt: 1, state: 'streaming', text: '', isThinking: true, reasoning: 'Hm' };
+    session.compare(chatOf(1, { reply } as object));
+    expect(session.state.get().reply).toMatchObject({ isThinking: true, reasoning: 'Hm' });
+    session.take({
+      type: 'reply.reasoning',
+      chatId: 'chat',
+      data: { messageId: 'r', attempt: 1, offset: 2, text: ', so' },
+    } as unknown as ChatEvent);
+    expect(session.state.get().reply).toMatchObject({ reasoning: 'Hm, so' });
+  });
+
   test('takes what is told late of one attempt for nothing of the next', async () => {
     const { session, changes } = await opened(1);
     changes.mockResolvedValue({ messages: [], seq: 2, hasMore: false });
@@ -272,7 +315,13 @@ describe('a chat', () => {
     tell('reply.ended', { messageId: 'r', attempt: 1, state: 'stopped' });
     session.compare(chatOf(2, { reply: { messageId: 'r', attempt: 1, state: 'queued', text: '' } }));
     await session.sync();
-    expect(session.state.get().reply).toEqual({ messageId: 'r', attempt: 2, state: 'streaming', text: 'Good' });
+    expect(session.state.get().reply).toEqual({
+      messageId: 'r',
+      attempt: 2,
+      state: 'streaming',
+      text: 'Good',
+      isThinking: false,
+    });
     tell('reply.ended', { messageId: 'r', attempt: 2, state: 'stopped' });
     expect(isWritten()).toBe(false);
     await vi.advanceTimersByTimeAsync(0);

@@ -356,6 +356,8 @@ function detail(event: ChatEvent): string {
       return `${event.data.userId} up to ${event.data.readSeq}`;
     case 'reply.started':
       return `attempt ${event.data.attempt}`;
+    case 'reply.reasoning':
+      return event.data.text ?? 'thinks';
     case 'reply.delta':
       return `at byte ${event.data.offset}: ${event.data.text}`;
     case 'reply.ended':

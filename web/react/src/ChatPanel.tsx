@@ -207,6 +207,8 @@ function Typing({ conversation }: { conversation: Conversation }) {
           <Thinking /> {text}
         </>
       )}
+      {/* The message shows it; a screen reader is told. */}
+      {!text && conversation.isThinking && <span className="bt-hidden">The assistant is thinking</span>}
     </p>
   );
 }

@@ -86,12 +86,14 @@ export const Message = memo(function Message(props: MessageProps) {
             ) : (
               (renderContent?.(message) ?? <Text>{message.content}</Text>)
             )}
-            {message.status === 'streaming' && message.content === '' && <Thinking />}
+            {message.reasoning && !message.deletedAt && <Reasoning message={message} />}
+            {message.status === 'streaming' && message.content === '' && <Thinking isHeard={message.isThinking} />}
             {message.status === 'streaming' && message.content !== '' && (
               <span className="bt-caret" aria-hidden="true" />
             )}
           </div>
         )}
+        {!message.deletedAt && <Omitted message={message} />}
         {message.attachments.length > 0 && !message.deletedAt && <Images message={message} />}
         {message.reactions.length > 0 && (
           <p className="bt-reactions">
@@ -195,12 +197,42 @@ function Text({ children }: { children: string }) {
   );
 }
 
-export function Thinking() {
+/** Before the first word. `isHeard`: the model is known to think, which may take a minute. */
+export function Thinking({ isHeard = false }: { isHeard?: boolean }) {
   return (
-    <span className="bt-thinking" role="img" aria-label="writing">
-      <i />
-      <i />
-      <i />
-    </span>
+    <>
+      <span className="bt-thinking" role="img" aria-label={isHeard ? 'thinking' : 'writing'}>
+        <i />
+        <i />
+        <i />
+      </span>
+      {isHeard && (
+        <span className="bt-thinks" aria-hidden="true">
+          Thinking…
+        </span>
+      )}
+    </>
   );
+}
+
+/** What the model thought, for whoever opens it. */
+function Reasoning({ message }: { message: ShownMessage }) {
+  return (
+    <details className="bt-reasoning">
+      <summary>{message.isThinking ? 'What it thinks' : 'What it thought'}</summary>
+      <Text>{message.reasoning ?? ''}</Text>
+    </details>
+  );
+}
+
+/** What the answer was written without, for whoever sent it. */
+const OMITTED: Record<string, string> = {
+  images: 'Written without seeing an image that the assistant could not read.',
+  history: 'Written without the older messages, which were too much to read at once.',
+};
+
+function Omitted({ message }: { message: ShownMessage }) {
+  const omitted = Array.isArray(message.metadata.omitted) ? message.metadata.omitted : [];
+  const notes = omitted.map((what) => OMITTED[String(what)]).filter(Boolean);
+  return notes.length > 0 ? <p className="bt-omitted">{notes.join(' ')}</p> : null;
 }

@@ -51,6 +51,8 @@ export interface Conversation {
   /** Who types, by id. */
   typingUsers: readonly string[];
   isAnswering: boolean;
+  /** The model of the answer thinks, and has not said a word yet. */
+  isThinking: boolean;
   transport: TransportName | null;
   seq: number;
   error: Error | null;
@@ -112,6 +114,7 @@ export function useChat(id: string): Conversation {
     isTyping: state.typing.length > 0 || state.reply !== null,
     typingUsers: state.typing,
     isAnswering: state.reply !== null,
+    isThinking: state.reply?.isThinking ?? false,
     transport: connection.transport,
     seq: state.seq,
     error: state.error,

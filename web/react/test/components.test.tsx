@@ -134,6 +134,39 @@ test('ChatPanel says what others have said, once, and whole: not what was there,
   await waitFor(() => expect(said()).toBe('Ben: are you there?'));
 });
 
+test('ChatPanel says that the assistant thinks, shows what it thought, and what it did not see', async () => {
+  const site = new Site();
+  site.add('c', { kind: 'assistant' }, ['hello']);
+  show(site.client(), <ChatPanel id="c" />);
+  await waitFor(() => expect(bubbles()).toEqual(['hello']));
+  const tell = (type: string, data: object) => act(() => site.tell({ type, chatId: 'c', data } as never));
+  tell('reply.started', { messageId: 'r', attempt: 1 });
+  await screen.findByRole('img', { name: 'writing' });
+  tell('reply.reasoning', { messageId: 'r', attempt: 1 });
+  await screen.findByRole('img', { name: 'thinking' });
+  expect(screen.getByText('Thinking…')).toBeDefined();
+  // For who hears the page, once.
+  expect(screen.getByText('The assistant is thinking').closest('[aria-live="polite"]')).not.toBeNull();
+  tell('reply.reasoning', { messageId: 'r', attempt: 1, offset: 0, text: 'A harbour.' });
+  await screen.findByText('What it thinks');
+  tell('reply.delta', { messageId: 'r', attempt: 1, offset: 0, text: 'Ships' });
+  await waitFor(() => expect(screen.queryByText('Thinking…')).toBeNull());
+  expect(screen.queryByText('The assistant is thinking')).toBeNull();
+  expect(screen.getByText('What it thought')).toBeDefined();
+  act(() => {
+    site.say('c', 'Ships.', {
+      id: 'r',
+      role: 'assistant',
+      senderId: null,
+      reasoning: 'A harbour.',
+      metadata: { omitted: ['images'] },
+    });
+  });
+  tell('reply.ended', { messageId: 'r', attempt: 1, state: 'completed' });
+  await screen.findByText(/Written without seeing an image/);
+  expect(screen.getByText('A harbour.')).toBeDefined();
+});
+
 test('ChatPanel answers one message, which Escape gives up', async () => {
   const site = new Site();
   site.add('c', direct, ['hello', 'are you there?']);

@@ -73,11 +73,14 @@ test('useChat says who types, and that an answer is being written, which can be 
   act(() => site.tell({ type: 'typing', chatId: 'c', data: { userId: 'ben', isTyping: false } }));
   await waitFor(() => expect(result.current.isTyping).toBe(false));
   act(() => site.tell({ type: 'reply.started', chatId: 'c', data: { messageId: 'r', attempt: 1 } }));
+  await waitFor(() => expect(result.current).toMatchObject({ isAnswering: true, isThinking: false }));
+  act(() => site.tell({ type: 'reply.reasoning', chatId: 'c', data: { messageId: 'r', attempt: 1 } }));
+  await waitFor(() => expect(result.current).toMatchObject({ isAnswering: true, isThinking: true }));
   act(() =>
     site.tell({ type: 'reply.delta', chatId: 'c', data: { messageId: 'r', attempt: 1, offset: 0, text: 'Well' } }),
   );
   await waitFor(() => expect(contents(result.current.messages).at(-1)).toBe('Well (streaming)'));
-  expect(result.current).toMatchObject({ isTyping: true, isAnswering: true });
+  expect(result.current).toMatchObject({ isTyping: true, isAnswering: true, isThinking: false });
   await act(() => result.current.stop());
   expect(site.count('POST /api/chat/c/stop')).toBe(1);
 });

@@ -14,7 +14,7 @@ impl Attachments {
     async fn for_model(&self, attachments: &Value) -> (Vec<Image>, Vec<String>) {
         let all: Vec<_> = attachments.as_array().into_iter().flatten().collect();
         let (mut images, mut notes) = (Vec::new(), Vec::new());
-        for shown in self.pictures(&all).await.shown {
+        for shown in self.pictures(&all, usize::MAX).await.shown {
             match shown {
                 Shown::Image(image) => images.push(image),
                 Shown::Note(note) => notes.push(note),

@@ -23,6 +23,21 @@ pub struct ReplyStarted {
     pub attempt: i32,
 }
 
+/// The model thinks before it answers.
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplyReasoning {
+    pub message_id: MessageId,
+    /// Whose thoughts they are, as with its text.
+    pub attempt: i32,
+    /// UTF-8 bytes of the attempt's thoughts before this. With `text` alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offset: Option<usize>,
+    /// More of what it thinks, where that is shown; else that it thinks is all that is told, once an attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+}
+
 /// More of a reply's text.
 #[derive(Clone, Debug, PartialEq, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -46,6 +61,9 @@ pub struct ReplyEnded {
     /// Of one that failed; `deadline` also of one that was stopped because it took too long.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Failure>,
+    /// Of one that failed because the model's provider asks for rest: when that is over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<DateTime<Utc>>,
 }
 
 /// All reactions that a message has now, and what somebody did.
@@ -210,6 +228,7 @@ mod envelopes {
         MemberRemoved: super::MemberRemoved, Always, "Somebody left a channel or was removed.";
         Read: Receipt, Never, "Somebody read up to a seq, marked as unread from one, or has it on their device. In chats of more than twenty members, told to the reader's own devices alone.";
         ReplyStarted: super::ReplyStarted, Never, "A worker has begun to write an answer.";
+        ReplyReasoning: super::ReplyReasoning, Never, "The model thinks before it answers; with what it thinks, where that is shown.";
         ReplyDelta: super::ReplyDelta, Never, "More of an answer's text.";
         ReplyEnded: super::ReplyEnded, Never, "Always the last of an answer; without it the answer is not complete.";
         Typing: super::Typing, Never, "Somebody types, or has stopped.";

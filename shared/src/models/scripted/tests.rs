@@ -60,6 +60,28 @@ fn done(finish: Finish, input_tokens: u32, output_tokens: u32) -> Result<Chunk, 
 }
 
 #[tokio::test(start_paused = true)]
+async fn it_thinks_before_its_first_word_and_counts_that() {
+    let script = r#"/script {"text": "Yes.", "thoughts": 2, "thoughtBytes": 6}"#;
+    let mut heard = hear_all(&prompt(&[Turn::person(script)]))
+        .await
+        .into_iter()
+        .map(|(_, chunk)| chunk);
+    for thought in ["step 1 hm hm ", "step 2 hm hm "] {
+        assert_eq!(heard.next(), Some(Ok(Chunk::Thought(thought.into()))));
+    }
+    assert_eq!(heard.next(), Some(Ok(Chunk::Text("Yes.".into()))));
+    assert!(matches!(heard.next(), Some(Ok(Chunk::Done { usage: Some(usage), .. })) if usage.output_tokens == 5));
+    let (_, end) = hear(r#"/script {"fail": "spent"}"#).await;
+    assert!(
+        matches!(end, Err(ModelError::NothingSaid { usage: Some(_) })),
+        "{end:?}"
+    );
+    let (_, end) = hear(r#"/script {"fail": "429", "retryAfterSeconds": 90}"#).await;
+    let rest = Some(Duration::from_secs(90));
+    assert_eq!(end, Err(ModelError::RateLimited { retry_after: rest }));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_last_message_is_repeated_a_word_at_a_time() {
     let turns = [
         Turn::person("one"),
