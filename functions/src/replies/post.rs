@@ -170,6 +170,7 @@ pub(super) fn beginning(text: &str, bytes: usize) -> &str {
 mod tests {
     use shared::domain::ids::UserId;
     use shared::domain::post::PostStatus;
+    use shared::domain::reply::Reasoning;
     use shared::models::{ModelSettings, Provider, from_settings};
 
     use super::*;

@@ -6,7 +6,7 @@ use shared::store::replies::Which;
 use sqlx::PgPool;
 use tokio::sync::Notify;
 
-use crate::world::{Person, World, events as read, eventually, joined, script};
+use crate::world::{Person, World, events as read, events_noting, eventually, joined, script};
 
 /// The last word and the end come at once: nothing of it is stored before it is over.
 fn slow() -> String {
@@ -194,22 +194,16 @@ async fn the_stream_of_a_deleted_chat_ends_in_reply_ended(pool: PgPool) {
 async fn the_event_stream_ends_the_replies_of_a_deleted_chat_before_it_says_so(pool: PgPool) {
     let world = World::on(pool, &[("STREAM_SECONDS", "5")]).await;
     let anna = world.person("anna").await;
+    let has_begun = Notify::new();
     let listening = async {
-        read(
-            events::stream::handle(world.people.clone(), world.listening(&anna))
-                .await
-                .unwrap(),
-        )
-        .await
+        let response = events::stream::handle(world.people.clone(), world.listening(&anna));
+        events_noting(response.await.unwrap(), "reply.started", &has_begun).await
     };
     let working = async {
         world.ask(&anna, &long()).await;
         world.work(&world.system).await;
     };
-    let (heard, ()) = tokio::join!(
-        deleted_under(&world, &anna, listening, until_it_is_written(&world)),
-        working
-    );
+    let (heard, ()) = tokio::join!(deleted_under(&world, &anna, listening, has_begun.notified()), working);
     let names: Vec<_> = heard.iter().map(|(name, _)| name.as_str()).collect();
     let deleted = names.iter().position(|name| *name == "chat.deleted").unwrap();
     assert_eq!(names[deleted - 1], "reply.ended", "{names:?}");

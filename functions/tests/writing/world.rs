@@ -21,6 +21,7 @@ use shared::http::{Request, Response};
 use shared::store::Acting;
 use shared::store::chats::AssistantChat;
 use sqlx::PgPool;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
@@ -250,7 +251,20 @@ fn request(person: &Person, method: &str, path: &str, accept: &str, body: Value)
 
 /// Reads a stream to its end: names and data.
 pub(crate) async fn events(response: Response) -> Vec<(String, Value)> {
-    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    events_noting(response, "", &Notify::new()).await
+}
+
+/// The same, saying when an event of a name was heard.
+pub(crate) async fn events_noting(response: Response, name: &str, heard: &Notify) -> Vec<(String, Value)> {
+    let mut body = response.into_body();
+    let mut bytes = Vec::new();
+    let noted = format!("event: {name}\n");
+    while let Some(frame) = body.frame().await {
+        bytes.extend_from_slice(frame.unwrap().data_ref().unwrap());
+        if String::from_utf8_lossy(&bytes).contains(&noted) {
+            heard.notify_one();
+        }
+    }
     std::str::from_utf8(&bytes)
         .unwrap()
         .split("\n\n")

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::person::text;
-use tests::{Answer, Stack};
+use tests::{Answer, Stack, eventually};
 use uuid::Uuid;
 
 /// Where a refusal points.
@@ -385,6 +385,12 @@ async fn what_is_within_the_limits_is_stored_as_it_came() {
             "replyTo": null,
         });
         let sent = anna.post(&format!("/api/chat/{chat}/messages"), &body).await.with(201);
+        // The longest of them reserves all that a person has.
+        eventually("an answer's end", async || {
+            let open = "select count(*) from holds join replies on id = reply_id where chat_id = $1";
+            (stack.number(open, &chat).await == 0).then_some(())
+        })
+        .await;
         assert_eq!(sent["message"]["content"], content);
         assert_eq!(sent["message"]["metadata"], metadata);
         assert_eq!(sent["message"]["attachments"], attachments);

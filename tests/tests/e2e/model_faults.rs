@@ -37,7 +37,9 @@ async fn assert_failed(anna: &Person, chat: &str, frames: &[Frame], reason: &str
         (message["role"].as_str(), message["type"].as_str()),
         (Some("system"), Some("ERROR"))
     );
-    assert_eq!(message["metadata"], json!({ "reason": reason }));
+    assert_eq!(message["metadata"]["reason"], reason);
+    // Whoever is to wait for long is told until when, by both.
+    assert_eq!(message["metadata"].get("retryAt"), end.get("retryAt"));
     assert_eq!(message["id"], end["messageId"]);
     let sentence = text(&message["content"]);
     assert!(
