@@ -50,6 +50,9 @@ const MUCH: &str = "
         select id, class, now(), now() from people, unnest(array['send', 'write', 'stream']) as class;
     insert into reactions (message_id, emoji, user_id) select id, 'x', sender_id from messages where seq = 1;
     insert into reply_parts (reply_id, attempt, byte_offset, text) select id, 1, 0, 'x' from replies where prompt_seq = 1;
+    insert into reply_thoughts (reply_id, attempt, byte_offset, text, bytes) select id, 1, 0, 'x', 1 from replies where prompt_seq = 1;
+    insert into refused_images (chat_id, seq, model) select chat_id, seq, 'm' from messages where seq = 1;
+    insert into prompt_windows (chat_id, model, tokens) select id, 'm', 1 from chats;
     insert into budgets (subject, subject_id, period_start)
         select s, id, budget_period_start('month') from people, unnest('{person,organisation}'::text[]) s;
     insert into budget_limits (subject, subject_id, tokens) select 'person', id, 1 from people where id <> 'anna';

@@ -32,6 +32,9 @@ async fn furnished(pool: PgPool) -> (World, ChatId) {
         "insert into message_versions (message_id, version, role, content, reason, created_at)
          select id, 1, role, 'what it said before', 'edited', now() from messages",
         "insert into mentions (chat_id, user_id, seq) select chat_id, 'anna', seq from messages",
+        "insert into reply_thoughts (reply_id, attempt, byte_offset, text, bytes) select id, 1, 0, 'hm', 2 from replies",
+        "insert into refused_images (chat_id, seq, model) select chat_id, seq, 'm' from messages",
+        "insert into prompt_windows (chat_id, model, tokens) select id, 'm', 100 from chats",
         "insert into regenerations (chat_id, asked_by, client_id, reply_id, is_named)
          select chat_id, 'anna', 'r-1', id, false from replies",
         "insert into chat_keys (owner_id, client_id, chat_id, request_hash)
@@ -193,6 +196,7 @@ async fn ones_own_rows_are_within_reach(pool: PgPool) {
             "open_streams",
             "posts",
             "rate_limits",
+            "refused_images",
             "regenerations",
             "retention",
             "stream_tickets",
@@ -460,6 +464,11 @@ async fn another_person_adds_nothing_to_a_foreign_chat(pool: PgPool) {
              values ('{id}', '{chat}', 'ben', 1, 'queued')"
         ),
         format!("insert into reply_parts (reply_id, attempt, byte_offset, text) values ('{reply}', 1, 99, 'x')"),
+        format!(
+            "insert into reply_thoughts (reply_id, attempt, byte_offset, text, bytes) values ('{reply}', 1, 99, 'x', 1)"
+        ),
+        format!("insert into refused_images (chat_id, seq, model) values ('{chat}', 1, 'other')"),
+        format!("insert into prompt_windows (chat_id, model, tokens) values ('{chat}', 'other', 1)"),
         format!(
             "insert into regenerations (chat_id, asked_by, client_id, reply_id, is_named)
              values ('{chat}', 'anna', 'k', '{reply}', true)"

@@ -844,7 +844,7 @@ export interface components {
             type: "chat.updated";
         };
         /** @description The envelope that every transport carries unchanged. */
-        Event: components["schemas"]["MessageCreatedEvent"] | components["schemas"]["MessageUpdatedEvent"] | components["schemas"]["MessageDeletedEvent"] | components["schemas"]["ReactionChangedEvent"] | components["schemas"]["ChatUpdatedEvent"] | components["schemas"]["ChatDeletedEvent"] | components["schemas"]["MemberAddedEvent"] | components["schemas"]["MemberRemovedEvent"] | components["schemas"]["ReadEvent"] | components["schemas"]["ReplyStartedEvent"] | components["schemas"]["ReplyDeltaEvent"] | components["schemas"]["ReplyEndedEvent"] | components["schemas"]["TypingEvent"] | components["schemas"]["PresenceEvent"];
+        Event: components["schemas"]["MessageCreatedEvent"] | components["schemas"]["MessageUpdatedEvent"] | components["schemas"]["MessageDeletedEvent"] | components["schemas"]["ReactionChangedEvent"] | components["schemas"]["ChatUpdatedEvent"] | components["schemas"]["ChatDeletedEvent"] | components["schemas"]["MemberAddedEvent"] | components["schemas"]["MemberRemovedEvent"] | components["schemas"]["ReadEvent"] | components["schemas"]["ReplyStartedEvent"] | components["schemas"]["ReplyReasoningEvent"] | components["schemas"]["ReplyDeltaEvent"] | components["schemas"]["ReplyEndedEvent"] | components["schemas"]["TypingEvent"] | components["schemas"]["PresenceEvent"];
         /** @enum {string} */
         Failure: "model-rate-limited" | "model-quota-exhausted" | "model-overloaded" | "model-refused-our-key" | "model-rejected-the-request" | "blocked-by-the-model" | "model-cut-the-answer" | "model-silent" | "model-unreachable" | "model-malformed-answer" | "model-cannot-see-images" | "image-refused" | "prompt-too-long" | "output-limit-spent-on-thinking" | "model-empty-answer" | "attempts-exhausted" | "budget-exhausted" | "deadline";
         /** @description Where in the request something is wrong, and what. */
@@ -963,6 +963,8 @@ export interface components {
             /** @description Of a notice; said where it is not normal. */
             priority?: components["schemas"]["Priority"];
             reactions: components["schemas"]["Reaction"][];
+            /** @description What the model thought before it said this, where that is kept. */
+            reasoning?: string;
             /** @description What it replies to, as that is now. */
             replyPreview: components["schemas"]["ReplyPreview"] | null;
             /** Format: uuid */
@@ -1386,6 +1388,11 @@ export interface components {
             messageId: string;
             /** @description Of one that failed; `deadline` also of one that was stopped because it took too long. */
             reason?: components["schemas"]["Failure"];
+            /**
+             * Format: date-time
+             * @description Of one that failed because the model's provider asks for rest: when that is over.
+             */
+            retryAt?: string;
             state: components["schemas"]["ReplyState"];
         };
         /** @description Always the last of an answer; without it the answer is not complete. */
@@ -1414,6 +1421,33 @@ export interface components {
             id: string;
             role: components["schemas"]["MessageRole"];
             senderId: string | null;
+        };
+        /** @description The model thinks before it answers. */
+        ReplyReasoning: {
+            /**
+             * Format: int32
+             * @description Whose thoughts they are, as with its text.
+             */
+            attempt: number;
+            /** Format: uuid */
+            messageId: string;
+            /**
+             * Format: uint
+             * @description UTF-8 bytes of the attempt's thoughts before this. With `text` alone.
+             */
+            offset?: number;
+            /** @description More of what it thinks, where that is shown; else that it thinks is all that is told, once an attempt. */
+            text?: string;
+        };
+        /** @description The model thinks before it answers; with what it thinks, where that is shown. */
+        ReplyReasoningEvent: {
+            /** Format: date-time */
+            at?: string;
+            /** Format: uuid */
+            chatId: string;
+            data: components["schemas"]["ReplyReasoning"];
+            /** @constant */
+            type: "reply.reasoning";
         };
         ReplyRegenerated: {
             reply: components["schemas"]["ReplyHandle"];
@@ -1458,8 +1492,12 @@ export interface components {
         RunningReply: {
             /** Format: int32 */
             attempt: number;
+            /** @description Whether the model thinks, and has not said anything yet. */
+            isThinking: boolean;
             /** Format: uuid */
             messageId: string;
+            /** @description What it has thought so far, where that is shown. */
+            reasoning?: string;
             state: components["schemas"]["ReplyState"];
             text: string;
         };
@@ -1549,6 +1587,11 @@ export interface components {
             data: string;
             /** @constant */
             event: "reply.started";
+            id?: string;
+        } | {
+            data: string;
+            /** @constant */
+            event: "reply.reasoning";
             id?: string;
         } | {
             data: string;

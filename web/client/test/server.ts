@@ -135,7 +135,13 @@ export class SimulatedServer {
     const answers = this.messages.filter((one) => one.role === 'assistant' && !one.deletedAt);
     if (this.running || answers.length === 0) return;
     const messageId = random.pick(answers).id;
-    this.running = { messageId, state: 'queued', attempt: this.#attempts.get(messageId) ?? 0, text: '', isThinking: false };
+    this.running = {
+      messageId,
+      state: 'queued',
+      attempt: this.#attempts.get(messageId) ?? 0,
+      text: '',
+      isThinking: false,
+    };
   }
 
   /** The first attempt, or another. */

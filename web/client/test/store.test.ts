@@ -313,7 +313,7 @@ describe('a chat', () => {
     session.take({ ...created(2), data: message(2, { id: 'r', role: 'assistant', content: 'Hel' }) } as ChatEvent);
     tell('reply.delta', { messageId: 'r', attempt: 1, offset: 3, text: 'lo there' });
     tell('reply.ended', { messageId: 'r', attempt: 1, state: 'stopped' });
-    session.compare(chatOf(2, { reply: { messageId: 'r', attempt: 1, state: 'queued', text: '' } }));
+    session.compare(chatOf(2, { reply: { messageId: 'r', attempt: 1, state: 'queued', text: '', isThinking: false } }));
     await session.sync();
     expect(session.state.get().reply).toEqual({
       messageId: 'r',

@@ -41,7 +41,8 @@ pub(in crate::models) fn told_wait(error: &Value, said: &str) -> Option<Duration
 }
 
 fn seconds(number: f64) -> Option<Duration> {
-    Some(Duration::try_from_secs_f64(number).ok()?.min(LONGEST))
+    // One beyond all measure is long, and not none.
+    Duration::try_from_secs_f64(number.min(LONGEST.as_secs_f64())).ok()
 }
 
 fn in_words(said: &str) -> Option<Duration> {
