@@ -5,7 +5,7 @@ import { gzipSync } from 'node:zlib';
 import { build } from 'esbuild';
 
 /** In KiB: what is larger was not meant to be. */
-const LIMITS = { client: 16, react: 14 };
+const LIMITS = { client: 17, react: 14 };
 
 let isTooLarge = false;
 for (const [name, limit] of Object.entries(LIMITS)) {
