@@ -41,7 +41,8 @@ pub(in crate::models) fn told_wait(error: &Value, said: &str) -> Option<Duration
 }
 
 fn seconds(number: f64) -> Option<Duration> {
-    // One beyond all measure is long, and not none.
+    // One beyond all measure is long, and not none; what is no number is none.
+    let number = Some(number).filter(|number| number.is_finite())?;
     Duration::try_from_secs_f64(number.min(LONGEST.as_secs_f64())).ok()
 }
 
