@@ -110,6 +110,10 @@ begin
     then
         return jsonb_build_object('refused', 'busy');
     end if;
+    -- Those that it ends, before any budget: an end has its reply, and waits for the budget.
+    if when_busy = 'replace' then
+        perform 1 from replies r where r.chat_id = chat and r.state in ('queued', 'streaming') order by r.id for update;
+    end if;
 
     bound_of_person := coalesce(
         (select tokens from budget_limits where subject = 'person' and subject_id = person), default_person_limit

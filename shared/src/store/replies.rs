@@ -1159,7 +1159,10 @@ impl Store {
                     and (select acting_as($1))
                 returning
                     c.id, c.last_seq, c.last_number, settled.id as reply_id, earlier.seq as earlier_seq,
-                    jsonb_strip_nulls(jsonb_build_object('retryAt', settled.retry_at)) as remarks
+                    -- Spelt as in an event.
+                    jsonb_strip_nulls(jsonb_build_object(
+                        'retryAt', to_char(settled.retry_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+                    )) as remarks
             ),
             stored as (
                 insert into messages (
