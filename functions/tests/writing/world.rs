@@ -18,8 +18,8 @@ use shared::deadline::Deadline;
 use shared::domain::ids::{ChatId, UserId};
 use shared::domain::person::{Caller, CallerRole};
 use shared::http::{Request, Response};
-use shared::store::Acting;
 use shared::store::chats::AssistantChat;
+use shared::store::{Acting, role};
 use sqlx::PgPool;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
@@ -29,6 +29,7 @@ use crate::peer::Peer;
 
 const SECRET: &str = "a secret of thirty-two bytes or more";
 const ISSUER: &str = "test";
+const SCHEMA: &str = "public";
 /// A test that waits longer has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -51,6 +52,8 @@ pub(crate) struct Person {
 
 impl World {
     pub(crate) async fn on(rows: PgPool, settings: &[(&str, &str)]) -> Self {
+        // The files alone were applied; `migrate` sees to the role as well.
+        role::ready(&mut rows.acquire().await.unwrap(), SCHEMA).await.unwrap();
         let peer = Peer::start().await;
         let database = rows.connect_options();
         let at = peer.at.to_string();
@@ -66,7 +69,7 @@ impl World {
         let endpoint = format!("http://{at}");
         let usual: [(&str, &str); 19] = [
             ("DATABASE_URL", &url),
-            ("DATABASE_SCHEMA", "public"),
+            ("DATABASE_SCHEMA", SCHEMA),
             ("DATABASE_CONNECTIONS", "4"),
             ("SQS_QUEUE_URL", &queue),
             ("AWS_ENDPOINT_URL", &endpoint),
