@@ -34,7 +34,6 @@ const UNHURRIED: &str = "1000000/60s";
 /// Amazon's SDK is no part of the usual build.
 const WITH_BEDROCK: [&str; 2] = ["--features", "shared/bedrock"];
 
-const NEWEST: u32 = 18;
 /// Tests of the store whose outcome may hang on Postgres' version: rights and roles, policies, plans, migrations, and one each of
 /// sending and searching; and replies as functions write them, from a request to its end. All of the store's take four minutes of
 /// two cores.
@@ -56,7 +55,7 @@ pub(crate) struct Test {
     /// How many processes of a function, as in `send-message=2,worker=1`.
     #[arg(long, env = "BACKTALK_PROCESSES", default_value = "", hide_default_value = true)]
     processes: Counts,
-    /// All of the store's tests on every version of Postgres; else on the newest, and some on those between.
+    /// All of the store's tests on every version of Postgres; else those whose outcome may hang on it.
     #[arg(long)]
     every_postgres: bool,
     /// Only the tests: no formatting, lints, licences or query data.
@@ -156,8 +155,7 @@ impl Test {
                     .await;
                 let own = postgres::version().await?;
                 for version in tools::POSTGRES_VERSIONS.into_iter().filter(|version| *version != own) {
-                    let is_whole = self.every_postgres || version == NEWEST;
-                    let store = the_store_on(version, is_whole, instance, supervisor);
+                    let store = the_store_on(version, self.every_postgres, instance, supervisor);
                     report.step(&format!("the store on Postgres {version}"), store).await;
                 }
                 report.step("the contract, by schemathesis", contract(&exports)).await;
