@@ -290,7 +290,7 @@ def given_too_little_or_too_much(output, names, asks):
     for name in sorted(set().union(*given.values()) - of_some):
         without = sorted(function for function in names if name not in given[function])
         problems += [f"{function} is not given {name}, which others have" for function in without]
-    unknown = reach.fields((REPOSITORY / "shared/src/app.rs").read_text(), "Parts") - PARTS_OF_APP
+    unknown = reach.fields((REPOSITORY / "shared/app/src/lib.rs").read_text(), "Parts") - PARTS_OF_APP
     problems += [f"App has a part {part}, and the gate does not know by which settings" for part in sorted(unknown)]
     return problems
 

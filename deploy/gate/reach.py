@@ -11,6 +11,8 @@ NOISE = re.compile(
 )
 FUNCTION = re.compile(r"\bfn (\w+)\s*[<(]")
 IMPL = re.compile(r"^\s*impl\b[^{;]*?(\w+)(?:<[^{>]*>)?\s*(?:where[^{]*)?\{", re.MULTILINE)
+# The crates under shared/, as the code calls them.
+OTHERS = ("app", "backtalk_http", "domain", "foundation", "hooks", "models", "notices", "parameters", "pusher", "queue", "store", "telemetry", "uploads")
 PATH = re.compile(r"(?<![\w.:])(?:\w+::)*\w+")
 METHOD = re.compile(r"\.\s*(\w+)\s*(?:::<[^(]*>)?\(")
 
@@ -119,7 +121,7 @@ def _uses(module, text):
 
 def _here(module, parts):
     # Of another crate, or of a submodule: the former leads to no function of ours.
-    return (*module, *parts) if parts[0] not in ("shared", "std", "lambda_http", "tokio") else tuple(parts)
+    return (*module, *parts) if parts[0] not in ("std", "lambda_http", "tokio", *OTHERS) else tuple(parts)
 
 
 def _spread(use):

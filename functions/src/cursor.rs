@@ -2,11 +2,11 @@
 
 use std::fmt::Display;
 
+use backtalk_http::error::{Error, FieldError};
+use backtalk_http::{Request, Result};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
-use shared::error::{Error, FieldError};
-use shared::http::{Request, Result};
 
 /// The microseconds and the id of the page's last item.
 pub(crate) fn written(at: DateTime<Utc>, id: impl Display) -> String {
@@ -40,7 +40,7 @@ const YEARS: std::ops::Range<i64> = 0..253_402_300_800;
 
 #[cfg(test)]
 mod tests {
-    use shared::domain::ids::UserId;
+    use domain::ids::UserId;
 
     use super::*;
 

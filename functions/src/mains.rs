@@ -1,8 +1,10 @@
 //! The `main` of every binary in `src/bin`: the handler that it serves, and how. They stand here so that handlers, and all that they
 //! are made of, are compiled once for this library, and not once more for each binary.
 
+use app::App;
 use futures_util::FutureExt;
 use lambda_http::Error;
+use store::Acting;
 
 use crate::{
     attachments, chats, events, members, messages, notices, openapi, people, person, posts, pusher, replies, sweeper,
@@ -10,15 +12,15 @@ use crate::{
 };
 
 macro_rules! mains {
-    ($serve:path: $($name:ident => $handler:path;)+) => {
+    ($serve:path as $role:path: $($name:ident => $handler:path;)+) => {
         $(pub fn $name() -> Result<(), Error> {
-            $serve(|app, request| $handler(app, request).boxed())
+            $serve(async || App::start($role).await, |app, request| $handler(app, request).boxed())
         })+
     };
 }
 
 mains! {
-    shared::http::serve:
+    backtalk_http::serve as Acting::ForAPerson:
     add_members => members::add::handle;
     block_person => people::block::handle;
     create_attachment => attachments::create::handle;
@@ -60,7 +62,7 @@ mains! {
 }
 
 mains! {
-    shared::http::serve_streaming:
+    backtalk_http::serve_streaming as Acting::ForAPerson:
     join_reply => replies::join::handle;
     regenerate_reply => replies::regenerate::handle;
     send_message => messages::send::handle;
@@ -68,7 +70,7 @@ mains! {
 }
 
 mains! {
-    shared::http::serve_batches:
+    backtalk_http::serve_batches as Acting::ForTheSystem:
     person => person::handle;
     sweeper => sweeper::handle;
     worker => worker::handle;

@@ -1,12 +1,11 @@
 //! `migrate`: brings the database to this version's schema, at deploy or by hand.
 
+use app::aws;
+use backtalk_http::log_to_stdout;
 use lambda_runtime::{Error as LambdaError, LambdaEvent, service_fn};
+use parameters::Variables;
 use serde_json::{Value, json};
-use shared::app::aws;
-use shared::config::DatabaseConfig;
-use shared::http::log_to_stdout;
-use shared::parameters::Variables;
-use shared::store;
+use store::config::DatabaseConfig;
 use tracing::info;
 
 /// As a function, migrates at every invocation; with `MIGRATE_ONCE=1` in its environment, once and at once.

@@ -2,14 +2,14 @@
 //!
 //! An export is given page by page, for as long as there is a `next`; an erasure is a job, which the worker does.
 
+use app::App;
+use backtalk_http::Result;
+use backtalk_http::error::Error;
+use domain::ids::{AttachmentId, UserId};
+use queue::Woken;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use shared::app::App;
-use shared::domain::ids::{AttachmentId, UserId};
-use shared::error::Error;
-use shared::http::Result;
-use shared::queue::Woken;
-use shared::store::export::ExportCursor;
+use store::export::ExportCursor;
 use tracing::info;
 
 #[derive(Debug, Deserialize)]

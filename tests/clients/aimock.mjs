@@ -1,4 +1,4 @@
-// Starts aimock with answers for shared/src/models/peers/aimock.rs, says where, and ends when its input does. Each answer
+// Starts aimock with answers for shared/models/src/peers/aimock.rs, says where, and ends when its input does. Each answer
 // is that of the model of its name. Pieces are large, for aimock cuts characters beyond the basic plane in two.
 import { LLMock } from "@copilotkit/aimock";
 

@@ -31,7 +31,7 @@ impl Bench {
             let built = build::functions(Profile::Release).await?;
             migrate::apply(&built, &url).await?;
             let mut bench = cargo();
-            bench.args(["bench", "--package", "shared", "--package", "functions"]);
+            bench.args(["bench", "--package", "backtalk-store", "--package", "functions"]);
             bench
                 .args(BENCHES.iter().flat_map(|name| ["--bench", name]))
                 .env("DATABASE_URL", &url);

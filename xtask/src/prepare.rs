@@ -61,7 +61,7 @@ async fn expand(url: &str, into: &Path) -> Result<()> {
     let mut clean = checking();
     clean.args(["clean", "--quiet"]);
     clean.args(
-        ["shared", "functions", "tests"]
+        ["backtalk-store", "functions", "tests"]
             .iter()
             .flat_map(|package| ["--package", package]),
     );

@@ -32,7 +32,7 @@ const RATE_LIMITS: [&str; 5] = [
 const UNHURRIED: &str = "1000000/60s";
 
 /// Amazon's SDK is no part of the usual build.
-const WITH_BEDROCK: [&str; 2] = ["--features", "shared/bedrock"];
+const WITH_BEDROCK: [&str; 2] = ["--features", "backtalk-app/bedrock"];
 
 /// Tests of the store whose outcome may hang on Postgres' version: rights and roles, policies, plans, migrations, and one each of
 /// sending and searching; and replies as functions write them, from a request to its end. All of the store's take four minutes of
@@ -228,7 +228,7 @@ async fn golden_answers() -> Result<()> {
     let mut prove = Command::new(tools::python().await?.join("python"));
     prove
         .current_dir(repository())
-        .arg("shared/src/models/golden/prove.py")
+        .arg("shared/models/src/golden/prove.py")
         .env("PYTHONDONTWRITEBYTECODE", "1");
     program::run(prove).await
 }

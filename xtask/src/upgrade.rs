@@ -15,10 +15,10 @@ use crate::instance::repository;
 use crate::{program, test};
 
 /// The version that is deployed while this one's migrations run: the last that landed, until there is a release. By its commit,
-/// which every clone has. Whoever moves it moves `LANDED` in `shared/tests/store/upgrades.rs` with it.
+/// which every clone has. Whoever moves it moves `LANDED` in `shared/store/tests/store/upgrades.rs` with it.
 const BEFORE: &str = "786bb6975ebf2e51b5b7496de35a36b908f52ce9";
 const FETCH_PATIENCE: Duration = Duration::from_secs(60);
-/// The crates of the workspace.
+/// The workspace's crates beside those in `shared/`, of this version and of the one before.
 const OURS: [&str; 4] = ["functions", "shared", "tests", "xtask"];
 /// What the compiler makes of a crate for those who use it.
 const LENT: [&str; 4] = ["d", "rlib", "rmeta", "so"];
@@ -88,6 +88,7 @@ async fn functions_before() -> Result<Option<PathBuf>> {
 /// What our own build has made of other people's crates, copied: cargo takes it where nothing about it has changed. In one folder
 /// the two versions cannot build, for cargo does not tell a workspace's crates from those of another at another place.
 fn lend_dependencies(from: &Path, to: &Path) -> Result<()> {
+    let shared = shared_crates()?;
     for part in [".fingerprint", "build", "deps"] {
         let to = to.join(part);
         fs::create_dir_all(&to)?;
@@ -95,7 +96,7 @@ fn lend_dependencies(from: &Path, to: &Path) -> Result<()> {
         for entry in fs::read_dir(from.join(part))? {
             let path = entry?.path();
             let is_built = part != "deps" || path.extension().is_some_and(|end| LENT.iter().any(|lent| end == *lent));
-            if is_built && !is_ours(&path) {
+            if is_built && !is_ours(&path, &shared) {
                 copy.push(path);
             }
         }
@@ -112,11 +113,24 @@ fn lend_dependencies(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-fn is_ours(path: &Path) -> bool {
+/// Whether cargo has made this of one of the workspace's crates: it is called after the package or the library.
+fn is_ours(path: &Path, shared: &[String]) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let name = name.strip_prefix("lib").unwrap_or(name);
-    OURS.iter()
-        .any(|ours| name.strip_prefix(ours).is_some_and(|rest| rest.starts_with('-')))
+    let crates = shared.iter().map(String::as_str).chain(OURS);
+    name.starts_with("backtalk")
+        || crates
+            .into_iter()
+            .any(|ours| name.strip_prefix(ours).is_some_and(|rest| rest.starts_with('-')))
+}
+
+/// The names of the crates in `shared/`.
+fn shared_crates() -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(repository().join("shared"))? {
+        names.extend(entry?.file_name().into_string().ok());
+    }
+    Ok(names)
 }
 
 fn git() -> Command {

@@ -4,22 +4,23 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use app::App;
+use app::config::Config;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_sqs::config::Credentials;
+use backtalk_http::Request;
 use chrono::Utc;
+use domain::ids::{ChatId, UserId};
+use domain::person::{Caller, CallerRole};
+use foundation::environment::Environment;
 use futures_util::StreamExt;
 use http_body_util::BodyExt;
 use jsonwebtoken::{EncodingKey, Header, encode};
 use lambda_http::RequestExt;
 use lambda_http::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use serde_json::{Value, json};
-use shared::app::App;
-use shared::config::{Config, Environment};
-use shared::domain::ids::{ChatId, UserId};
-use shared::domain::person::{Caller, CallerRole};
-use shared::http::Request;
-use shared::store::Acting;
-use shared::store::chats::AssistantChat;
+use store::Acting;
+use store::chats::AssistantChat;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -238,7 +239,11 @@ impl Person {
             .body(lambda_http::Body::from(body))?
             .with_path_parameters(HashMap::from([("chatId".to_owned(), vec![self.chat.to_string()])]));
         let mut heard = Heard::begin();
-        let response = functions::messages::send::handle(self.app.clone(), Request::new(request)).await;
+        let response = functions::messages::send::handle(
+            self.app.clone(),
+            Request::new(request, self.app.config.limits.body_bytes),
+        )
+        .await;
         let mut body = response.map_err(|error| anyhow!("refused: {error:?}"))?.into_body();
         let mut last = Value::Null;
         while let Some(frame) = body.frame().await {

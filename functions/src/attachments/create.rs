@@ -1,17 +1,17 @@
 //! `POST /api/attachments`: announces an upload. The bytes go from the device to S3, by the signed address in the answer.
 
+use app::App;
+use backtalk_http::error::Error;
+use backtalk_http::{Fields, Request, Response, Result, created, parsed};
+use domain::attachment::Upload;
+use domain::ids::AttachmentId;
+use domain::message::{Attachment, AttachmentType};
+use domain::rate::RateClass;
+use domain::text::{FileName, MimeType};
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
-use shared::app::App;
-use shared::attachments::SignedUpload;
-use shared::domain::attachment::Upload;
-use shared::domain::ids::AttachmentId;
-use shared::domain::message::{Attachment, AttachmentType};
-use shared::domain::rate::RateClass;
-use shared::domain::text::{FileName, MimeType};
-use shared::error::Error;
-use shared::http::{Fields, Request, Response, Result, created, parsed};
+use uploads::SignedUpload;
 
 use crate::openapi::Operation;
 
@@ -55,8 +55,8 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app, RateClass::Upload).await?;
-    let upload = upload(request.fields(&app)?, &app)?;
+    let caller = app.caller(&request, RateClass::Upload).await?;
+    let upload = upload(request.fields()?, &app)?;
     let signed = app.attachments.signed_upload(&upload).await?;
     app.store.meet(&caller).await?;
     app.store.announce_upload(&caller.id, &upload).await?;

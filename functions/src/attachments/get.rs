@@ -1,12 +1,12 @@
 //! `GET /api/chat/{chatId}/messages/{messageId}/attachments/{index}`: where a member of the chat sees an image.
 
+use app::App;
+use backtalk_http::error::Error;
+use backtalk_http::{Request, Response, Result, found, ok};
+use domain::rate::RateClass;
+use domain::text::AttachmentUrl;
 use lambda_http::http::Method;
-use shared::app::App;
-use shared::attachments::View;
-use shared::domain::rate::RateClass;
-use shared::domain::text::AttachmentUrl;
-use shared::error::Error;
-use shared::http::{Request, Response, Result, found, ok};
+use uploads::View;
 
 use crate::openapi::{Number, Operation};
 
@@ -29,7 +29,7 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app, RateClass::Read).await?;
+    let caller = app.caller(&request, RateClass::Read).await?;
     let (chat_id, message_id, place) = (request.chat_id()?, request.message_id()?, request.place("index")?);
     let shown = app
         .store

@@ -2,24 +2,24 @@
 
 use std::collections::HashSet;
 
+use app::App;
+use backtalk_http::error::{Error, FieldError};
+use backtalk_http::{Request, Response, Result, created, ok, parsed};
+use domain::chat::{self, Chat, Kind};
+use domain::event::{Event, Outgoing};
+use domain::fingerprint::IdempotencyKey;
+use domain::ids::{ChatId, UserId};
+use domain::limits::Limits;
+use domain::person::Caller;
+use domain::person::UnknownPeople;
+use domain::rate::RateClass;
+use domain::text::{ClientId, Title};
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
-use shared::app::App;
-use shared::config::UnknownPeople;
-use shared::domain::chat::{self, Chat, Kind};
-use shared::domain::event::{Event, Outgoing};
-use shared::domain::fingerprint::IdempotencyKey;
-use shared::domain::ids::{ChatId, UserId};
-use shared::domain::limits::Limits;
-use shared::domain::person::Caller;
-use shared::domain::rate::RateClass;
-use shared::domain::text::{ClientId, Title};
-use shared::error::{Error, FieldError};
-use shared::http::{Request, Response, Result, created, ok, parsed};
-use shared::store::channels::Channel;
-use shared::store::chats::{AssistantChat, DirectChat};
+use store::channels::Channel;
+use store::chats::{AssistantChat, DirectChat};
 
 use crate::members::{beyond, blocked_among, unknown_among};
 use crate::openapi::Operation;
@@ -72,8 +72,8 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app, RateClass::Write).await?;
-    let mut fields = request.fields(&app)?;
+    let caller = app.caller(&request, RateClass::Write).await?;
+    let mut fields = request.fields()?;
     let client_id = fields.optional("clientId", |text: String| ClientId::parse(&text));
     let kind = fields.required("kind", |text: String| match Kind::parse(&text) {
         Some(kind @ (Kind::Direct | Kind::Channel | Kind::Assistant)) => Ok(kind),

@@ -1,12 +1,12 @@
 //! `DELETE /api/chat/{chatId}`: the owner deletes it with all that hangs on it; a member of a channel leaves.
 
+use app::App;
+use backtalk_http::error::Error;
+use backtalk_http::{Request, Response, Result, no_content};
+use domain::event::{Event, Outgoing};
+use domain::rate::RateClass;
 use lambda_http::http::Method;
-use shared::app::App;
-use shared::domain::event::{Event, Outgoing};
-use shared::domain::rate::RateClass;
-use shared::error::Error;
-use shared::http::{Request, Response, Result, no_content};
-use shared::store::chats::Deleted;
+use store::chats::Deleted;
 
 use crate::members::tell;
 use crate::openapi::Operation;
@@ -28,7 +28,7 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app, RateClass::Write).await?;
+    let caller = app.caller(&request, RateClass::Write).await?;
     let chat_id = request.chat_id()?;
     match app.store.delete_chat(&caller.id, chat_id).await? {
         Deleted::Gone { audience, at, wake } => {

@@ -1,15 +1,15 @@
 //! `GET /api/chat/{chatId}`
 
+use app::App;
+use backtalk_http::error::Error;
+use backtalk_http::{Request, Response, Result, ok};
+use domain::chat::Chat;
+use domain::limits::PageSize;
+use domain::message::Message;
+use domain::rate::RateClass;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
-use shared::app::App;
-use shared::domain::chat::Chat;
-use shared::domain::limits::PageSize;
-use shared::domain::message::Message;
-use shared::domain::rate::RateClass;
-use shared::error::Error;
-use shared::http::{Request, Response, Result, ok};
 
 use crate::openapi::Operation;
 
@@ -42,7 +42,7 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app, RateClass::Read).await?;
+    let caller = app.caller(&request, RateClass::Read).await?;
     let chat_id = request.chat_id()?;
     let mut chat = app
         .store

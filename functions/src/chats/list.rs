@@ -1,18 +1,18 @@
 //! `GET /api/chat`
 
+use app::App;
+use backtalk_http::error::{Error, FieldError};
+use backtalk_http::{Request, Response, Result, not_modified, ok, tagged};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use chrono::DateTime;
+use domain::chat::{Chat, Kind};
+use domain::ids::ChatId;
+use domain::rate::RateClass;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
-use shared::app::App;
-use shared::domain::chat::{Chat, Kind};
-use shared::domain::ids::ChatId;
-use shared::domain::rate::RateClass;
-use shared::error::{Error, FieldError};
-use shared::http::{Request, Response, Result, not_modified, ok, tagged};
-use shared::store::chats::{ListCursor, ListFilter};
+use store::chats::{ListCursor, ListFilter};
 
 use crate::openapi::Operation;
 
@@ -40,7 +40,7 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app, RateClass::Read).await?;
+    let caller = app.caller(&request, RateClass::Read).await?;
     let size = request.page_size()?;
     let filter = ListFilter {
         kind: request.query("kind")?.map(parse_kind).transpose()?,

@@ -1,15 +1,15 @@
 //! `POST /api/chat/{chatId}/read`: to the end, up to a seq, or back to unread from one; and what has been delivered.
 
+use app::App;
+use backtalk_http::error::{Error, FieldError};
+use backtalk_http::{Request, Response, Result, ok};
+use domain::event::{Event, Outgoing};
+use domain::ids::Seq;
+use domain::rate::RateClass;
+use domain::unread::{ReadMark, Receipt};
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
-use shared::app::App;
-use shared::domain::event::{Event, Outgoing};
-use shared::domain::ids::Seq;
-use shared::domain::rate::RateClass;
-use shared::domain::unread::{ReadMark, Receipt};
-use shared::error::{Error, FieldError};
-use shared::http::{Request, Response, Result, ok};
 
 use crate::openapi::Operation;
 
@@ -52,9 +52,9 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app, RateClass::Write).await?;
+    let caller = app.caller(&request, RateClass::Write).await?;
     let chat_id = request.chat_id()?;
-    let mut fields = request.fields_or_none(&app)?;
+    let mut fields = request.fields_or_none()?;
     let from_0 = |value: i64| Seq::new(value).ok_or_else(|| "must be a whole number of 0 or more".to_owned());
     let up_to = fields.optional("seq", from_0);
     let delivered = fields.optional("deliveredSeq", from_0);
@@ -79,7 +79,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
 
     if let ReadMark::UnreadFrom(_) = mark {
         // All that follows is counted anew.
-        request.spend(&app, &caller.id, RateClass::Search).await?;
+        app.spend(&request, &caller.id, RateClass::Search).await?;
     }
     let standing = app.store.mark_chat_read(&caller.id, chat_id, mark, delivered).await?;
     let standing = standing.ok_or(Error::NotFound("chat"))?;

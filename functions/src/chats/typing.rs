@@ -1,13 +1,13 @@
 //! `POST /api/chat/{chatId}/typing`: relayed to the other members, never stored.
 
+use app::App;
+use backtalk_http::error::Error;
+use backtalk_http::{Request, Response, Result, no_content};
+use domain::event::{Event, Outgoing};
+use domain::rate::RateClass;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
-use shared::app::App;
-use shared::domain::event::{Event, Outgoing};
-use shared::domain::rate::RateClass;
-use shared::error::Error;
-use shared::http::{Request, Response, Result, no_content};
-use shared::store::blocks::TypingAudience;
+use store::blocks::TypingAudience;
 
 use crate::openapi::Operation;
 
@@ -36,9 +36,9 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app, RateClass::Write).await?;
+    let caller = app.caller(&request, RateClass::Write).await?;
     let chat_id = request.chat_id()?;
-    let mut fields = request.fields_or_none(&app)?;
+    let mut fields = request.fields_or_none()?;
     let is_typing = fields
         .optional("isTyping", |is_typing: bool| Ok(is_typing))
         .unwrap_or(true);

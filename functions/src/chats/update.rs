@@ -1,15 +1,15 @@
 //! `PATCH /api/chat/{chatId}`: its title, and how one keeps it.
 
+use app::App;
+use backtalk_http::error::{Error, FieldError};
+use backtalk_http::{Request, Response, Result, ok};
+use domain::chat::Chat;
+use domain::rate::RateClass;
+use domain::text::Title;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
-use shared::app::App;
-use shared::domain::chat::Chat;
-use shared::domain::rate::RateClass;
-use shared::domain::text::Title;
-use shared::error::{Error, FieldError};
-use shared::http::{Request, Response, Result, ok};
-use shared::store::chats::{ChatChange, Updated};
+use store::chats::{ChatChange, Updated};
 
 use crate::openapi::Operation;
 
@@ -50,9 +50,9 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app, RateClass::Write).await?;
+    let caller = app.caller(&request, RateClass::Write).await?;
     let chat_id = request.chat_id()?;
-    let mut fields = request.fields(&app)?;
+    let mut fields = request.fields()?;
     let title = fields.optional("title", |text: String| Title::parse(&text));
     let archived = fields.optional("archived", |archived: bool| Ok(archived));
     let muted = fields.optional("muted", |muted: bool| Ok(muted));

@@ -1,12 +1,12 @@
 //! The events and the ways they take as AsyncAPI 3, made of the same types as the contract of the routes. `docs/asyncapi.json`
 //! is this, committed.
 
+use backtalk_http::error::Problem;
+use domain::event::{Event, EventType};
+use domain::webhook::WebhookEvent;
+use pusher::pusher_name;
 use schemars::Schema;
 use serde_json::{Map, Value, json};
-use shared::delivery::pusher_name;
-use shared::domain::event::{Event, EventType};
-use shared::domain::webhook::WebhookEvent;
-use shared::error::Problem;
 
 use crate::chats::list::ChatList;
 use crate::events::stream::Mark;

@@ -6,9 +6,9 @@ pub mod ticket;
 
 use std::time::Duration;
 
+use backtalk_http::Result;
+use backtalk_http::error::Error;
 use chrono::{DateTime, Utc};
-use shared::error::Error;
-use shared::http::Result;
 
 /// How long a token is still good for. Elsewhere one may be a few seconds late; a stream that it opened would end at once.
 fn time_left(token_expires_at: DateTime<Utc>) -> Result<Duration> {

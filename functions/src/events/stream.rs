@@ -8,21 +8,20 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
+use app::App;
+use backtalk_http::error::{Error, FieldError};
+use backtalk_http::{Dialect, EventSink, Request, Response, Result, event_stream};
+use domain::event::Event;
+use domain::ids::{ChatId, MessageId, UserId};
+use domain::rate::RateClass;
+use domain::reply::RunningReply;
+use domain::stream::StreamKind;
+use domain::ticket::Ticket;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
-use shared::app::App;
-use shared::domain::event::Event;
-use shared::domain::ids::{ChatId, MessageId, UserId};
-use shared::domain::rate::RateClass;
-use shared::domain::reply::RunningReply;
-use shared::domain::stream::StreamKind;
-use shared::domain::ticket::Ticket;
-use shared::error::{Error, FieldError};
-use shared::http::{Dialect, EventSink, Request, Response, Result, event_stream};
-use shared::store;
-use shared::store::streams::OpenStream;
-use shared::store::tickets::Holder;
+use store::streams::OpenStream;
+use store::tickets::Holder;
 use tokio::time::{Instant, sleep};
 
 use super::time_left;
@@ -118,7 +117,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
 /// By bearer token, or by the `ticket` that one was changed for.
 async fn listener(app: &App, request: &Request) -> Result<Holder> {
     let Some(text) = request.query("ticket")? else {
-        let caller = request.caller(app, RateClass::Stream).await?;
+        let caller = app.caller(request, RateClass::Stream).await?;
         return Ok(Holder {
             id: caller.id,
             token_expires_at: caller.token_expires_at,
@@ -128,7 +127,7 @@ async fn listener(app: &App, request: &Request) -> Result<Holder> {
     let holder = app.store.ticket_holder(&ticket).await?.ok_or(Error::Unauthenticated(
         "is a ticket that is unknown or has expired".into(),
     ))?;
-    request.spend(app, &holder.id, RateClass::Stream).await?;
+    app.spend(request, &holder.id, RateClass::Stream).await?;
     Ok(holder)
 }
 

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use app::App;
+use backtalk_http::{Request, Response, Result, created};
+use domain::rate::RateClass;
+use domain::ticket::Ticket;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
-use shared::app::App;
-use shared::domain::rate::RateClass;
-use shared::domain::ticket::Ticket;
-use shared::http::{Request, Response, Result, created};
 
 use super::time_left;
 use crate::openapi::Operation;
@@ -37,7 +37,7 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app, RateClass::Stream).await?;
+    let caller = app.caller(&request, RateClass::Stream).await?;
     let good_for = GOOD_FOR.min(time_left(caller.token_expires_at)?);
     app.store.meet(&caller).await?;
     let ticket = Ticket::fresh();

@@ -1,17 +1,17 @@
 //! `POST /api/chat/{chatId}/members`
 
+use app::App;
+use backtalk_http::error::Error;
+use backtalk_http::{Request, Response, Result};
+use domain::chat::MemberRole;
+use domain::ids::UserId;
+use domain::limits::Limits;
+use domain::person::UnknownPeople;
+use domain::rate::RateClass;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde_json::Value;
-use shared::app::App;
-use shared::config::UnknownPeople;
-use shared::domain::chat::MemberRole;
-use shared::domain::ids::UserId;
-use shared::domain::limits::Limits;
-use shared::domain::rate::RateClass;
-use shared::error::Error;
-use shared::http::{Request, Response, Result};
-use shared::store::channels::Membership;
+use store::channels::Membership;
 
 use super::{MembersChanged, answer, beyond, blocked_among, tell, unknown_among};
 use crate::openapi::Operation;
@@ -52,9 +52,9 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app, RateClass::Write).await?;
+    let caller = app.caller(&request, RateClass::Write).await?;
     let chat_id = request.chat_id()?;
-    let mut fields = request.fields(&app)?;
+    let mut fields = request.fields()?;
     fields.require("members");
     let members = fields.list("members", app.config.limits.ids, |item| match item {
         Value::String(text) => UserId::parse(&text).ok_or_else(|| "must be the id of a person".to_owned()),

@@ -4,16 +4,16 @@ pub mod add;
 pub mod remove;
 pub mod update;
 
+use app::App;
+use backtalk_http::error::{Error, FieldError};
+use backtalk_http::{Response, Result, ok};
+use domain::chat::Chat;
+use domain::ids::{ChatId, UserId};
+use domain::person::Caller;
+use domain::person::Organisations;
 use schemars::JsonSchema;
 use serde::Serialize;
-use shared::app::App;
-use shared::config::Organisations;
-use shared::domain::chat::Chat;
-use shared::domain::ids::{ChatId, UserId};
-use shared::domain::person::Caller;
-use shared::error::{Error, FieldError};
-use shared::http::{Response, Result, ok};
-use shared::store::channels::Membership;
+use store::channels::Membership;
 
 #[derive(JsonSchema, Serialize)]
 struct MembersChanged {

@@ -1,11 +1,11 @@
 //! `DELETE /api/chat/{chatId}/members/{userId}`: the owner and admins remove others, everyone but the owner may leave.
 
+use app::App;
+use backtalk_http::error::Error;
+use backtalk_http::{Request, Response, Result, no_content};
+use domain::ids::UserId;
+use domain::rate::RateClass;
 use lambda_http::http::Method;
-use shared::app::App;
-use shared::domain::ids::UserId;
-use shared::domain::rate::RateClass;
-use shared::error::Error;
-use shared::http::{Request, Response, Result, no_content};
 
 use super::tell;
 use crate::openapi::Operation;
@@ -27,7 +27,7 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app, RateClass::Write).await?;
+    let caller = app.caller(&request, RateClass::Write).await?;
     let (chat_id, member) = (request.chat_id()?, request.user_id()?);
     let outcome = app.store.remove_member(&caller.id, chat_id, &member).await?;
     tell(&app, outcome).await?;

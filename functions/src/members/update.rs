@@ -1,13 +1,13 @@
 //! `PATCH /api/chat/{chatId}/members/{userId}`: the owner says what others may do, and may make one of them the owner.
 
+use app::App;
+use backtalk_http::error::Error;
+use backtalk_http::{Request, Response, Result, parsed};
+use domain::chat::MemberRole;
+use domain::ids::UserId;
+use domain::rate::RateClass;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
-use shared::app::App;
-use shared::domain::chat::MemberRole;
-use shared::domain::ids::UserId;
-use shared::domain::rate::RateClass;
-use shared::error::Error;
-use shared::http::{Request, Response, Result, parsed};
 
 use super::{MembersChanged, answer, tell};
 use crate::openapi::Operation;
@@ -41,9 +41,9 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app, RateClass::Write).await?;
+    let caller = app.caller(&request, RateClass::Write).await?;
     let (chat_id, member) = (request.chat_id()?, request.user_id()?);
-    let mut fields = request.fields(&app)?;
+    let mut fields = request.fields()?;
     let role = fields.required("role", |text: String| {
         MemberRole::parse(&text).ok_or_else(|| "must be owner, admin or member".to_owned())
     });

@@ -1,12 +1,12 @@
 //! What goes with a message: addresses on the web as they are, and uploads of the sender, of which we know more than the
 //! sender may claim.
 
-use shared::app::App;
-use shared::domain::ids::ChatId;
-use shared::domain::message::Draft;
-use shared::domain::person::Caller;
-use shared::error::{Error, FieldError};
-use shared::http::Result;
+use app::App;
+use backtalk_http::Result;
+use backtalk_http::error::{Error, FieldError};
+use domain::ids::ChatId;
+use domain::message::Draft;
+use domain::person::Caller;
 
 const NOT_THERE: &str = "url is an upload that was announced and not made";
 const NOT_YOURS: &str = "url must be an upload of yours, announced within a day and not deleted since";

@@ -1,13 +1,13 @@
 //! What editing and deleting have in common: who is told, and what is answered.
 
+use app::App;
+use backtalk_http::error::{Error, FieldError};
+use backtalk_http::{Response, Result, ok};
+use domain::event::{Event, Outgoing};
+use domain::message::Message;
 use schemars::JsonSchema;
 use serde::Serialize;
-use shared::app::App;
-use shared::domain::event::{Event, Outgoing};
-use shared::domain::message::Message;
-use shared::error::{Error, FieldError};
-use shared::http::{Response, Result, ok};
-use shared::store::messages::Change;
+use store::messages::Change;
 
 use super::mentions::not_members;
 

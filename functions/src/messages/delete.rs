@@ -1,10 +1,10 @@
 //! `DELETE /api/chat/{chatId}/messages/{messageId}`: the message keeps its place and loses its content.
 
+use app::App;
+use backtalk_http::error::Error;
+use backtalk_http::{Request, Response, Result};
+use domain::rate::RateClass;
 use lambda_http::http::Method;
-use shared::app::App;
-use shared::domain::rate::RateClass;
-use shared::error::Error;
-use shared::http::{Request, Response, Result};
 
 use super::change::{MessageChanged, answer};
 use crate::openapi::Operation;
@@ -27,7 +27,7 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app, RateClass::Write).await?;
+    let caller = app.caller(&request, RateClass::Write).await?;
     let change = app
         .store
         .delete_message(&caller.id, request.chat_id()?, request.message_id()?)

@@ -1,15 +1,15 @@
 //! `PATCH /api/chat/{chatId}/messages/{messageId}`
 
+use app::App;
+use backtalk_http::error::Error;
+use backtalk_http::{Request, Response, Result, parsed};
+use domain::ids::UserId;
+use domain::limits::Limits;
+use domain::message::Edit;
+use domain::rate::RateClass;
+use domain::text::{Content, ContentOrNone};
 use lambda_http::http::Method;
 use schemars::JsonSchema;
-use shared::app::App;
-use shared::domain::ids::UserId;
-use shared::domain::limits::Limits;
-use shared::domain::message::Edit;
-use shared::domain::rate::RateClass;
-use shared::domain::text::{Content, ContentOrNone};
-use shared::error::Error;
-use shared::http::{Request, Response, Result, parsed};
 
 use super::change::{MessageChanged, answer};
 use super::mentions::named;
@@ -49,9 +49,9 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app, RateClass::Write).await?;
+    let caller = app.caller(&request, RateClass::Write).await?;
     let (chat_id, message_id) = (request.chat_id()?, request.message_id()?);
-    let mut fields = request.fields(&app)?;
+    let mut fields = request.fields()?;
     let limits = &app.config.limits;
     let content = fields.required("content", |text: String| Content::or_none(&text, limits.content_bytes));
     // An edit that does not speak of mentions leaves them.

@@ -1,16 +1,16 @@
 //! `GET /api/chat/{chatId}/messages`
 
+use app::App;
+use backtalk_http::error::{Error, FieldError};
+use backtalk_http::{Request, Response, Result, ok};
+use domain::chat::Chat;
+use domain::ids::Seq;
+use domain::message::Message;
+use domain::rate::RateClass;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
-use shared::app::App;
-use shared::domain::chat::Chat;
-use shared::domain::ids::Seq;
-use shared::domain::message::Message;
-use shared::domain::rate::RateClass;
-use shared::error::{Error, FieldError};
-use shared::http::{Request, Response, Result, ok};
-use shared::store::messages::Range;
+use store::messages::Range;
 
 use crate::openapi::Operation;
 
@@ -55,7 +55,7 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app, RateClass::Read).await?;
+    let caller = app.caller(&request, RateClass::Read).await?;
     let chat_id = request.chat_id()?;
     let range = range(&request)?;
     let page = app

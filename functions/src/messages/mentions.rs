@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
+use backtalk_http::error::{Error, FieldError};
+use domain::ids::UserId;
+use domain::text::Refusal;
 use serde_json::Value;
-use shared::domain::ids::UserId;
-use shared::domain::text::Refusal;
-use shared::error::{Error, FieldError};
 
 /// Reads one item after the other of a list that names nobody twice.
 pub(super) fn named() -> impl FnMut(Value) -> Result<UserId, Refusal> {

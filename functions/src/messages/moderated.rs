@@ -3,15 +3,14 @@
 //! What was accepted once is not judged again: a retry of it gets its first answer. The hook may say no to a retry whose
 //! first try is being stored at that moment, so whatever is not allowed is looked for once more.
 
+use app::App;
+use backtalk_http::Result;
+use backtalk_http::error::Error;
+use domain::chat::Kind;
+use domain::ids::{ChatId, MessageId, UserId};
+use domain::message::{Draft, Edit};
+use hooks::moderation::{Action, Utterance, Verdict};
 use serde_json::{Map, Value, json};
-use shared::app::App;
-use shared::domain::chat::Kind;
-use shared::domain::ids::{ChatId, MessageId, UserId};
-use shared::domain::message::{Draft, Edit};
-use shared::error::Error;
-use shared::http::Result;
-use shared::moderation::{Action, Utterance, Verdict};
-use shared::store;
 
 /// What somebody is about to say.
 #[derive(Clone, Copy)]

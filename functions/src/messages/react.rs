@@ -1,14 +1,14 @@
 //! `PUT` and `DELETE /api/chat/{chatId}/messages/{messageId}/reactions/{emoji}`: said twice, they are one reaction or none.
 
+use app::App;
+use backtalk_http::error::Error;
+use backtalk_http::{Request, Response, Result, ok};
+use domain::event::{Event, Outgoing};
+use domain::message::Reacting;
+use domain::rate::RateClass;
+use domain::text::Emoji;
 use lambda_http::http::Method;
-use shared::app::App;
-use shared::domain::event::{Event, Outgoing};
-use shared::domain::message::Reacting;
-use shared::domain::rate::RateClass;
-use shared::domain::text::Emoji;
-use shared::error::Error;
-use shared::http::{Request, Response, Result, ok};
-use shared::store::reactions::Reacted;
+use store::reactions::Reacted;
 
 use super::change::MessageChanged;
 use crate::openapi::Operation;
@@ -34,7 +34,7 @@ pub fn operations() -> [Operation; 2] {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app, RateClass::Write).await?;
+    let caller = app.caller(&request, RateClass::Write).await?;
     let (chat_id, message_id, emoji) = (request.chat_id()?, request.message_id()?, request.emoji()?);
     let reacting = if request.method() == Method::DELETE {
         Reacting::Remove

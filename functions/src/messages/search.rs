@@ -1,16 +1,16 @@
 //! `GET /api/chat/search`: my messages that match, newest first.
 
+use app::App;
+use backtalk_http::error::{Error, FieldError};
+use backtalk_http::{Request, Response, Result, ok};
+use domain::ids::{ChatId, MessageId};
+use domain::rate::RateClass;
+use domain::search::SearchResult;
+use domain::text::SearchText;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
-use shared::app::App;
-use shared::domain::ids::{ChatId, MessageId};
-use shared::domain::rate::RateClass;
-use shared::domain::search::SearchResult;
-use shared::domain::text::SearchText;
-use shared::error::{Error, FieldError};
-use shared::http::{Request, Response, Result, ok};
-use shared::store::search::SearchCursor;
+use store::search::SearchCursor;
 
 use crate::cursor;
 use crate::openapi::Operation;
@@ -41,7 +41,7 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app, RateClass::Search).await?;
+    let caller = app.caller(&request, RateClass::Search).await?;
     let text = SearchText::parse(request.query("q")?.unwrap_or_default())
         .map_err(|refusal| Error::Invalid(vec![FieldError::parameter("q", refusal)]))?;
     let chat = request.query("chatId")?.map(chat_id).transpose()?;

@@ -1,22 +1,22 @@
 //! `POST /api/chat/{chatId}/messages`
 
+use app::App;
+use backtalk_http::error::{Error, FieldError};
+use backtalk_http::{Dialect, Fields, Request, Response, Result, created, event_stream, ok, parsed};
+use domain::event::{Event, Outgoing};
+use domain::ids::{MessageId, UserId};
+use domain::limits::Limits;
+use domain::message::{Attachment, AttachmentType, Draft, Message};
+use domain::rate::RateClass;
+use domain::reply::ReplyHandle;
+use domain::text::{AttachmentUrl, ClientId, Content, ContentOrNone, FileName, Metadata, MimeType};
+use foundation::faults;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use shared::app::App;
-use shared::domain::event::{Event, Outgoing};
-use shared::domain::ids::{MessageId, UserId};
-use shared::domain::limits::Limits;
-use shared::domain::message::{Attachment, AttachmentType, Draft, Message};
-use shared::domain::rate::RateClass;
-use shared::domain::reply::ReplyHandle;
-use shared::domain::text::{AttachmentUrl, ClientId, Content, ContentOrNone, FileName, Metadata, MimeType};
-use shared::error::{Error, FieldError};
-use shared::http::{Dialect, Fields, Request, Response, Result, created, event_stream, ok, parsed};
-use shared::store::messages::{SendOutcome, Sent};
-use shared::store::replies::Which;
-use shared::{faults, observed};
+use store::messages::{SendOutcome, Sent};
+use store::replies::Which;
 
 use super::attachments::with_own_uploads;
 use super::mentions::{named, not_members};
@@ -113,10 +113,10 @@ fn at(path: &'static str, id: &'static str, summary: &'static str) -> Operation 
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let sender = request.caller(&app, RateClass::Send).await?;
+    let sender = app.caller(&request, RateClass::Send).await?;
     let chat_id = request.chat_id()?;
     let dialect = request.dialect()?;
-    let (fields, places) = match asked(&app, &request, dialect)? {
+    let (fields, places) = match asked(&request, dialect)? {
         Asked::ToSend { fields, places } => (fields, places),
         Asked::ToRegenerate { named, client_id } => {
             let regenerate = Regenerate {
@@ -161,7 +161,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
         let (reader, response) = event_stream(dialect);
         let request_id = request.id().to_owned();
         // A task of its own: the reply outlives this response, whatever its reader does.
-        tokio::spawn(observed::carrying(async move {
+        tokio::spawn(telemetry::carrying(async move {
             reader.send(&Event::message_created(&sent.message));
             let streamed = Streamed {
                 chat_id,
@@ -200,11 +200,11 @@ async fn tell(app: &App, sent: &Sent) -> Option<bool> {
 }
 
 /// What the body asks for, in the client's dialect.
-fn asked(app: &App, request: &Request, dialect: Dialect) -> Result<Asked> {
+fn asked(request: &Request, dialect: Dialect) -> Result<Asked> {
     match dialect {
         Dialect::UiMessageStream => ui_message::read(request),
         Dialect::Events => Ok(Asked::ToSend {
-            fields: request.fields(app)?,
+            fields: request.fields()?,
             places: Places::default(),
         }),
     }

@@ -3,12 +3,12 @@
 //!
 //! What else the SDK sends now or in later versions is left alone.
 
+use backtalk_http::error::{Error, FieldError, MOST_ERRORS};
+use backtalk_http::{Fields, Request, Result};
+use domain::message::Role;
+use domain::text::{ClientId, Metadata};
 use schemars::JsonSchema;
 use serde_json::{Map, Value, json};
-use shared::domain::message::Role;
-use shared::domain::text::{ClientId, Metadata};
-use shared::error::{Error, FieldError, MOST_ERRORS};
-use shared::http::{Fields, Request, Result};
 
 /// The body of Vercel's AI SDK: `?format=ui-message-stream`. What else it has is left alone.
 #[derive(Debug, JsonSchema)]

@@ -1,13 +1,13 @@
 //! `GET /api/chat/{chatId}/messages/{messageId}/versions`: what the message said before, newest first.
 
+use app::App;
+use backtalk_http::error::{Error, FieldError};
+use backtalk_http::{Request, Response, Result, ok};
+use domain::message::MessageVersion;
+use domain::rate::RateClass;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
-use shared::app::App;
-use shared::domain::message::MessageVersion;
-use shared::domain::rate::RateClass;
-use shared::error::{Error, FieldError};
-use shared::http::{Request, Response, Result, ok};
 
 use crate::openapi::{Number, Operation};
 
@@ -37,7 +37,7 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app, RateClass::Read).await?;
+    let caller = app.caller(&request, RateClass::Read).await?;
     let (chat_id, message_id) = (request.chat_id()?, request.message_id()?);
     let before = request.query("before")?.map(version).transpose()?;
     let page = app

@@ -1,12 +1,12 @@
 //! A notice as an agent writes it: the body of a request, or a message on the queue.
 
+use app::App;
+use backtalk_http::{Fields, Result, parsed};
+use domain::ids::UserId;
+use domain::message::MessageType;
+use domain::notice::{NoticeDraft, Priority};
+use domain::text::{ClientId, Content, Metadata, OrganisationId, TaskId};
 use serde_json::{Map, Value};
-use shared::app::App;
-use shared::domain::ids::UserId;
-use shared::domain::message::MessageType;
-use shared::domain::notice::{NoticeDraft, Priority};
-use shared::domain::text::{ClientId, Content, Metadata, OrganisationId, TaskId};
-use shared::http::{Fields, Result, parsed};
 
 /// Reads all fields; every bad one is named at once.
 pub(crate) fn draft(mut fields: Fields, app: &App) -> Result<NoticeDraft> {

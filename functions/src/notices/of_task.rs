@@ -1,15 +1,15 @@
 //! `GET /api/chat-messages/{taskId}`
 
+use app::App;
+use backtalk_http::{Request, Response, Result, ok};
+use domain::ids::Seq;
+use domain::limits::PageSize;
+use domain::notice::TaskMessage;
+use domain::rate::RateClass;
+use domain::text::TaskId;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
-use shared::app::App;
-use shared::domain::ids::Seq;
-use shared::domain::limits::PageSize;
-use shared::domain::notice::TaskMessage;
-use shared::domain::rate::RateClass;
-use shared::domain::text::TaskId;
-use shared::http::{Request, Response, Result, ok};
 
 use crate::openapi::Operation;
 
@@ -41,7 +41,7 @@ pub fn operation() -> Operation {
 
 /// A task has few messages: without a limit it is shown as far as a page goes.
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app, RateClass::Read).await?;
+    let caller = app.caller(&request, RateClass::Read).await?;
     let task_id = request.task_id()?;
     let size = match request.query("limit")? {
         None => PageSize::LARGEST,

@@ -1,18 +1,18 @@
 //! `POST /api/chat-messages`
 
+use app::App;
+use backtalk_http::error::{Error, FieldError};
+use backtalk_http::{Request, Response, Result, created, ok};
+use domain::ids::{MessageId, UserId};
+use domain::message::MessageType;
+use domain::notice::{NoticeDraft, Priority};
+use domain::person::{Caller, CallerRole};
+use domain::rate::RateClass;
+use domain::text::{ClientId, Content, Metadata, OrganisationId, TaskId};
 use lambda_http::http::{HeaderName, Method};
 use schemars::JsonSchema;
 use serde::Serialize;
-use shared::app::App;
-use shared::domain::ids::{MessageId, UserId};
-use shared::domain::message::MessageType;
-use shared::domain::notice::{NoticeDraft, Priority};
-use shared::domain::person::{Caller, CallerRole};
-use shared::domain::rate::RateClass;
-use shared::domain::text::{ClientId, Content, Metadata, OrganisationId, TaskId};
-use shared::error::{Error, FieldError};
-use shared::http::{Request, Response, Result, created, ok};
-use shared::store::notices::NoticeOutcome;
+use store::notices::NoticeOutcome;
 
 use super::draft::types;
 use super::{draft, tell};
@@ -72,11 +72,11 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let agent = request.caller(&app, RateClass::Notice).await?;
+    let agent = app.caller(&request, RateClass::Notice).await?;
     if agent.role != CallerRole::Agent {
         return Err(Error::Forbidden("Only agents send notices."));
     }
-    let draft = draft(request.fields(&app)?, &app)?;
+    let draft = draft(request.fields()?, &app)?;
     let draft = of_agent(with_key(draft, &request)?, &agent)?;
     let config = &app.config.people;
     let outcome = app

@@ -1,8 +1,8 @@
 //! Telling of a notice that is stored.
 
-use shared::app::App;
-use shared::domain::event::{Event, Outgoing};
-use shared::store::notices::Notified;
+use app::App;
+use domain::event::{Event, Outgoing};
+use store::notices::Notified;
 
 /// Tells the person's devices, and wakes what the organisation's webhooks are to be told, side by side. Whether Pusher took
 /// it.

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use backtalk_http::error::{Problem, ProblemType};
+use domain::event::{Event, EventType};
 use lambda_http::http::StatusCode;
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use schemars::{JsonSchema, Schema};
 use serde_json::{Value, json};
-use shared::domain::event::{Event, EventType};
-use shared::error::{Problem, ProblemType};
 
 /// Schemas of what is received and of what is sent, and problems.
 pub(crate) struct Components {

@@ -1,7 +1,7 @@
 //! The whole contract as OpenAPI 3.1, whose schemas are JSON Schema.
 
+use domain::event::Event;
 use serde_json::{Map, Value, json};
-use shared::domain::event::Event;
 
 use super::Operation;
 use super::components::Components;

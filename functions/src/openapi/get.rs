@@ -2,15 +2,15 @@
 
 use std::sync::LazyLock;
 
+use app::App;
+use backtalk_http::error::Error;
+use backtalk_http::{Request, Response, Result, not_modified, ok, tagged};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use lambda_http::http::header::CACHE_CONTROL;
 use lambda_http::http::{HeaderValue, Method};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
-use shared::app::App;
-use shared::error::Error;
-use shared::http::{Request, Response, Result, not_modified, ok, tagged};
 
 use super::Operation;
 

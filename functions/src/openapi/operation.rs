@@ -3,14 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use backtalk_http::error::{Error, FieldError, ProblemType};
+use domain::budget::{Exhausted, Period, Subject};
+use domain::moderation::Refused;
+use domain::rate::{RateClass, RateLimit, Spent};
 use lambda_http::http::Method;
 use schemars::SchemaGenerator;
 use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
-use shared::domain::budget::{Exhausted, Period, Subject};
-use shared::domain::rate::{RateClass, RateLimit, Spent};
-use shared::error::{Error, FieldError, ProblemType};
-use shared::moderation::Refused;
 
 use super::components::{Components, add_rate_headers};
 

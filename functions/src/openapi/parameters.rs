@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
+use domain::ids::{ChatId, MessageId, PostId};
+use domain::limits::PageSize;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use shared::domain::ids::{ChatId, MessageId, PostId};
-use shared::domain::limits::PageSize;
 
 use super::Operation;
 

@@ -3,10 +3,10 @@
 
 use std::borrow::Cow;
 
+use backtalk_http::error::Problem;
+use domain::event::Event;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::json;
-use shared::domain::event::Event;
-use shared::error::Problem;
 
 use crate::events::stream::Mark;
 

@@ -1,11 +1,11 @@
 //! `PUT` and `DELETE /api/people/{userId}/block`: said twice, it is one block or none.
 
+use app::App;
+use backtalk_http::error::{Error, FieldError};
+use backtalk_http::{Request, Response, Result, no_content};
+use domain::ids::UserId;
+use domain::rate::RateClass;
 use lambda_http::http::Method;
-use shared::app::App;
-use shared::domain::ids::UserId;
-use shared::domain::rate::RateClass;
-use shared::error::{Error, FieldError};
-use shared::http::{Request, Response, Result, no_content};
 
 use crate::openapi::Operation;
 
@@ -26,7 +26,7 @@ pub fn operations() -> [Operation; 2] {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app, RateClass::Write).await?;
+    let caller = app.caller(&request, RateClass::Write).await?;
     let other = request.user_id()?;
     if request.method() == Method::DELETE {
         app.store.unblock(&caller.id, &other).await?;

@@ -1,14 +1,14 @@
 //! `GET /api/people/blocked`: whom I have blocked, newest first.
 
+use app::App;
+use backtalk_http::{Request, Response, Result, ok};
+use domain::ids::UserId;
+use domain::person::BlockedPerson;
+use domain::rate::RateClass;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
-use shared::app::App;
-use shared::domain::ids::UserId;
-use shared::domain::person::BlockedPerson;
-use shared::domain::rate::RateClass;
-use shared::http::{Request, Response, Result, ok};
-use shared::store::blocks::BlockedCursor;
+use store::blocks::BlockedCursor;
 
 use crate::cursor;
 use crate::openapi::Operation;
@@ -36,7 +36,7 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app, RateClass::Read).await?;
+    let caller = app.caller(&request, RateClass::Read).await?;
     let after = cursor::of(&request, UserId::parse)?.map(|(blocked_at, user_id)| BlockedCursor { blocked_at, user_id });
     let (people, next) = app
         .store

@@ -1,13 +1,13 @@
 //! `GET /api/me`
 
+use app::App;
+use backtalk_http::error::Error;
+use backtalk_http::{Request, Response, Result, ok};
+use domain::person::Person;
+use domain::rate::RateClass;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
-use shared::app::App;
-use shared::domain::person::Person;
-use shared::domain::rate::RateClass;
-use shared::error::Error;
-use shared::http::{Request, Response, Result, ok};
 
 use crate::openapi::Operation;
 
@@ -28,7 +28,7 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app, RateClass::Read).await?;
+    let caller = app.caller(&request, RateClass::Read).await?;
     app.store.meet(&caller).await?;
     let me = app.store.me(&caller.id).await?.ok_or(Error::NotFound("person"))?;
     ok(&Me {

@@ -1,14 +1,14 @@
 //! `POST /api/me/presence`: the heartbeat of people without Pusher, whose connections tell it otherwise.
 
+use app::App;
+use backtalk_http::{Request, Response, Result, no_content};
 use chrono::{DateTime, Utc};
+use domain::event::{Event, Outgoing};
+use domain::ids::UserId;
+use domain::rate::RateClass;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
-use shared::app::App;
-use shared::domain::event::{Event, Outgoing};
-use shared::domain::ids::UserId;
-use shared::domain::rate::RateClass;
-use shared::http::{Request, Response, Result, no_content};
-use shared::store::people::Presence;
+use store::people::Presence;
 
 use crate::openapi::Operation;
 
@@ -27,8 +27,8 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app, RateClass::Write).await?;
-    request.fields_or_none(&app)?.finish()?;
+    let caller = app.caller(&request, RateClass::Write).await?;
+    request.fields_or_none()?.finish()?;
     app.store.meet(&caller).await?;
     let presence = app.store.beat(&caller.id, app.config.people.online_for).await?;
     tell(&app, &caller.id, presence, Utc::now()).await?;

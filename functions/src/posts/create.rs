@@ -1,17 +1,17 @@
 //! `POST /api/posts`: a draft, with its AI chat and the welcome that is to be written there.
 
+use app::App;
+use backtalk_http::error::Error;
+use backtalk_http::{Request, Response, Result, created, ok};
+use domain::event::{Event, Outgoing};
+use domain::ids::ChatId;
+use domain::limits::Limits;
+use domain::post::{Post, PostDraft};
+use domain::rate::RateClass;
+use domain::text::{AuthProviderId, ClientId, PostText, ProviderName};
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
-use shared::app::App;
-use shared::domain::event::{Event, Outgoing};
-use shared::domain::ids::ChatId;
-use shared::domain::limits::Limits;
-use shared::domain::post::{Post, PostDraft};
-use shared::domain::rate::RateClass;
-use shared::domain::text::{AuthProviderId, ClientId, PostText, ProviderName};
-use shared::error::Error;
-use shared::http::{Request, Response, Result, created, ok};
 
 use super::fields::{auth_provider_ids, content, providers};
 use crate::openapi::Operation;
@@ -50,8 +50,8 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app, RateClass::Send).await?;
-    let mut fields = request.fields(&app)?;
+    let caller = app.caller(&request, RateClass::Send).await?;
+    let mut fields = request.fields()?;
     let client_id = fields.optional("clientId", |text: String| ClientId::parse(&text));
     let draft = PostDraft {
         content: content(&mut fields, "content", &app).unwrap_or_default(),

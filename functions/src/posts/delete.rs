@@ -1,11 +1,11 @@
 //! `DELETE /api/posts/{postId}`: with its chat, and whatever is being written there.
 
+use app::App;
+use backtalk_http::error::Error;
+use backtalk_http::{Request, Response, Result, no_content};
+use domain::event::{Event, Outgoing};
+use domain::rate::RateClass;
 use lambda_http::http::Method;
-use shared::app::App;
-use shared::domain::event::{Event, Outgoing};
-use shared::domain::rate::RateClass;
-use shared::error::Error;
-use shared::http::{Request, Response, Result, no_content};
 
 use crate::openapi::Operation;
 
@@ -25,7 +25,7 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app, RateClass::Write).await?;
+    let caller = app.caller(&request, RateClass::Write).await?;
     let gone = app.store.delete_post(&caller.id, request.post_id()?).await?;
     let gone = gone.ok_or(Error::NotFound("post"))?;
     let news = [Outgoing {

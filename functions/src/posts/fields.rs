@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 use std::hash::Hash;
 
+use app::App;
+use backtalk_http::Fields;
+use domain::post::Post;
+use domain::text::{AuthProviderId, PostText, ProviderName};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
-use shared::app::App;
-use shared::domain::post::Post;
-use shared::domain::text::{AuthProviderId, PostText, ProviderName};
-use shared::http::Fields;
 
 #[derive(JsonSchema, Serialize)]
 pub(super) struct OnePost {

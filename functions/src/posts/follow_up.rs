@@ -1,15 +1,15 @@
 //! `POST /api/posts/{postId}/follow-up`: the assistant is to speak of a text that is not saved.
 
+use app::App;
+use backtalk_http::error::Error;
+use backtalk_http::{Request, Response, Result, accepted, parsed};
+use domain::post::FOLLOWED_UP_ABOVE;
+use domain::rate::RateClass;
+use domain::text::{PostText, Trigger};
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
-use shared::app::App;
-use shared::domain::post::FOLLOWED_UP_ABOVE;
-use shared::domain::rate::RateClass;
-use shared::domain::text::{PostText, Trigger};
-use shared::error::Error;
-use shared::http::{Request, Response, Result, accepted, parsed};
-use shared::store::posts::FollowUp;
+use store::posts::FollowUp;
 
 use crate::openapi::Operation;
 
@@ -44,9 +44,9 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app, RateClass::Write).await?;
+    let caller = app.caller(&request, RateClass::Write).await?;
     let post_id = request.post_id()?;
-    let mut fields = request.fields(&app)?;
+    let mut fields = request.fields()?;
     let longest = app.config.limits.post_bytes;
     let text = fields.required("postContent", |text: String| PostText::parse(&text, longest));
     let trigger = fields.optional("trigger", |text: String| Trigger::parse(&text));

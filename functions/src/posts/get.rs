@@ -1,10 +1,10 @@
 //! `GET /api/posts/{postId}`
 
+use app::App;
+use backtalk_http::error::Error;
+use backtalk_http::{Request, Response, Result, ok};
+use domain::rate::RateClass;
 use lambda_http::http::Method;
-use shared::app::App;
-use shared::domain::rate::RateClass;
-use shared::error::Error;
-use shared::http::{Request, Response, Result, ok};
 
 use super::fields::OnePost;
 use crate::openapi::Operation;
@@ -20,7 +20,7 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app, RateClass::Read).await?;
+    let caller = app.caller(&request, RateClass::Read).await?;
     let post = app.store.post(&caller.id, request.post_id()?).await?;
     ok(&OnePost {
         post: post.ok_or(Error::NotFound("post"))?,

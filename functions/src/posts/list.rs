@@ -1,15 +1,15 @@
 //! `GET /api/posts`: my posts, newest first.
 
+use app::App;
+use backtalk_http::error::{Error, FieldError};
+use backtalk_http::{Request, Response, Result, ok};
+use domain::ids::PostId;
+use domain::post::{Post, PostStatus};
+use domain::rate::RateClass;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
-use shared::app::App;
-use shared::domain::ids::PostId;
-use shared::domain::post::{Post, PostStatus};
-use shared::domain::rate::RateClass;
-use shared::error::{Error, FieldError};
-use shared::http::{Request, Response, Result, ok};
-use shared::store::posts::PostCursor;
+use store::posts::PostCursor;
 
 use crate::cursor;
 use crate::openapi::Operation;
@@ -33,7 +33,7 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app, RateClass::Read).await?;
+    let caller = app.caller(&request, RateClass::Read).await?;
     let size = request.page_size()?;
     let status = request.query("status")?.map(parse_status).transpose()?;
     let after = cursor::of(&request, PostId::parse)?.map(|(created_at, post_id)| PostCursor { created_at, post_id });

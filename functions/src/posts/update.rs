@@ -1,16 +1,16 @@
 //! `PATCH /api/posts/{postId}`: what it says, where it goes and how far it has come. A new text is followed up by the
 //! assistant once it is left alone.
 
+use app::App;
+use backtalk_http::error::Error;
+use backtalk_http::{Request, Response, Result, ok};
+use domain::limits::Limits;
+use domain::post::{PostChange, PostStatus};
+use domain::rate::RateClass;
+use domain::text::{AuthProviderId, PostText, ProviderName};
 use lambda_http::http::Method;
 use schemars::JsonSchema;
-use shared::app::App;
-use shared::domain::limits::Limits;
-use shared::domain::post::{PostChange, PostStatus};
-use shared::domain::rate::RateClass;
-use shared::domain::text::{AuthProviderId, PostText, ProviderName};
-use shared::error::Error;
-use shared::http::{Request, Response, Result, ok};
-use shared::store::posts::PostUpdated;
+use store::posts::PostUpdated;
 
 use super::fields::{OnePost, auth_provider_ids, content, providers};
 use super::list::one_of_all;
@@ -40,9 +40,9 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app, RateClass::Write).await?;
+    let caller = app.caller(&request, RateClass::Write).await?;
     let post_id = request.post_id()?;
-    let mut fields = request.fields(&app)?;
+    let mut fields = request.fields()?;
     let change = PostChange {
         content: content(&mut fields, "content", &app),
         providers: providers(&mut fields, &app),

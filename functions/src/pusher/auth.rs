@@ -1,14 +1,14 @@
 //! `POST /api/pusher/auth`, form-encoded as pusher-js sends it: `socket_id=…&channel_name=…`
 
+use app::App;
+use backtalk_http::error::{Error, FieldError};
+use backtalk_http::{Request, Response, Result, ok};
+use domain::rate::RateClass;
 use lambda_http::http::Method;
+use pusher::client::{ChannelName, SocketId, user_channel};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
-use shared::app::App;
-use shared::delivery::pusher::{ChannelName, SocketId, user_channel};
-use shared::domain::rate::RateClass;
-use shared::error::{Error, FieldError};
-use shared::http::{Request, Response, Result, ok};
 
 use crate::openapi::Operation;
 
@@ -48,9 +48,9 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app, RateClass::Read).await?;
+    let caller = app.caller(&request, RateClass::Read).await?;
     let pusher = app.delivery.pusher().ok_or(Error::NotFound("Pusher application"))?;
-    let (socket, channel) = form(request.raw_body(&app)?)?;
+    let (socket, channel) = form(request.raw_body()?)?;
     if channel == user_channel(&caller.id) {
         return ok(&Authorization {
             auth: pusher.authorize_private(&socket, &channel),

@@ -1,13 +1,13 @@
 //! `POST /api/pusher/webhook`: who came to a presence channel and who left, signed by Pusher. Who is in one
 //! is online.
 
+use app::App;
+use backtalk_http::error::{Error, FieldError};
+use backtalk_http::{Request, Response, Result, no_content};
 use chrono::{TimeDelta, Utc};
 use lambda_http::http::{HeaderName, Method};
+use pusher::client::{WebhookError, WebhookEvent};
 use serde_json::{Map, Value};
-use shared::app::App;
-use shared::delivery::pusher::{WebhookError, WebhookEvent};
-use shared::error::{Error, FieldError};
-use shared::http::{Request, Response, Result, no_content};
 use tracing::info;
 
 use crate::openapi::Operation;
@@ -36,7 +36,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     let pusher = app.delivery.pusher().ok_or(Error::NotFound("Pusher application"))?;
     let header = |name| request.header(name).unwrap_or_default();
     let webhook = pusher
-        .verify_webhook(request.raw_body(&app)?, header(KEY), header(SIGNATURE))
+        .verify_webhook(request.raw_body()?, header(KEY), header(SIGNATURE))
         .map_err(|error| match error {
             WebhookError::Forged => {
                 Error::Unauthenticated("is not needed here, but the webhook must be signed by Pusher".into())

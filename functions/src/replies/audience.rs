@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use shared::app::App;
-use shared::domain::event::{Event, Outgoing, ReplyDelta};
-use shared::domain::ids::UserId;
-use shared::domain::reply::Claim;
-use shared::http::EventSink;
-use shared::observed;
+use app::App;
+use backtalk_http::EventSink;
+use domain::event::{Event, Outgoing, ReplyDelta};
+use domain::ids::UserId;
+use domain::reply::Claim;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -125,7 +124,7 @@ impl<'a> Audience<'a> {
     /// Requests overtake each other: what must come second is sent once the first has come.
     fn push_in_order(&mut self, news: [Vec<Outgoing>; 2]) {
         let app = self.app.clone();
-        self.pushes.spawn(observed::carrying(async move {
+        self.pushes.spawn(telemetry::carrying(async move {
             for news in news.iter().filter(|news| !news.is_empty()) {
                 app.delivery.publish(news).await;
             }

@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use shared::app::App;
-use shared::domain::event::{Event, ReplyDelta, ReplyEnded, ReplyReasoning};
-use shared::domain::ids::{ChatId, MessageId, UserId};
-use shared::domain::reply::{Failure, ReplyState};
-use shared::http::EventSink;
-use shared::store::replies::{Had, Progress};
+use app::App;
+use backtalk_http::EventSink;
+use domain::event::{Event, ReplyDelta, ReplyEnded, ReplyReasoning};
+use domain::ids::{ChatId, MessageId, UserId};
+use domain::reply::{Failure, ReplyState};
+use store::replies::{Had, Progress};
 use tokio::time::{Instant, sleep};
 
 /// How often is looked while text comes: as often as it is stored.

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
+use app::App;
+use backtalk_http::error::{Error, FieldError};
+use backtalk_http::{Request, Response, Result, event_stream, no_content};
+use domain::ids::{MessageId, UserId};
+use domain::rate::RateClass;
+use domain::stream::StreamKind;
 use lambda_http::http::Method;
-use shared::app::App;
-use shared::domain::ids::{MessageId, UserId};
-use shared::domain::rate::RateClass;
-use shared::domain::stream::StreamKind;
-use shared::error::{Error, FieldError};
-use shared::http::{Request, Response, Result, event_stream, no_content};
-use shared::store::streams::OpenStream;
+use store::streams::OpenStream;
 use tokio::time::sleep;
 
 use super::follow::{Seen, follow};
@@ -47,7 +47,7 @@ pub fn operation() -> Operation {
 /// Streams a reply that runs, or waits to run, from what the reader has of it. The chat's own id in place of a message's
 /// means whatever runs there, for readers who were gone before they learnt its id.
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app, RateClass::Stream).await?;
+    let caller = app.caller(&request, RateClass::Stream).await?;
     let chat_id = request.chat_id()?;
     let message_id = request.message_id()?;
     let offset = number(&request, "offset")?;

@@ -1,14 +1,14 @@
 //! What the assistant of a post's chat is told: the post as it is, and what to say where nobody has asked for anything.
 
+use domain::characters::is_blank;
+use domain::message::Role;
+use domain::post::longest_on;
+use domain::tokens;
+use models::assistants::Answering;
+use models::{Prompt, Turn};
 use serde_json::json;
-use shared::assistants::Answering;
-use shared::domain::characters::is_blank;
-use shared::domain::message::Role;
-use shared::domain::post::longest_on;
-use shared::domain::tokens;
-use shared::models::{Prompt, Turn};
-use shared::store::posts::PostInView;
-use shared::store::replies::{Context, ContextMessage};
+use store::posts::PostInView;
+use store::replies::{Context, ContextMessage};
 
 use super::prompt::{self, Fitting};
 
@@ -168,10 +168,10 @@ pub(super) fn beginning(text: &str, bytes: usize) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use shared::domain::ids::UserId;
-    use shared::domain::post::PostStatus;
-    use shared::domain::reply::Reasoning;
-    use shared::models::{ModelSettings, Provider, from_settings};
+    use domain::ids::UserId;
+    use domain::post::PostStatus;
+    use domain::reply::Reasoning;
+    use models::{ModelSettings, Provider, from_settings};
 
     use super::*;
 

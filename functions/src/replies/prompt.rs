@@ -1,15 +1,15 @@
 //! What a model is shown: the system prompt and the newest messages that fit its window.
 
+use domain::ids::Seq;
+use domain::message::Role;
+use domain::reply::Omitted;
+use domain::tokens;
+use models::assistants::Answering;
+use models::{Prompt, Turn};
 use serde_json::Value;
-use shared::assistants::Answering;
-use shared::attachments::{AN_IMAGE, Attachments, Pictures, Shown, UNREADABLE};
-use shared::domain::ids::Seq;
-use shared::domain::message::Role;
-use shared::domain::reply::Omitted;
-use shared::domain::tokens;
-use shared::models::{Prompt, Turn};
-use shared::store::posts::PostInView;
-use shared::store::replies::{Context, ContextMessage};
+use store::posts::PostInView;
+use store::replies::{Context, ContextMessage};
+use uploads::{AN_IMAGE, Attachments, Pictures, Shown, UNREADABLE};
 
 use super::post;
 use super::question::{Lighter, Question};
@@ -324,9 +324,9 @@ pub(super) fn most_tokens(prompt: &Prompt) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use domain::reply::Reasoning;
+    use models::{ModelSettings, Provider, from_settings};
     use serde_json::json;
-    use shared::domain::reply::Reasoning;
-    use shared::models::{ModelSettings, Provider, from_settings};
 
     use super::*;
 

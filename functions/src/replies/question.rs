@@ -1,12 +1,11 @@
 //! What a model is to be asked for a reply, read and made.
 
-use shared::app::App;
-use shared::attachments::Room;
-use shared::domain::chat::Kind;
-use shared::domain::ids::Seq;
-use shared::domain::reply::{Claim, Omitted, Purpose, Reasoning};
-use shared::models::{Model, Prompt};
-use shared::store;
+use app::App;
+use domain::chat::Kind;
+use domain::ids::Seq;
+use domain::reply::{Claim, Omitted, Purpose, Reasoning};
+use models::{Model, Prompt};
+use uploads::Room;
 
 use super::{post, prompt};
 

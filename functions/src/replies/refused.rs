@@ -1,11 +1,10 @@
 //! Where a model refuses what it is asked to read, it is asked once more with less, and what it refused is remembered. A
 //! damaged image, or a history that is too long, would otherwise stand before every later question of its chat.
 
-use shared::app::App;
-use shared::domain::ids::Seq;
-use shared::domain::reply::Claim;
-use shared::models::{Model, ModelError};
-use shared::store;
+use app::App;
+use domain::ids::Seq;
+use domain::reply::Claim;
+use models::{Model, ModelError};
 use tracing::warn;
 
 use super::prompt;

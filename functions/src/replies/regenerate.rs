@@ -1,18 +1,17 @@
 //! `POST /api/chat/{chatId}/regenerate`
 
+use app::App;
+use backtalk_http::error::Error;
+use backtalk_http::{Dialect, Request, Response, Result, created, event_stream, ok};
+use domain::ids::{ChatId, MessageId};
+use domain::person::Caller;
+use domain::rate::RateClass;
+use domain::reply::ReplyHandle;
+use domain::text::ClientId;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
-use shared::app::App;
-use shared::domain::ids::{ChatId, MessageId};
-use shared::domain::person::Caller;
-use shared::domain::rate::RateClass;
-use shared::domain::reply::ReplyHandle;
-use shared::domain::text::ClientId;
-use shared::error::Error;
-use shared::http::{Dialect, Request, Response, Result, created, event_stream, ok};
-use shared::observed;
-use shared::store::replies::{Regeneration, Which};
+use store::replies::{Regeneration, Which};
 
 use super::stream::{Streamed, stream};
 use super::terms::terms;
@@ -57,10 +56,10 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app, RateClass::Send).await?;
+    let caller = app.caller(&request, RateClass::Send).await?;
     let chat_id = request.chat_id()?;
     let dialect = request.dialect()?;
-    let mut fields = request.fields_or_none(&app)?;
+    let mut fields = request.fields_or_none()?;
     let message = fields.optional("messageId", |text: String| {
         MessageId::parse(&text).ok_or_else(|| "must be the id of an answer, a UUID".to_owned())
     });
@@ -110,7 +109,7 @@ impl Regenerate<'_> {
             let (reader, response) = event_stream(dialect);
             let request_id = request.id().to_owned();
             // A task of its own: the reply outlives this response, whatever its reader does.
-            tokio::spawn(observed::carrying(async move {
+            tokio::spawn(telemetry::carrying(async move {
                 let streamed = Streamed {
                     chat_id,
                     reply: reply.id,

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
+use app::App;
+use backtalk_http::error::Error;
+use backtalk_http::{Request, Response, Result, ok};
+use domain::event::{Event, Outgoing};
+use domain::ids::{ChatId, MessageId, UserId};
+use domain::rate::RateClass;
+use domain::reply::ReplyState;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
-use shared::app::App;
-use shared::domain::event::{Event, Outgoing};
-use shared::domain::ids::{ChatId, MessageId, UserId};
-use shared::domain::rate::RateClass;
-use shared::domain::reply::ReplyState;
-use shared::error::Error;
-use shared::http::{Request, Response, Result, ok};
 use tokio::time::{Instant, sleep};
 
 use super::write::{Attempt, stop_seized};
@@ -48,9 +48,9 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app, RateClass::Write).await?;
+    let caller = app.caller(&request, RateClass::Write).await?;
     let chat_id = request.chat_id()?;
-    let mut fields = request.fields_or_none(&app)?;
+    let mut fields = request.fields_or_none()?;
     let reply = fields.optional("messageId", |text: String| {
         MessageId::parse(&text).ok_or_else(|| "must be the id of a message, a UUID".to_owned())
     });

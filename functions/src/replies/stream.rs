@@ -1,9 +1,9 @@
 //! A response that streams a reply: written in this process if it was claimed for it, watched otherwise.
 
-use shared::app::App;
-use shared::domain::ids::{ChatId, MessageId, UserId};
-use shared::domain::reply::Claim;
-use shared::http::EventSink;
+use app::App;
+use backtalk_http::EventSink;
+use domain::ids::{ChatId, MessageId, UserId};
+use domain::reply::Claim;
 
 use super::follow::{Seen, follow};
 use super::write::{Attempt, write};

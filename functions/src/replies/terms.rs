@@ -1,9 +1,9 @@
 //! On what terms a message is answered: what may be reserved for it, and what becomes of it while another is answered.
 
-use shared::app::App;
-use shared::domain::chat::Kind;
-use shared::domain::reply::{Allowance, Terms};
-use shared::domain::tokens;
+use app::App;
+use domain::chat::Kind;
+use domain::reply::{Allowance, Terms};
+use domain::tokens;
 
 use super::post;
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use shared::domain::characters::is_refused;
-use shared::domain::event::{Event, ReplyReasoning};
-use shared::domain::reply::{Claim, Reasoning};
-use shared::store::thoughts::Thought;
+use domain::characters::is_refused;
+use domain::event::{Event, ReplyReasoning};
+use domain::reply::{Claim, Reasoning};
+use store::thoughts::Thought;
 use tokio::time::Instant;
 
 /// As much is shown of an attempt's thoughts; what follows is only counted.

@@ -1,8 +1,8 @@
 //! What an attempt has cost: as the provider counted, else as we estimate.
 
-use shared::domain::message::Usage;
-use shared::domain::tokens::{estimate, estimate_of};
-use shared::models::{Model, ModelError, TokenUsage};
+use domain::message::Usage;
+use domain::tokens::{estimate, estimate_of};
+use models::{Model, ModelError, TokenUsage};
 use tracing::warn;
 
 use super::prompt;

@@ -8,21 +8,20 @@
 use std::mem;
 use std::time::Duration;
 
+use app::App;
+use backtalk_http::EventSink;
+use domain::characters::is_blank;
+use domain::event::{Event, ReplyEnded};
+use domain::message::Usage;
+use domain::reply::{Claim, Failure, Omitted, Purpose, Reasoning, ReplyState, Wake};
+use foundation::faults;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
-use shared::app::App;
-use shared::domain::characters::is_blank;
-use shared::domain::event::{Event, ReplyEnded};
-use shared::domain::message::Usage;
-use shared::domain::reply::{Claim, Failure, Omitted, Purpose, Reasoning, ReplyState, Wake};
-use shared::faults;
-use shared::http::EventSink;
-use shared::metrics::{self, Metric};
-use shared::models::{Chunk, Chunks, Finish, Model, ModelError, TokenUsage};
-use shared::observed::{self, Part};
-use shared::say_gathered;
-use shared::store;
-use shared::store::replies::{Ended, Ending, Hold, Remarks, Seized};
+use models::{Chunk, Chunks, Finish, Model, ModelError, TokenUsage};
+use store::replies::{Ended, Ending, Hold, Remarks, Seized};
+use telemetry::Part;
+use telemetry::metrics::{self, Metric};
+use telemetry::say_gathered;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 use tracing::{field, warn};
 
@@ -76,8 +75,8 @@ pub enum Attempt {
 pub async fn write(app: &App, claim: &Claim, reader: Option<&EventSink>) -> Attempt {
     let began = Instant::now();
     let mut writer = Writer::new(app, claim);
-    let (attempt, gathered) = observed::gathering(observed::trace(), async {
-        observed::caller(&claim.asked_by);
+    let (attempt, gathered) = telemetry::gathering(telemetry::trace(), async {
+        telemetry::caller(&claim.asked_by);
         let mut audience = Audience::new(app, claim, reader);
         audience.tell(Event::reply_started(claim.chat_id, claim.reply_id, claim.attempt));
         faults::point("claimed", claim.chat_id);
@@ -329,7 +328,7 @@ impl<'a> Writer<'a> {
         let (app, claim) = (self.app, self.claim);
         let asked = Asked::of(&question);
         self.thoughts = Thoughts::new(question.reasoning);
-        observed::timing(Part::Model, async {
+        telemetry::timing(Part::Model, async {
             let answer = self.beside(question.model.stream(&question.prompt)).await;
             let refused = match answer {
                 Ok(Err(error)) => error,

@@ -8,12 +8,12 @@ mod unread;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use app::App;
+use backtalk_http::Result;
+use backtalk_http::error::Error;
+use queue::Woken;
 use serde::Serialize;
 use serde_json::Value;
-use shared::app::App;
-use shared::error::Error;
-use shared::http::Result;
-use shared::queue::Woken;
 use tokio::time::Instant;
 use tracing::{info, warn};
 

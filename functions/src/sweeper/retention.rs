@@ -1,8 +1,8 @@
 //! Deletes what is older than is kept, a batch at a time. A round through all chats takes as many runs as it needs.
 
-use shared::app::App;
-use shared::http::Result;
-use shared::store::sweeps::Round;
+use app::App;
+use backtalk_http::Result;
+use store::sweeps::Round;
 
 use super::steps::{Until, kept_for_later};
 

@@ -4,11 +4,10 @@
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use backtalk_http::Result;
+use backtalk_http::error::Error;
+use domain::ids::ChatId;
 use futures_util::FutureExt;
-use shared::domain::ids::ChatId;
-use shared::error::Error;
-use shared::http::Result;
-use shared::store;
 use tokio::time::{Instant, timeout};
 use tracing::{error, warn};
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use shared::app::App;
-use shared::http::Result;
-use shared::metrics::{self, Metric};
-use shared::store::sweeps::Round;
+use app::App;
+use backtalk_http::Result;
+use store::sweeps::Round;
+use telemetry::metrics::{self, Metric};
 use tracing::warn;
 
 use super::steps::{Until, kept_for_later};

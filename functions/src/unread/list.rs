@@ -1,12 +1,12 @@
 //! `GET /api/chat-messages`
 
+use app::App;
+use backtalk_http::{Request, Response, Result, not_modified, ok, tagged};
+use domain::rate::RateClass;
+use domain::unread::UnreadMessages;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
-use shared::app::App;
-use shared::domain::rate::RateClass;
-use shared::domain::unread::UnreadMessages;
-use shared::http::{Request, Response, Result, not_modified, ok, tagged};
 
 use crate::openapi::Operation;
 
@@ -37,7 +37,7 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app, RateClass::Read).await?;
+    let caller = app.caller(&request, RateClass::Read).await?;
     let size = request.page_size()?;
     // Read before the list: a tag may be older than what it names, never newer.
     let tag = request.tag(&caller, &app.store.inbox_head(&caller.id).await?, size);

@@ -1,15 +1,15 @@
 //! `POST /api/chat-messages/mark-read`
 
+use app::App;
+use backtalk_http::{Request, Response, Result, ok};
+use domain::event::{Event, Outgoing};
+use domain::ids::MessageId;
+use domain::limits::Limits;
+use domain::rate::RateClass;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
-use shared::app::App;
-use shared::domain::event::{Event, Outgoing};
-use shared::domain::ids::MessageId;
-use shared::domain::limits::Limits;
-use shared::domain::rate::RateClass;
-use shared::http::{Request, Response, Result, ok};
 
 use crate::openapi::Operation;
 
@@ -43,8 +43,8 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app, RateClass::Write).await?;
-    let mut fields = request.fields(&app)?;
+    let caller = app.caller(&request, RateClass::Write).await?;
+    let mut fields = request.fields()?;
     // Required, though it may be empty: a body without it is a mistake.
     fields.require("messageIds");
     let ids = fields.list("messageIds", app.config.limits.ids, |item| match item {

@@ -1,12 +1,12 @@
 //! `GET /api/usage`
 
+use app::App;
+use backtalk_http::{Request, Response, Result, ok};
+use domain::budget::Balance;
+use domain::rate::RateClass;
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
-use shared::app::App;
-use shared::domain::budget::Balance;
-use shared::domain::rate::RateClass;
-use shared::http::{Request, Response, Result, ok};
 
 use crate::openapi::Operation;
 
@@ -27,7 +27,7 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = request.caller(&app, RateClass::Read).await?;
+    let caller = app.caller(&request, RateClass::Read).await?;
     let balances = app.store.balances(&caller, &app.config.budget).await?;
     ok(&Usage {
         person: balances.person,

@@ -3,11 +3,10 @@
 
 use std::time::Duration;
 
-use shared::app::App;
-use shared::domain::ids::JobId;
-use shared::domain::job::JobReach;
-use shared::domain::reply::Wake;
-use shared::store;
+use app::App;
+use domain::ids::JobId;
+use domain::job::JobReach;
+use domain::reply::Wake;
 use tracing::info;
 
 /// Longer than a run takes; a run that died is found by the sweeper after it.

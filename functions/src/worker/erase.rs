@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use shared::app::App;
-use shared::domain::ids::JobId;
-use shared::domain::job::JobReach;
-use shared::domain::reply::Wake;
-use shared::store;
-use shared::store::erasure::Bite;
+use app::App;
+use domain::ids::JobId;
+use domain::job::JobReach;
+use domain::reply::Wake;
+use store::erasure::Bite;
 use tracing::{info, warn};
 
 /// Longer than a run takes; a run that died is found by the sweeper after it.

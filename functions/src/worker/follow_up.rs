@@ -1,10 +1,9 @@
 //! The job that follows up the edits of a post: it waits until the post is left alone, and then becomes a reply.
 
-use shared::app::App;
-use shared::domain::ids::JobId;
-use shared::domain::reply::Wake;
-use shared::store;
-use shared::store::posts::FollowUpReach;
+use app::App;
+use domain::ids::JobId;
+use domain::reply::Wake;
+use store::posts::FollowUpReach;
 
 use super::reply;
 use crate::replies::terms;

@@ -5,19 +5,18 @@
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
+use app::App;
+use backtalk_http::{Result, json_of};
+use domain::ids::JobId;
+use domain::job::JobKind;
+use domain::notice::QueuedNotice;
+use domain::reply::Wake;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
+use queue::{WakeUp, Woken};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use shared::app::App;
-use shared::domain::ids::JobId;
-use shared::domain::job::JobKind;
-use shared::domain::reply::Wake;
-use shared::http::{Result, json_of};
-use shared::observed;
-use shared::queue::{QueuedNotice, WakeUp, Woken};
-use shared::say_gathered;
-use shared::store;
+use telemetry::say_gathered;
 use tracing::{Instrument, error, info_span, warn};
 
 mod delete_chat;
@@ -86,7 +85,7 @@ pub async fn handle(app: App, batch: Batch) -> Result<BatchResponse> {
             let running = AssertUnwindSafe(run(&app, record))
                 .catch_unwind()
                 .instrument(job.clone());
-            let (outcome, gathered) = observed::gathering(record.attributes.trace.clone(), running).await;
+            let (outcome, gathered) = telemetry::gathering(record.attributes.trace.clone(), running).await;
             let _job = job.entered();
             let outcome = outcome.unwrap_or_else(|_| {
                 error!(sqs_message = record.message_id, "a job panicked");

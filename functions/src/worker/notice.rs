@@ -1,12 +1,12 @@
 //! A notice that an agent has put on the queue. Whoever may put messages there is trusted as an agent of any organisation.
 
+use app::App;
+use backtalk_http::Fields;
+use backtalk_http::error::Error;
+use domain::notice::NoticeDraft;
+use domain::text::ClientId;
 use serde_json::{Map, Value};
-use shared::app::App;
-use shared::domain::notice::NoticeDraft;
-use shared::domain::text::ClientId;
-use shared::error::Error;
-use shared::http::Fields;
-use shared::store::notices::NoticeOutcome;
+use store::notices::NoticeOutcome;
 use tracing::{error, info};
 
 use crate::notices::{draft, tell};

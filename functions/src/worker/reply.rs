@@ -1,10 +1,9 @@
 //! The job that writes a reply.
 
-use shared::app::App;
-use shared::domain::ids::JobId;
-use shared::domain::reply::Wake;
-use shared::store;
-use shared::store::replies::Reach;
+use app::App;
+use domain::ids::JobId;
+use domain::reply::Wake;
+use store::replies::Reach;
 
 use crate::replies::write::{Attempt, abandon, stop_seized, write};
 

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use shared::app::App;
-use shared::domain::ids::JobId;
-use shared::domain::job::ClaimedJob;
-use shared::domain::reply::Wake;
-use shared::domain::webhook::{WebhookCall, WebhookEvent, WebhookReach};
-use shared::store;
-use shared::store::webhooks::WebhookEnd;
+use app::App;
+use domain::ids::JobId;
+use domain::job::ClaimedJob;
+use domain::reply::Wake;
+use domain::webhook::{WebhookCall, WebhookEvent, WebhookReach};
+use store::webhooks::WebhookEnd;
 use tracing::{info, warn};
 
 /// How much longer than its answer may take an event is held: a worker that is gone by then is dead.

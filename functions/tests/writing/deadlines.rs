@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use domain::post::PostDraft;
+use foundation::deadline::Deadline;
 use serde_json::json;
-use shared::deadline::Deadline;
-use shared::domain::post::PostDraft;
 use sqlx::PgPool;
 use tokio::time::Instant;
 

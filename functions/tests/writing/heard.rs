@@ -2,8 +2,8 @@
 
 use functions::events;
 use serde_json::{Value, json};
-use shared::store::replies::Which;
 use sqlx::PgPool;
+use store::replies::Which;
 use tokio::sync::Notify;
 
 use crate::world::{Person, World, events as read, events_noting, eventually, joined, script};

@@ -119,7 +119,7 @@ async fn who_loads_the_chat_sees_that_its_model_thinks(pool: PgPool) {
         world.ask(&anna, &thinking()).await;
         let looking = async {
             until_it_thinks(&world).await;
-            let size = shared::domain::limits::PageSize::DEFAULT;
+            let size = domain::limits::PageSize::DEFAULT;
             let newest = world
                 .people
                 .store

@@ -3,24 +3,25 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use app::App;
+use app::config::Config;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
+use backtalk_http::{Request, Response};
 use chrono::Utc;
+use domain::ids::{ChatId, UserId};
+use domain::person::{Caller, CallerRole};
+use foundation::deadline::Deadline;
+use foundation::environment::Environment;
 use functions::{messages, replies, worker};
 use http_body_util::BodyExt;
 use jsonwebtoken::{EncodingKey, Header, encode};
 use lambda_http::RequestExt;
 use lambda_http::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use serde_json::{Value, json};
-use shared::app::App;
-use shared::config::{Config, Environment};
-use shared::deadline::Deadline;
-use shared::domain::ids::{ChatId, UserId};
-use shared::domain::person::{Caller, CallerRole};
-use shared::http::{Request, Response};
-use shared::store::chats::AssistantChat;
-use shared::store::{Acting, role};
 use sqlx::PgPool;
+use store::chats::AssistantChat;
+use store::{Acting, role};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -141,12 +142,12 @@ impl World {
         self.sent(app, person, body, accept).await.unwrap()
     }
 
-    async fn sent(&self, app: &App, person: &Person, mut body: Value, accept: &str) -> shared::http::Result<Response> {
+    async fn sent(&self, app: &App, person: &Person, mut body: Value, accept: &str) -> backtalk_http::Result<Response> {
         body["clientId"] = json!(Uuid::now_v7().to_string());
         let path = format!("/api/chat/{}/messages", person.chat);
         let path_parameters = HashMap::from([("chatId".to_owned(), vec![person.chat.to_string()])]);
         let request = request(person, "POST", &path, accept, body).with_path_parameters(path_parameters);
-        messages::send::handle(app.clone(), Request::new(request)).await
+        messages::send::handle(app.clone(), Request::new(request, app.config.limits.body_bytes)).await
     }
 
     /// Asks; the worker is to answer.
@@ -168,7 +169,7 @@ impl World {
     /// The request for somebody's events.
     pub(crate) fn listening(&self, person: &Person) -> Request {
         let request = request(person, "GET", "/api/chat/stream", "text/event-stream", Value::Null);
-        Request::new(request)
+        Request::new(request, self.people.config.limits.body_bytes)
     }
 
     /// The same person in another chat of theirs.
@@ -193,7 +194,9 @@ impl World {
         let request = request(person, "GET", &path, "text/event-stream", Value::Null)
             .with_path_parameters(HashMap::from(of_path))
             .with_query_string_parameters(of_query.into_iter().collect::<HashMap<_, _>>());
-        replies::join::handle(app.clone(), Request::new(request)).await.unwrap()
+        replies::join::handle(app.clone(), Request::new(request, app.config.limits.body_bytes))
+            .await
+            .unwrap()
     }
 
     /// Hands the worker a wake-up for each job that waits, in one batch.

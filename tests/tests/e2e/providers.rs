@@ -81,7 +81,7 @@ async fn claude() -> (String, JoinHandle<String>) {
             );
             head.push_str(&line);
         }
-        let answer = include_str!("../../../shared/src/models/golden/anthropic/plain.sse");
+        let answer = include_str!("../../../shared/models/src/golden/anthropic/plain.sse");
         let head_of_answer = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
         stream
             .write_all(format!("{head_of_answer}{answer}").as_bytes())
