@@ -1,10 +1,7 @@
 //! The `main` of every binary in `src/bin`: the handler that it serves, and how. They stand here so that handlers, and all that they
 //! are made of, are compiled once for this library, and not once more for each binary.
 
-use app::App;
-use futures_util::FutureExt;
 use lambda_http::Error;
-use store::Acting;
 
 use crate::{
     attachments, chats, events, members, messages, notices, openapi, people, person, posts, pusher, replies, sweeper,
@@ -12,15 +9,15 @@ use crate::{
 };
 
 macro_rules! mains {
-    ($serve:path as $role:path: $($name:ident => $handler:path;)+) => {
+    ($serve:path: $($name:ident => $handler:path;)+) => {
         $(pub fn $name() -> Result<(), Error> {
-            $serve(async || App::start($role).await, |app, request| $handler(app, request).boxed())
+            $serve($handler)
         })+
     };
 }
 
 mains! {
-    backtalk_http::serve as Acting::ForAPerson:
+    capabilities::serve:
     add_members => members::add::handle;
     block_person => people::block::handle;
     create_attachment => attachments::create::handle;
@@ -62,7 +59,7 @@ mains! {
 }
 
 mains! {
-    backtalk_http::serve_streaming as Acting::ForAPerson:
+    capabilities::serve_streaming:
     join_reply => replies::join::handle;
     regenerate_reply => replies::regenerate::handle;
     send_message => messages::send::handle;
@@ -70,7 +67,7 @@ mains! {
 }
 
 mains! {
-    backtalk_http::serve_batches as Acting::ForTheSystem:
+    capabilities::serve_batches:
     person => person::handle;
     sweeper => sweeper::handle;
     worker => worker::handle;

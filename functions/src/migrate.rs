@@ -1,7 +1,7 @@
 //! `migrate`: brings the database to this version's schema, at deploy or by hand.
 
-use app::aws;
 use backtalk_http::log_to_stdout;
+use capabilities::aws;
 use lambda_runtime::{Error as LambdaError, LambdaEvent, service_fn};
 use parameters::Variables;
 use serde_json::{Value, json};

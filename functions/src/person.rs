@@ -2,15 +2,17 @@
 //!
 //! An export is given page by page, for as long as there is a `next`; an erasure is a job, which the worker does.
 
-use app::App;
 use backtalk_http::Result;
 use backtalk_http::error::Error;
+use capabilities::Jobs;
 use domain::ids::{AttachmentId, UserId};
+use queue::Queue;
 use queue::Woken;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::export::ExportCursor;
 use tracing::info;
+use uploads::Attachments;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,27 +40,27 @@ pub enum Answer {
     Nothing {},
 }
 
-pub async fn handle(app: App, asked: Asked) -> Result<Answer> {
+pub async fn handle(jobs: Jobs, queue: Queue, uploads: Attachments, asked: Asked) -> Result<Answer> {
     match (asked.export, asked.erase) {
-        (Some(id), None) => export(&app, &person(&id)?, asked.after.as_deref()).await,
-        (None, Some(id)) => erase(&app, &person(&id)?).await,
+        (Some(id), None) => export(&jobs, &uploads, &person(&id)?, asked.after.as_deref()).await,
+        (None, Some(id)) => erase(&jobs, &queue, &person(&id)?).await,
         (None, None) => Ok(Answer::Nothing {}),
         (Some(_), Some(_)) => Err(Error::Conflict("Export first, erase then.")),
     }
 }
 
-async fn export(app: &App, person: &UserId, after: Option<&str>) -> Result<Answer> {
+async fn export(jobs: &Jobs, uploads: &Attachments, person: &UserId, after: Option<&str>) -> Result<Answer> {
     let after = match after {
         None => ExportCursor::START,
         Some(text) => ExportCursor::parse(text).ok_or(Error::NotFound("place in an export"))?,
     };
-    let mut page = app.store.export(person, &after).await?;
+    let mut page = jobs.store.export(person, &after).await?;
     if after == ExportCursor::START && page.lines.is_empty() {
         return Err(Error::NotFound("person"));
     }
-    if app.attachments.are_stored() {
+    if uploads.are_stored() {
         for line in &mut page.lines {
-            show_upload(app, line).await?;
+            show_upload(uploads, line).await?;
         }
     }
     Ok(Answer::Page {
@@ -68,20 +70,20 @@ async fn export(app: &App, person: &UserId, after: Option<&str>) -> Result<Answe
 }
 
 /// Adds to an upload where its object can be had for a while.
-async fn show_upload(app: &App, line: &mut Value) -> Result<()> {
+async fn show_upload(uploads: &Attachments, line: &mut Value) -> Result<()> {
     let data = &line["data"];
     let (Some("attachment"), Some(id)) = (line["type"].as_str(), data["id"].as_str().and_then(AttachmentId::parse))
     else {
         return Ok(());
     };
     let (mime_type, file_name) = (data["mimeType"].as_str(), data["fileName"].as_str());
-    let view = app.attachments.signed_view(id, mime_type, file_name).await?;
+    let view = uploads.signed_view(id, mime_type, file_name).await?;
     line["data"]["view"] = json!(view);
     Ok(())
 }
 
-async fn erase(app: &App, person: &UserId) -> Result<Answer> {
-    let wake = app
+async fn erase(jobs: &Jobs, queue: &Queue, person: &UserId) -> Result<Answer> {
+    let wake = jobs
         .store
         .ask_for_erasure(person)
         .await?
@@ -89,7 +91,7 @@ async fn erase(app: &App, person: &UserId) -> Result<Answer> {
     let erasing = wake.job_id.to_string();
     info!(job = erasing, "a person is to be erased");
     // What SQS does not take the sweeper finds.
-    let woken = app.queue.wake(&[wake]).await == Woken::Sent;
+    let woken = queue.wake(&[wake]).await == Woken::Sent;
     Ok(Answer::Erasing { erasing, woken })
 }
 

@@ -32,7 +32,7 @@ const RATE_LIMITS: [&str; 5] = [
 const UNHURRIED: &str = "1000000/60s";
 
 /// Amazon's SDK is no part of the usual build.
-const WITH_BEDROCK: [&str; 2] = ["--features", "backtalk-app/bedrock"];
+const WITH_BEDROCK: [&str; 2] = ["--features", "backtalk-capabilities/bedrock"];
 
 /// Tests of the store whose outcome may hang on Postgres' version: rights and roles, policies, plans, migrations, and one each of
 /// sending and searching; and replies as functions write them, from a request to its end. All of the store's take four minutes of

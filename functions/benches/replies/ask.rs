@@ -4,24 +4,24 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use app::App;
-use app::config::Config;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_sqs::config::Credentials;
 use backtalk_http::Request;
+use capabilities::{Capabilities, Models, ModerationHook, Reads, Start};
 use chrono::Utc;
 use domain::ids::{ChatId, UserId};
 use domain::person::{Caller, CallerRole};
-use foundation::environment::Environment;
 use futures_util::StreamExt;
 use http_body_util::BodyExt;
 use jsonwebtoken::{EncodingKey, Header, encode};
 use lambda_http::RequestExt;
 use lambda_http::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use pusher::Delivery;
+use queue::Queue;
 use serde_json::{Value, json};
-use store::Acting;
 use store::chats::AssistantChat;
 use tokio::time::Instant;
+use uploads::Attachments;
 use uuid::Uuid;
 
 use crate::model::{ModelServer, Pace, TOKEN};
@@ -86,7 +86,7 @@ impl Heard {
 #[derive(Clone)]
 pub(crate) enum Asker {
     Directly(Direct),
-    ThroughUs(Person),
+    ThroughUs(Box<Person>),
 }
 
 impl Asker {
@@ -142,6 +142,9 @@ impl Direct {
     }
 }
 
+/// What a process of `send-message` is given.
+pub(crate) type App = (Reads, Delivery, Queue, Models, Attachments, ModerationHook);
+
 /// What the functions of this bench run on.
 pub(crate) struct Place {
     pub(crate) database_url: String,
@@ -150,8 +153,8 @@ pub(crate) struct Place {
 
 impl Place {
     /// As a process of `send-message` makes it when it starts.
-    pub(crate) fn app(&self) -> Result<App> {
-        let settings = HashMap::from([
+    pub(crate) async fn app(&self) -> Result<App> {
+        let settings = BTreeMap::from([
             ("DATABASE_URL", self.database_url.clone()),
             ("SQS_QUEUE_URL", format!("http://{}/000000000000/jobs", self.model.at)),
             ("JWT_ALGORITHM", "HS256".to_owned()),
@@ -165,7 +168,10 @@ impl Place {
             // A limit is looked at, but not reached.
             ("BUDGET_TOKENS_PERSON", "1000000000".to_owned()),
         ]);
-        let config = Config::read(&Environment(&|name| settings.get(name).cloned()))?;
+        let settings = settings
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
         let aws = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("us-east-1"))
@@ -174,7 +180,7 @@ impl Place {
                 "bench", "bench", None, None, "bench",
             )))
             .build();
-        Ok(App::of(config, &aws, &BTreeMap::new(), Acting::ForAPerson)?)
+        Ok(App::make(&Start::of(settings, aws)).await?)
     }
 
     /// Somebody new with a new assistant chat.
@@ -188,9 +194,9 @@ impl Place {
             role: CallerRole::Person,
             token_expires_at: Utc::now(),
         };
-        app.store.meet(&caller).await?;
-        let opened = app
-            .store
+        let store = &app.0.store;
+        store.meet(&caller).await?;
+        let opened = store
             .open_assistant_chat(&caller.id, None, None, ASSISTANT_CHATS, None)
             .await?;
         let AssistantChat::Opened(chat) = opened else {
@@ -239,11 +245,9 @@ impl Person {
             .body(lambda_http::Body::from(body))?
             .with_path_parameters(HashMap::from([("chatId".to_owned(), vec![self.chat.to_string()])]));
         let mut heard = Heard::begin();
-        let response = functions::messages::send::handle(
-            self.app.clone(),
-            Request::new(request, self.app.config.limits.body_bytes),
-        )
-        .await;
+        let (reads, delivery, queue, models, uploads, hook) = self.app.clone();
+        let request = Request::new(request, reads.settings.limits.body_bytes);
+        let response = functions::messages::send::handle(reads, delivery, queue, models, uploads, hook, request).await;
         let mut body = response.map_err(|error| anyhow!("refused: {error:?}"))?.into_body();
         let mut last = Value::Null;
         while let Some(frame) = body.frame().await {

@@ -123,12 +123,12 @@ async fn first_token(place: &Place, size: &Size) -> Result<()> {
         every: EVERY,
     };
     let direct = Asker::Directly(Direct::new(&place.model));
-    let app = place.app()?;
+    let app = place.app().await?;
     let (mut directly, mut through_us, mut stored) = (Times::default(), Times::default(), Times::default());
-    let mut person = Asker::ThroughUs(place.person(&app).await?);
+    let mut person = Asker::ThroughUs(Box::new(place.person(&app).await?));
     for turn in 0..size.turns + TURNS_A_CHAT {
         if turn % TURNS_A_CHAT == 0 {
-            person = Asker::ThroughUs(place.person(&app).await?);
+            person = Asker::ThroughUs(Box::new(place.person(&app).await?));
         }
         let theirs = direct.ask(pace).await?;
         let ours = person.ask(pace).await?;
@@ -155,7 +155,7 @@ async fn first_token(place: &Place, size: &Size) -> Result<()> {
 
 /// One reply after the other: what each token costs, and how late it comes.
 async fn each_token(place: &Place, size: &Size) -> Result<()> {
-    let app = place.app()?;
+    let app = place.app().await?;
     let direct = Asker::Directly(Direct::new(&place.model));
     let fast = Pace {
         tokens: size.fast_tokens,
@@ -170,7 +170,7 @@ async fn each_token(place: &Place, size: &Size) -> Result<()> {
     let (mut directly, mut through_us) = (Times::default(), Times::default());
     let (mut lag_directly, mut lag_through_us) = (Times::default(), Times::default());
     for round in 0..=size.fast_rounds {
-        let person = Asker::ThroughUs(place.person(&app).await?);
+        let person = Asker::ThroughUs(Box::new(place.person(&app).await?));
         for (asker, times) in [(&direct, &mut directly), (&person, &mut through_us)] {
             let heard = asker.ask(fast).await?;
             if round > 0 {
@@ -179,7 +179,7 @@ async fn each_token(place: &Place, size: &Size) -> Result<()> {
         }
     }
     for _ in 0..size.paced_rounds {
-        let person = Asker::ThroughUs(place.person(&app).await?);
+        let person = Asker::ThroughUs(Box::new(place.person(&app).await?));
         for (asker, lags) in [(&direct, &mut lag_directly), (&person, &mut lag_through_us)] {
             asker.ask(paced).await?.lags().for_each(|lag| lags.add(lag));
         }
@@ -227,7 +227,7 @@ async fn written(place: &Place, size: &Size, watch: &mut PgConnection) -> Result
     let before = Written::now(watch).await?;
     let mut asking = JoinSet::new();
     for person in people {
-        let asker = Asker::ThroughUs(person);
+        let asker = Asker::ThroughUs(Box::new(person));
         asking.spawn(async move { asker.ask(pace).await });
     }
     while let Some(heard) = asking.join_next().await {
@@ -271,7 +271,7 @@ async fn crowd(place: &Place, size: &Size, watch: &mut PgConnection) -> Result<(
         .collect();
     let mut ours = Vec::new();
     for person in people(place, STREAMS).await? {
-        ours.push(Asker::ThroughUs(person));
+        ours.push(Asker::ThroughUs(Box::new(person)));
     }
     let postmaster = postmaster(watch).await?;
     println!("\n{STREAMS} streams at once, at 30 tokens/s each ({})", load()?);
@@ -345,10 +345,10 @@ async fn at_once(askers: Vec<Asker>, pace: Pace, postmaster: u32) -> Result<(Vec
 
 /// So many people, each with a process of their own that is still to connect.
 async fn people(place: &Place, number: usize) -> Result<Vec<Person>> {
-    let app = place.app()?;
+    let app = place.app().await?;
     let mut people = Vec::new();
     for _ in 0..number {
-        people.push(place.person(&app).await?.in_process(place.app()?));
+        people.push(place.person(&app).await?.in_process(place.app().await?));
     }
     Ok(people)
 }

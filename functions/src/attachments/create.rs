@@ -1,8 +1,8 @@
 //! `POST /api/attachments`: announces an upload. The bytes go from the device to S3, by the signed address in the answer.
 
-use app::App;
 use backtalk_http::error::Error;
 use backtalk_http::{Fields, Request, Response, Result, created, parsed};
+use capabilities::Reads;
 use domain::attachment::Upload;
 use domain::ids::AttachmentId;
 use domain::message::{Attachment, AttachmentType};
@@ -11,7 +11,7 @@ use domain::text::{FileName, MimeType};
 use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
-use uploads::SignedUpload;
+use uploads::{AttachmentConfig, Attachments, SignedUpload};
 
 use crate::openapi::Operation;
 
@@ -54,20 +54,19 @@ pub fn operation() -> Operation {
     .refuses([Error::NotConfigured("")])
 }
 
-pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = app.caller(&request, RateClass::Upload).await?;
-    let upload = upload(request.fields()?, &app)?;
-    let signed = app.attachments.signed_upload(&upload).await?;
-    app.store.meet(&caller).await?;
-    app.store.announce_upload(&caller.id, &upload).await?;
+pub async fn handle(reads: Reads, uploads: Attachments, request: Request) -> Result<Response> {
+    let caller = reads.caller(&request, RateClass::Upload).await?;
+    let upload = upload(request.fields()?, uploads.config())?;
+    let signed = uploads.signed_upload(&upload).await?;
+    reads.store.meet(&caller).await?;
+    reads.store.announce_upload(&caller.id, &upload).await?;
     created(&Announced {
-        attachment: app.attachments.attachment(&upload)?,
+        attachment: uploads.attachment(&upload)?,
         upload: signed,
     })
 }
 
-fn upload(mut fields: Fields, app: &App) -> Result<Upload> {
-    let config = &app.config.attachments;
+fn upload(mut fields: Fields, config: &AttachmentConfig) -> Result<Upload> {
     fields.required("type", |text: String| {
         AttachmentType::parse(&text).ok_or_else(|| "must be image".to_owned())
     });

@@ -1,11 +1,12 @@
 //! `GET /api/chat/{chatId}/messages/{messageId}/attachments/{index}`: where a member of the chat sees an image.
 
-use app::App;
 use backtalk_http::error::Error;
 use backtalk_http::{Request, Response, Result, found, ok};
+use capabilities::Reads;
 use domain::rate::RateClass;
 use domain::text::AttachmentUrl;
 use lambda_http::http::Method;
+use uploads::Attachments;
 use uploads::View;
 
 use crate::openapi::{Number, Operation};
@@ -28,10 +29,10 @@ pub fn operation() -> Operation {
     .refuses([Error::NotFound(""), Error::NotConfigured("")])
 }
 
-pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = app.caller(&request, RateClass::Read).await?;
+pub async fn handle(reads: Reads, uploads: Attachments, request: Request) -> Result<Response> {
+    let caller = reads.caller(&request, RateClass::Read).await?;
     let (chat_id, message_id, place) = (request.chat_id()?, request.message_id()?, request.place("index")?);
-    let shown = app
+    let shown = reads
         .store
         .shown_attachment(&caller.id, chat_id, message_id, place)
         .await?
@@ -43,10 +44,8 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     let view = if url.object().is_none() {
         View::on_the_web(&url)
     } else {
-        let upload = app.attachments.upload_at(&url).ok_or(Error::NotFound("attachment"))?;
-        app.attachments
-            .signed_view(upload, text("mimeType"), text("fileName"))
-            .await?
+        let upload = uploads.upload_at(&url).ok_or(Error::NotFound("attachment"))?;
+        uploads.signed_view(upload, text("mimeType"), text("fileName")).await?
     };
     // A redirect suits links and scripts; a page that shows an image needs the address itself, for `<img>` sends no token.
     if request.accepts_json() {

@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use app::App;
 use backtalk_http::error::{Error, FieldError};
 use backtalk_http::{Request, Response, Result, created, ok, parsed};
+use capabilities::Reads;
 use domain::chat::{self, Chat, Kind};
 use domain::event::{Event, Outgoing};
 use domain::fingerprint::IdempotencyKey;
@@ -15,6 +15,7 @@ use domain::person::UnknownPeople;
 use domain::rate::RateClass;
 use domain::text::{ClientId, Title};
 use lambda_http::http::Method;
+use pusher::Delivery;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -71,8 +72,8 @@ pub fn operation() -> Operation {
         ])
 }
 
-pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = app.caller(&request, RateClass::Write).await?;
+pub async fn handle(reads: Reads, delivery: Delivery, request: Request) -> Result<Response> {
+    let caller = reads.caller(&request, RateClass::Write).await?;
     let mut fields = request.fields()?;
     let client_id = fields.optional("clientId", |text: String| ClientId::parse(&text));
     let kind = fields.required("kind", |text: String| match Kind::parse(&text) {
@@ -83,31 +84,31 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
         fields.require("title");
     }
     let title = fields.optional("title", |text: String| Title::parse(&text));
-    let members = fields.list("members", app.config.limits.members, |item| match item {
+    let members = fields.list("members", reads.settings.limits.members, |item| match item {
         Value::String(text) => UserId::parse(&text).ok_or_else(|| "must be the id of a person".to_owned()),
         _ => Err("must be a string".to_owned()),
     });
     fields.finish()?;
 
-    app.store.meet(&caller).await?;
+    reads.store.meet(&caller).await?;
     let kind = parsed(kind);
     let key = client_id.map(|client_id| IdempotencyKey {
         client_id,
         asked: chat::fingerprint(kind, title.as_ref(), &members),
     });
     let (chat_id, audience) = match kind {
-        Kind::Direct => open_direct(&app, &caller, title.as_ref(), &members, key.as_ref()).await?,
-        Kind::Channel => open_channel(&app, &caller, &parsed(title), &members, key.as_ref()).await?,
-        _ => open_assistant(&app, &caller, title.as_ref(), &members, key.as_ref()).await?,
+        Kind::Direct => open_direct(&reads, &caller, title.as_ref(), &members, key.as_ref()).await?,
+        Kind::Channel => open_channel(&reads, &caller, &parsed(title), &members, key.as_ref()).await?,
+        _ => open_assistant(&reads, &caller, title.as_ref(), &members, key.as_ref()).await?,
     };
-    let chat = app.store.chat(&caller.id, chat_id).await?.ok_or(match key {
+    let chat = reads.store.chat(&caller.id, chat_id).await?.ok_or(match key {
         Some(_) => Error::Conflict("This clientId was used for a chat that you are not in any more."),
         None => Error::NotFound("chat"),
     })?;
     let Some(audience) = audience else {
         return ok(&ChatOpened { chat });
     };
-    app.delivery
+    delivery
         .publish(&[Outgoing {
             event: Event::chat_opened(chat_id, chat.created_at),
             audience,
@@ -121,7 +122,7 @@ type Opened = (ChatId, Option<Vec<UserId>>);
 
 /// Opens the chat of two people, or finds it.
 async fn open_direct(
-    app: &App,
+    reads: &Reads,
     caller: &Caller,
     title: Option<&Title>,
     members: &[UserId],
@@ -139,13 +140,13 @@ async fn open_direct(
             ));
         }
     };
-    if !beyond(app, caller, members).await?.is_empty() {
+    if !beyond(reads, caller, members).await?.is_empty() {
         return Err(Error::NotFound("person"));
     }
-    let mut opened = app.store.open_direct_chat(&caller.id, other, key).await?;
-    if opened == DirectChat::NoSuchPerson && app.config.people.unknown == UnknownPeople::Create {
-        app.store.introduce(members).await?;
-        opened = app.store.open_direct_chat(&caller.id, other, key).await?;
+    let mut opened = reads.store.open_direct_chat(&caller.id, other, key).await?;
+    if opened == DirectChat::NoSuchPerson && reads.settings.people.unknown == UnknownPeople::Create {
+        reads.store.introduce(members).await?;
+        opened = reads.store.open_direct_chat(&caller.id, other, key).await?;
     }
     match opened {
         DirectChat::Known(chat_id) => Ok((chat_id, None)),
@@ -157,26 +158,32 @@ async fn open_direct(
 }
 
 async fn open_channel(
-    app: &App,
+    reads: &Reads,
     caller: &Caller,
     title: &Title,
     members: &[UserId],
     key: Option<&IdempotencyKey>,
 ) -> Result<Opened> {
-    let limit = app.config.limits.members;
+    let limit = reads.settings.limits.members;
     let everyone: HashSet<_> = members.iter().chain([&caller.id]).collect();
     if everyone.len() > limit {
         return Err(Error::TooManyMembers { limit });
     }
-    let beyond = beyond(app, caller, members).await?;
+    let beyond = beyond(reads, caller, members).await?;
     if !beyond.is_empty() {
         return Err(unknown_among(&beyond, members));
     }
     let org_id = caller.org_id.as_deref();
-    let mut opened = app.store.open_channel(&caller.id, org_id, title, members, key).await?;
-    if let (Channel::Unknown(people), UnknownPeople::Create) = (&opened, app.config.people.unknown) {
-        app.store.introduce(people).await?;
-        opened = app.store.open_channel(&caller.id, org_id, title, members, key).await?;
+    let mut opened = reads
+        .store
+        .open_channel(&caller.id, org_id, title, members, key)
+        .await?;
+    if let (Channel::Unknown(people), UnknownPeople::Create) = (&opened, reads.settings.people.unknown) {
+        reads.store.introduce(people).await?;
+        opened = reads
+            .store
+            .open_channel(&caller.id, org_id, title, members, key)
+            .await?;
     }
     match opened {
         Channel::Opened { chat_id, audience } => Ok((chat_id, Some(audience))),
@@ -188,7 +195,7 @@ async fn open_channel(
 }
 
 async fn open_assistant(
-    app: &App,
+    reads: &Reads,
     caller: &Caller,
     title: Option<&Title>,
     members: &[UserId],
@@ -197,8 +204,8 @@ async fn open_assistant(
     if !members.is_empty() {
         return Err(invalid("/members", "an assistant chat has no members but its owner"));
     }
-    let limit = app.config.limits.assistant_chats;
-    let opened = app
+    let limit = reads.settings.limits.assistant_chats;
+    let opened = reads
         .store
         .open_assistant_chat(&caller.id, caller.org_id.as_deref(), title, limit, key)
         .await?;

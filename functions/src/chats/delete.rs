@@ -1,11 +1,13 @@
 //! `DELETE /api/chat/{chatId}`: the owner deletes it with all that hangs on it; a member of a channel leaves.
 
-use app::App;
 use backtalk_http::error::Error;
 use backtalk_http::{Request, Response, Result, no_content};
+use capabilities::Reads;
 use domain::event::{Event, Outgoing};
 use domain::rate::RateClass;
 use lambda_http::http::Method;
+use pusher::Delivery;
+use queue::Queue;
 use store::chats::Deleted;
 
 use crate::members::tell;
@@ -27,23 +29,23 @@ pub fn operation() -> Operation {
     .refuses([Error::NotFound(""), Error::Forbidden(""), Error::Conflict("")])
 }
 
-pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = app.caller(&request, RateClass::Write).await?;
+pub async fn handle(reads: Reads, delivery: Delivery, queue: Queue, request: Request) -> Result<Response> {
+    let caller = reads.caller(&request, RateClass::Write).await?;
     let chat_id = request.chat_id()?;
-    match app.store.delete_chat(&caller.id, chat_id).await? {
+    match reads.store.delete_chat(&caller.id, chat_id).await? {
         Deleted::Gone { audience, at, wake } => {
             let news = [Outgoing {
                 event: Event::chat_deleted(chat_id, at),
                 audience,
             }];
             // A wake-up that is lost does no harm: the sweeper finds the job.
-            tokio::join!(app.delivery.publish(&news), app.queue.wake(wake.as_slice()));
+            tokio::join!(delivery.publish(&news), queue.wake(wake.as_slice()));
             Ok(no_content())
         }
         // The same as `DELETE …/members/{userId}` with one's own id.
         Deleted::NotYourChannel => {
-            let left = app.store.remove_member(&caller.id, chat_id, &caller.id).await?;
-            tell(&app, left).await?;
+            let left = reads.store.remove_member(&caller.id, chat_id, &caller.id).await?;
+            tell(&reads, &delivery, left).await?;
             Ok(no_content())
         }
         Deleted::NotYours => Err(Error::Forbidden("Only the owner of a chat can delete it.")),

@@ -1,8 +1,8 @@
 //! `GET /api/chat/{chatId}`
 
-use app::App;
 use backtalk_http::error::Error;
 use backtalk_http::{Request, Response, Result, ok};
+use capabilities::Reads;
 use domain::chat::Chat;
 use domain::limits::PageSize;
 use domain::message::Message;
@@ -41,15 +41,15 @@ pub fn operation() -> Operation {
     .refuses([Error::NotFound("")])
 }
 
-pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = app.caller(&request, RateClass::Read).await?;
+pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
+    let caller = reads.caller(&request, RateClass::Read).await?;
     let chat_id = request.chat_id()?;
-    let mut chat = app
+    let mut chat = reads
         .store
         .chat(&caller.id, chat_id)
         .await?
         .ok_or(Error::NotFound("chat"))?;
-    let (newest, reply) = app.store.newest(&caller.id, chat_id, PageSize::DEFAULT).await?;
+    let (newest, reply) = reads.store.newest(&caller.id, chat_id, PageSize::DEFAULT).await?;
     chat.reply = reply;
     ok(&OpenedChat {
         chat,

@@ -1,10 +1,10 @@
 //! `GET /api/chat`
 
-use app::App;
 use backtalk_http::error::{Error, FieldError};
 use backtalk_http::{Request, Response, Result, not_modified, ok, tagged};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use capabilities::Reads;
 use chrono::DateTime;
 use domain::chat::{Chat, Kind};
 use domain::ids::ChatId;
@@ -39,8 +39,8 @@ pub fn operation() -> Operation {
         .answers_once::<ChatList>("A page of them, with members, last message and unread count.")
 }
 
-pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = app.caller(&request, RateClass::Read).await?;
+pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
+    let caller = reads.caller(&request, RateClass::Read).await?;
     let size = request.page_size()?;
     let filter = ListFilter {
         kind: request.query("kind")?.map(parse_kind).transpose()?,
@@ -48,12 +48,12 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     };
     let cursor = request.query("cursor")?.map(parse_cursor).transpose()?;
     // Read before the list: a tag may be older than what it names, never newer.
-    let tag = request.tag(&caller, &app.store.inbox_head(&caller.id).await?, size);
+    let tag = request.tag(&caller, &reads.store.inbox_head(&caller.id).await?, size);
     if request.has(&tag) {
         return Ok(not_modified(&tag));
     }
-    app.store.meet(&caller).await?;
-    let page = app.store.chats(&caller.id, filter, cursor, size).await?;
+    reads.store.meet(&caller).await?;
+    let page = reads.store.chats(&caller.id, filter, cursor, size).await?;
     let list = ChatList {
         chats: page.chats,
         total: page.total,

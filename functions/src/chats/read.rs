@@ -1,13 +1,14 @@
 //! `POST /api/chat/{chatId}/read`: to the end, up to a seq, or back to unread from one; and what has been delivered.
 
-use app::App;
 use backtalk_http::error::{Error, FieldError};
 use backtalk_http::{Request, Response, Result, ok};
+use capabilities::Reads;
 use domain::event::{Event, Outgoing};
 use domain::ids::Seq;
 use domain::rate::RateClass;
 use domain::unread::{ReadMark, Receipt};
 use lambda_http::http::Method;
+use pusher::Delivery;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -51,8 +52,8 @@ pub fn operation() -> Operation {
     .refuses([Error::NotFound("")])
 }
 
-pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = app.caller(&request, RateClass::Write).await?;
+pub async fn handle(reads: Reads, delivery: Delivery, request: Request) -> Result<Response> {
+    let caller = reads.caller(&request, RateClass::Write).await?;
     let chat_id = request.chat_id()?;
     let mut fields = request.fields_or_none()?;
     let from_0 = |value: i64| Seq::new(value).ok_or_else(|| "must be a whole number of 0 or more".to_owned());
@@ -79,11 +80,11 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
 
     if let ReadMark::UnreadFrom(_) = mark {
         // All that follows is counted anew.
-        app.spend(&request, &caller.id, RateClass::Search).await?;
+        reads.spend(&request, &caller.id, RateClass::Search).await?;
     }
-    let standing = app.store.mark_chat_read(&caller.id, chat_id, mark, delivered).await?;
+    let standing = reads.store.mark_chat_read(&caller.id, chat_id, mark, delivered).await?;
     let standing = standing.ok_or(Error::NotFound("chat"))?;
-    app.delivery
+    delivery
         .publish(&[Outgoing {
             event: Event::read(chat_id, &standing.receipt, standing.at),
             audience: standing.audience,

@@ -1,11 +1,12 @@
 //! `POST /api/chat/{chatId}/typing`: relayed to the other members, never stored.
 
-use app::App;
 use backtalk_http::error::Error;
 use backtalk_http::{Request, Response, Result, no_content};
+use capabilities::Reads;
 use domain::event::{Event, Outgoing};
 use domain::rate::RateClass;
 use lambda_http::http::Method;
+use pusher::Delivery;
 use schemars::JsonSchema;
 use store::blocks::TypingAudience;
 
@@ -35,8 +36,8 @@ pub fn operation() -> Operation {
     .refuses([Error::NotFound(""), Error::Blocked])
 }
 
-pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = app.caller(&request, RateClass::Write).await?;
+pub async fn handle(reads: Reads, delivery: Delivery, request: Request) -> Result<Response> {
+    let caller = reads.caller(&request, RateClass::Write).await?;
     let chat_id = request.chat_id()?;
     let mut fields = request.fields_or_none()?;
     let is_typing = fields
@@ -44,12 +45,12 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
         .unwrap_or(true);
     fields.finish()?;
 
-    let audience = match app.store.typing_audience(&caller.id, chat_id).await? {
+    let audience = match reads.store.typing_audience(&caller.id, chat_id).await? {
         TypingAudience::Members(others) => others,
         TypingAudience::Blocked => return Err(Error::Blocked),
         TypingAudience::NoSuchChat => return Err(Error::NotFound("chat")),
     };
-    app.delivery
+    delivery
         .publish(&[Outgoing {
             event: Event::typing(chat_id, &caller.id, is_typing),
             audience,

@@ -1,12 +1,13 @@
 //! `PATCH /api/chat/{chatId}`: its title, and how one keeps it.
 
-use app::App;
 use backtalk_http::error::{Error, FieldError};
 use backtalk_http::{Request, Response, Result, ok};
+use capabilities::Reads;
 use domain::chat::Chat;
 use domain::rate::RateClass;
 use domain::text::Title;
 use lambda_http::http::Method;
+use pusher::Delivery;
 use schemars::JsonSchema;
 use serde::Serialize;
 use store::chats::{ChatChange, Updated};
@@ -49,8 +50,8 @@ pub fn operation() -> Operation {
     ])
 }
 
-pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = app.caller(&request, RateClass::Write).await?;
+pub async fn handle(reads: Reads, delivery: Delivery, request: Request) -> Result<Response> {
+    let caller = reads.caller(&request, RateClass::Write).await?;
     let chat_id = request.chat_id()?;
     let mut fields = request.fields()?;
     let title = fields.optional("title", |text: String| Title::parse(&text));
@@ -63,11 +64,11 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
         archived,
         muted,
     };
-    let limit = app.config.limits.assistant_chats;
-    match app.store.update_chat(&caller.id, chat_id, change, limit).await? {
+    let limit = reads.settings.limits.assistant_chats;
+    match reads.store.update_chat(&caller.id, chat_id, change, limit).await? {
         Updated::Made(news) => {
-            app.delivery.publish(&news).await;
-            let chat = app.store.chat(&caller.id, chat_id).await?;
+            delivery.publish(&news).await;
+            let chat = reads.store.chat(&caller.id, chat_id).await?;
             ok(&ChatUpdated {
                 chat: chat.ok_or(Error::NotFound("chat"))?,
             })

@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
-use app::App;
 use backtalk_http::error::{Error, FieldError};
 use backtalk_http::{Dialect, EventSink, Request, Response, Result, event_stream};
+use capabilities::Reads;
 use domain::event::Event;
 use domain::ids::{ChatId, MessageId, UserId};
 use domain::rate::RateClass;
@@ -76,31 +76,32 @@ pub fn operation() -> Operation {
     .refuses([Error::NotFound("")])
 }
 
-pub async fn handle(app: App, request: Request) -> Result<Response> {
+pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
     let Holder {
         id: listener,
         token_expires_at,
-    } = listener(&app, &request).await?;
+    } = listener(&reads, &request).await?;
     let time_left = time_left(token_expires_at)?;
     let chat = request.query("chatId")?.map(chat_id).transpose()?;
     if let Some(chat) = chat {
-        app.store
+        reads
+            .store
             .audience(&listener, chat)
             .await?
             .ok_or(Error::NotFound("chat"))?;
     }
     let cursor = cursor(&request)?;
-    let most = app.config.streams_per_person;
-    let opened = app.store.open_stream(&listener, StreamKind::Events, most).await?;
+    let most = reads.settings.streams_per_person;
+    let opened = reads.store.open_stream(&listener, StreamKind::Events, most).await?;
     let (reader, response) = event_stream(Dialect::Events);
     let request_id = request.id().to_owned();
     tokio::spawn(async move {
         let mut stream = Listening {
-            until: app
+            until: reads
                 .deadline()
                 .at()
-                .min(Instant::now() + app.config.stream_for.min(time_left)),
-            app,
+                .min(Instant::now() + reads.settings.stream_for.min(time_left)),
+            reads,
             listener,
             open: opened.stream,
             chat,
@@ -109,25 +110,25 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
         };
         stream.run(&reader, &request_id).await;
         // Before the response ends, for then the process is frozen. If it fails, its lease ends.
-        let _closed = stream.app.store.close_stream(&stream.listener, stream.open).await;
+        let _closed = stream.reads.store.close_stream(&stream.listener, stream.open).await;
     });
     Ok(response)
 }
 
 /// By bearer token, or by the `ticket` that one was changed for.
-async fn listener(app: &App, request: &Request) -> Result<Holder> {
+async fn listener(reads: &Reads, request: &Request) -> Result<Holder> {
     let Some(text) = request.query("ticket")? else {
-        let caller = app.caller(request, RateClass::Stream).await?;
+        let caller = reads.caller(request, RateClass::Stream).await?;
         return Ok(Holder {
             id: caller.id,
             token_expires_at: caller.token_expires_at,
         });
     };
     let ticket = Ticket::parse(text).ok_or(Error::Unauthenticated("is not a ticket".into()))?;
-    let holder = app.store.ticket_holder(&ticket).await?.ok_or(Error::Unauthenticated(
+    let holder = reads.store.ticket_holder(&ticket).await?.ok_or(Error::Unauthenticated(
         "is a ticket that is unknown or has expired".into(),
     ))?;
-    app.spend(request, &holder.id, RateClass::Stream).await?;
+    reads.spend(request, &holder.id, RateClass::Stream).await?;
     Ok(holder)
 }
 
@@ -195,7 +196,7 @@ impl fmt::Display for Place {
 }
 
 struct Listening {
-    app: App,
+    reads: Reads,
     listener: UserId,
     open: OpenStream,
     /// When it ends as planned.
@@ -233,7 +234,7 @@ impl Listening {
             let rest = match self.look(reader).await {
                 Ok(Look::Over) => return,
                 Ok(Look::Crowded) => {
-                    let limit = self.app.config.streams_per_person;
+                    let limit = self.reads.settings.streams_per_person;
                     reader.send_retry(MAKE_ROOM_FOR);
                     reader.send_error(&Error::TooManyStreams { limit }, request_id);
                     return;
@@ -264,7 +265,7 @@ impl Listening {
 
     /// Looks whether there is anything new, and tells it.
     async fn look(&mut self, reader: &EventSink) -> store::Result<Look> {
-        let glance = self.app.store.glance(&self.listener, self.open, self.chat).await?;
+        let glance = self.reads.store.glance(&self.listener, self.open, self.chat).await?;
         if !glance.is_kept {
             return Ok(Look::Crowded);
         }
@@ -277,7 +278,7 @@ impl Listening {
 
     async fn read(&mut self, reader: &EventSink) -> store::Result<Look> {
         let news = self
-            .app
+            .reads
             .store
             .news(&self.listener, self.after.version, self.chat, EVENTS_A_LOOK)
             .await?;
@@ -286,7 +287,7 @@ impl Listening {
             self.replies.clear();
             reader.send_mark(self.after, "resync", &self.after.mark());
             if let Some(chat) = self.chat
-                && self.app.store.audience(&self.listener, chat).await?.is_none()
+                && self.reads.store.audience(&self.listener, chat).await?.is_none()
             {
                 return Ok(Look::Over);
             }
@@ -344,7 +345,7 @@ impl Listening {
             return;
         };
         let progress = self
-            .app
+            .reads
             .store
             .reply_progress_beyond(&self.listener, chat, reply, seen.had())
             .await;
@@ -372,7 +373,7 @@ impl Listening {
             .entry(running.message_id)
             .or_insert((chat, Seen::default()));
         let progress = self
-            .app
+            .reads
             .store
             .reply_progress_beyond(&self.listener, chat, running.message_id, seen.had())
             .await?;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use app::App;
 use backtalk_http::{Request, Response, Result, created};
+use capabilities::Reads;
 use domain::rate::RateClass;
 use domain::ticket::Ticket;
 use lambda_http::http::Method;
@@ -36,12 +36,13 @@ pub fn operation() -> Operation {
     .answers::<IssuedTicket<'_>>(201, "Good for `GET /api/chat/stream` alone, and not for long.")
 }
 
-pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = app.caller(&request, RateClass::Stream).await?;
+pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
+    let caller = reads.caller(&request, RateClass::Stream).await?;
     let good_for = GOOD_FOR.min(time_left(caller.token_expires_at)?);
-    app.store.meet(&caller).await?;
+    reads.store.meet(&caller).await?;
     let ticket = Ticket::fresh();
-    app.store
+    reads
+        .store
         .issue_ticket(&caller.id, &ticket, GOOD_FOR, caller.token_expires_at)
         .await?;
     created(&IssuedTicket {

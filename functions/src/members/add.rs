@@ -1,14 +1,15 @@
 //! `POST /api/chat/{chatId}/members`
 
-use app::App;
 use backtalk_http::error::Error;
 use backtalk_http::{Request, Response, Result};
+use capabilities::Reads;
 use domain::chat::MemberRole;
 use domain::ids::UserId;
 use domain::limits::Limits;
 use domain::person::UnknownPeople;
 use domain::rate::RateClass;
 use lambda_http::http::Method;
+use pusher::Delivery;
 use schemars::JsonSchema;
 use serde_json::Value;
 use store::channels::Membership;
@@ -51,12 +52,12 @@ pub fn operation() -> Operation {
     ])
 }
 
-pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = app.caller(&request, RateClass::Write).await?;
+pub async fn handle(reads: Reads, delivery: Delivery, request: Request) -> Result<Response> {
+    let caller = reads.caller(&request, RateClass::Write).await?;
     let chat_id = request.chat_id()?;
     let mut fields = request.fields()?;
     fields.require("members");
-    let members = fields.list("members", app.config.limits.ids, |item| match item {
+    let members = fields.list("members", reads.settings.limits.ids, |item| match item {
         Value::String(text) => UserId::parse(&text).ok_or_else(|| "must be the id of a person".to_owned()),
         _ => Err("must be a string".to_owned()),
     });
@@ -66,20 +67,21 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     });
     fields.finish()?;
 
-    let beyond = beyond(&app, &caller, &members).await?;
+    let beyond = beyond(&reads, &caller, &members).await?;
     if !beyond.is_empty() {
         return Err(unknown_among(&beyond, &members));
     }
     let role = role.unwrap_or(MemberRole::Member);
     let add = async || {
-        let (most, history) = (app.config.limits.members, app.config.people.history);
-        app.store
+        let (most, history) = (reads.settings.limits.members, reads.settings.people.history);
+        reads
+            .store
             .add_members(&caller.id, chat_id, &members, role, most, history)
             .await
     };
     let mut outcome = add().await?;
-    if let (Membership::Unknown(people), UnknownPeople::Create) = (&outcome, app.config.people.unknown) {
-        app.store.introduce(people).await?;
+    if let (Membership::Unknown(people), UnknownPeople::Create) = (&outcome, reads.settings.people.unknown) {
+        reads.store.introduce(people).await?;
         outcome = add().await?;
     }
     match &outcome {
@@ -87,6 +89,6 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
         Membership::Blocked(people) => return Err(blocked_among(people, &members)),
         _ => {}
     }
-    tell(&app, outcome).await?;
-    answer(&app, &caller.id, chat_id).await
+    tell(&reads, &delivery, outcome).await?;
+    answer(&reads, &caller.id, chat_id).await
 }

@@ -4,13 +4,14 @@ pub mod add;
 pub mod remove;
 pub mod update;
 
-use app::App;
 use backtalk_http::error::{Error, FieldError};
 use backtalk_http::{Response, Result, ok};
+use capabilities::Reads;
 use domain::chat::Chat;
 use domain::ids::{ChatId, UserId};
 use domain::person::Caller;
 use domain::person::Organisations;
+use pusher::Delivery;
 use schemars::JsonSchema;
 use serde::Serialize;
 use store::channels::Membership;
@@ -21,17 +22,17 @@ struct MembersChanged {
 }
 
 /// Tells everyone of a change, or the caller why there is none.
-pub(crate) async fn tell(app: &App, outcome: Membership) -> Result<()> {
+pub(crate) async fn tell(reads: &Reads, delivery: &Delivery, outcome: Membership) -> Result<()> {
     match outcome {
         Membership::Changed(news) => {
-            app.delivery.publish(news.as_slice()).await;
+            delivery.publish(news.as_slice()).await;
             Ok(())
         }
         Membership::Unknown(people) => Err(unknown_among(&people, &[])),
         Membership::Blocked(people) => Err(blocked_among(&people, &[])),
         Membership::NoSuchMember => Err(Error::NotFound("member")),
         Membership::Full => Err(Error::TooManyMembers {
-            limit: app.config.limits.members,
+            limit: reads.settings.limits.members,
         }),
         Membership::OwnerStays => Err(Error::Conflict(
             "Make somebody else the owner first, or delete the channel.",
@@ -43,15 +44,15 @@ pub(crate) async fn tell(app: &App, outcome: Membership) -> Result<()> {
 }
 
 /// The chat as it is now.
-async fn answer(app: &App, me: &UserId, chat_id: ChatId) -> Result<Response> {
-    let chat = app.store.chat(me, chat_id).await?.ok_or(Error::NotFound("chat"))?;
+async fn answer(reads: &Reads, me: &UserId, chat_id: ChatId) -> Result<Response> {
+    let chat = reads.store.chat(me, chat_id).await?.ok_or(Error::NotFound("chat"))?;
     ok(&MembersChanged { chat })
 }
 
 /// Those of some people whom the caller's organisation keeps them from reaching, where people are kept from any.
-pub(crate) async fn beyond(app: &App, caller: &Caller, people: &[UserId]) -> Result<Vec<UserId>> {
-    match (&caller.org_id, app.config.people.organisations) {
-        (Some(own), Organisations::Everyone) => Ok(app.store.of_other_organisations(own, people).await?),
+pub(crate) async fn beyond(reads: &Reads, caller: &Caller, people: &[UserId]) -> Result<Vec<UserId>> {
+    match (&caller.org_id, reads.settings.people.organisations) {
+        (Some(own), Organisations::Everyone) => Ok(reads.store.of_other_organisations(own, people).await?),
         _ => Ok(Vec::new()),
     }
 }

@@ -1,11 +1,12 @@
 //! `DELETE /api/chat/{chatId}/members/{userId}`: the owner and admins remove others, everyone but the owner may leave.
 
-use app::App;
 use backtalk_http::error::Error;
 use backtalk_http::{Request, Response, Result, no_content};
+use capabilities::Reads;
 use domain::ids::UserId;
 use domain::rate::RateClass;
 use lambda_http::http::Method;
+use pusher::Delivery;
 
 use super::tell;
 use crate::openapi::Operation;
@@ -26,10 +27,10 @@ pub fn operation() -> Operation {
     .refuses([Error::NotFound(""), Error::Forbidden(""), Error::Conflict("")])
 }
 
-pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = app.caller(&request, RateClass::Write).await?;
+pub async fn handle(reads: Reads, delivery: Delivery, request: Request) -> Result<Response> {
+    let caller = reads.caller(&request, RateClass::Write).await?;
     let (chat_id, member) = (request.chat_id()?, request.user_id()?);
-    let outcome = app.store.remove_member(&caller.id, chat_id, &member).await?;
-    tell(&app, outcome).await?;
+    let outcome = reads.store.remove_member(&caller.id, chat_id, &member).await?;
+    tell(&reads, &delivery, outcome).await?;
     Ok(no_content())
 }

@@ -1,12 +1,13 @@
 //! `PATCH /api/chat/{chatId}/members/{userId}`: the owner says what others may do, and may make one of them the owner.
 
-use app::App;
 use backtalk_http::error::Error;
 use backtalk_http::{Request, Response, Result, parsed};
+use capabilities::Reads;
 use domain::chat::MemberRole;
 use domain::ids::UserId;
 use domain::rate::RateClass;
 use lambda_http::http::Method;
+use pusher::Delivery;
 use schemars::JsonSchema;
 
 use super::{MembersChanged, answer, tell};
@@ -40,8 +41,8 @@ pub fn operation() -> Operation {
     ])
 }
 
-pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = app.caller(&request, RateClass::Write).await?;
+pub async fn handle(reads: Reads, delivery: Delivery, request: Request) -> Result<Response> {
+    let caller = reads.caller(&request, RateClass::Write).await?;
     let (chat_id, member) = (request.chat_id()?, request.user_id()?);
     let mut fields = request.fields()?;
     let role = fields.required("role", |text: String| {
@@ -49,10 +50,10 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     });
     fields.finish()?;
 
-    let outcome = app
+    let outcome = reads
         .store
         .change_role(&caller.id, chat_id, &member, parsed(role))
         .await?;
-    tell(&app, outcome).await?;
-    answer(&app, &caller.id, chat_id).await
+    tell(&reads, &delivery, outcome).await?;
+    answer(&reads, &caller.id, chat_id).await
 }

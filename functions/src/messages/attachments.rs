@@ -1,30 +1,37 @@
 //! What goes with a message: addresses on the web as they are, and uploads of the sender, of which we know more than the
 //! sender may claim.
 
-use app::App;
 use backtalk_http::Result;
 use backtalk_http::error::{Error, FieldError};
+use capabilities::Reads;
 use domain::ids::ChatId;
 use domain::message::Draft;
 use domain::person::Caller;
+use uploads::Attachments;
 
 const NOT_THERE: &str = "url is an upload that was announced and not made";
 const NOT_YOURS: &str = "url must be an upload of yours, announced within a day and not deleted since";
 
 /// The draft with its uploads as they were announced. Asks the store only where there are any.
-pub(super) async fn with_own_uploads(app: &App, sender: &Caller, chat: ChatId, mut draft: Draft) -> Result<Draft> {
+pub(super) async fn with_own_uploads(
+    reads: &Reads,
+    uploads: &Attachments,
+    sender: &Caller,
+    chat: ChatId,
+    mut draft: Draft,
+) -> Result<Draft> {
     let named: Vec<_> = draft
         .attachments
         .iter()
         .enumerate()
         .filter(|(_, attachment)| attachment.url.object().is_some())
-        .map(|(place, attachment)| (place, app.attachments.upload_at(&attachment.url)))
+        .map(|(place, attachment)| (place, uploads.upload_at(&attachment.url)))
         .collect();
     if named.is_empty() {
         return Ok(draft);
     }
     let ids: Vec<_> = named.iter().filter_map(|(_, id)| *id).collect();
-    let known = app.store.attachable(&sender.id, chat, &draft.client_id, &ids).await?;
+    let known = reads.store.attachable(&sender.id, chat, &draft.client_id, &ids).await?;
     if known.is_sent {
         return Ok(draft);
     }
@@ -32,7 +39,7 @@ pub(super) async fn with_own_uploads(app: &App, sender: &Caller, chat: ChatId, m
     for (place, id) in &named {
         let (place, id) = (*place, *id);
         match known.uploads.iter().find(|upload| Some(upload.id) == id) {
-            Some(upload) => draft.attachments[place] = app.attachments.attachment(upload)?,
+            Some(upload) => draft.attachments[place] = uploads.attachment(upload)?,
             None => errors.push(FieldError::at(format!("/attachments/{place}/url"), NOT_YOURS)),
         }
     }
@@ -46,7 +53,7 @@ pub(super) async fn with_own_uploads(app: &App, sender: &Caller, chat: ChatId, m
         .map(|upload| upload.id)
         .filter(|id| !known.shown.contains(id))
         .collect();
-    let missing = app.attachments.missing(&unseen).await;
+    let missing = uploads.missing(&unseen).await;
     if missing.is_empty() {
         return Ok(draft);
     }

@@ -1,10 +1,11 @@
 //! What editing and deleting have in common: who is told, and what is answered.
 
-use app::App;
 use backtalk_http::error::{Error, FieldError};
 use backtalk_http::{Response, Result, ok};
 use domain::event::{Event, Outgoing};
 use domain::message::Message;
+use pusher::Delivery;
+use queue::Queue;
 use schemars::JsonSchema;
 use serde::Serialize;
 use store::messages::Change;
@@ -19,7 +20,7 @@ pub(super) struct MessageChanged {
     pub pusher_sent: Option<bool>,
 }
 
-pub(super) async fn answer(app: &App, change: Change) -> Result<Response> {
+pub(super) async fn answer(delivery: &Delivery, queue: &Queue, change: Change) -> Result<Response> {
     match change {
         Change::Made {
             message,
@@ -31,7 +32,7 @@ pub(super) async fn answer(app: &App, change: Change) -> Result<Response> {
             let ended = unanswered.map(|ended| Event::reply_ended(message.chat_id, &ended));
             let mut news = withheld.outgoing(&message, &audience, Event::message_changed);
             news.extend(ended.map(|event| Outgoing { event, audience }));
-            let (_woken, pusher_sent) = tokio::join!(app.queue.wake(wake.as_slice()), app.delivery.publish(&news));
+            let (_woken, pusher_sent) = tokio::join!(queue.wake(wake.as_slice()), delivery.publish(&news));
             ok(&MessageChanged {
                 message: *message,
                 pusher_sent,

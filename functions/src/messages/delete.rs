@@ -1,10 +1,12 @@
 //! `DELETE /api/chat/{chatId}/messages/{messageId}`: the message keeps its place and loses its content.
 
-use app::App;
 use backtalk_http::error::Error;
 use backtalk_http::{Request, Response, Result};
+use capabilities::Reads;
 use domain::rate::RateClass;
 use lambda_http::http::Method;
+use pusher::Delivery;
+use queue::Queue;
 
 use super::change::{MessageChanged, answer};
 use crate::openapi::Operation;
@@ -26,11 +28,11 @@ pub fn operation() -> Operation {
     .refuses([Error::NotFound(""), Error::Forbidden("")])
 }
 
-pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = app.caller(&request, RateClass::Write).await?;
-    let change = app
+pub async fn handle(reads: Reads, delivery: Delivery, queue: Queue, request: Request) -> Result<Response> {
+    let caller = reads.caller(&request, RateClass::Write).await?;
+    let change = reads
         .store
         .delete_message(&caller.id, request.chat_id()?, request.message_id()?)
         .await?;
-    answer(&app, change).await
+    answer(&delivery, &queue, change).await
 }

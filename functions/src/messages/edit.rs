@@ -1,14 +1,16 @@
 //! `PATCH /api/chat/{chatId}/messages/{messageId}`
 
-use app::App;
 use backtalk_http::error::Error;
 use backtalk_http::{Request, Response, Result, parsed};
+use capabilities::{ModerationHook, Reads};
 use domain::ids::UserId;
 use domain::limits::Limits;
 use domain::message::Edit;
 use domain::rate::RateClass;
 use domain::text::{Content, ContentOrNone};
 use lambda_http::http::Method;
+use pusher::Delivery;
+use queue::Queue;
 use schemars::JsonSchema;
 
 use super::change::{MessageChanged, answer};
@@ -48,11 +50,17 @@ pub fn operation() -> Operation {
     ])
 }
 
-pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = app.caller(&request, RateClass::Write).await?;
+pub async fn handle(
+    reads: Reads,
+    delivery: Delivery,
+    queue: Queue,
+    hook: ModerationHook,
+    request: Request,
+) -> Result<Response> {
+    let caller = reads.caller(&request, RateClass::Write).await?;
     let (chat_id, message_id) = (request.chat_id()?, request.message_id()?);
     let mut fields = request.fields()?;
-    let limits = &app.config.limits;
+    let limits = &reads.settings.limits;
     let content = fields.required("content", |text: String| Content::or_none(&text, limits.content_bytes));
     // An edit that does not speak of mentions leaves them.
     let mentions = fields
@@ -64,10 +72,10 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
         content: parsed(content),
         mentions,
     };
-    moderated(&app, &caller.id, chat_id, Saying::Changed(message_id, &edit)).await?;
-    let change = app
+    moderated(&reads, &hook, &caller.id, chat_id, Saying::Changed(message_id, &edit)).await?;
+    let change = reads
         .store
-        .edit_message(&caller.id, chat_id, message_id, &edit, app.config.edit_history)
+        .edit_message(&caller.id, chat_id, message_id, &edit, reads.settings.edit_history)
         .await?;
-    answer(&app, change).await
+    answer(&delivery, &queue, change).await
 }

@@ -1,8 +1,8 @@
 //! `GET /api/chat/{chatId}/messages`
 
-use app::App;
 use backtalk_http::error::{Error, FieldError};
 use backtalk_http::{Request, Response, Result, ok};
+use capabilities::Reads;
 use domain::chat::Chat;
 use domain::ids::Seq;
 use domain::message::Message;
@@ -54,17 +54,17 @@ pub fn operation() -> Operation {
     .refuses([Error::NotFound("")])
 }
 
-pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = app.caller(&request, RateClass::Read).await?;
+pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
+    let caller = reads.caller(&request, RateClass::Read).await?;
     let chat_id = request.chat_id()?;
     let range = range(&request)?;
-    let page = app
+    let page = reads
         .store
         .messages(&caller.id, chat_id, range, request.page_size()?)
         .await?;
     let page = page.ok_or(Error::NotFound("chat"))?;
     let chat = match range {
-        Range::ChangedAfter(after) if page.seq > after => app.store.chat(&caller.id, chat_id).await?,
+        Range::ChangedAfter(after) if page.seq > after => reads.store.chat(&caller.id, chat_id).await?,
         _ => None,
     };
     ok(&Messages {

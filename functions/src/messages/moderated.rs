@@ -3,9 +3,9 @@
 //! What was accepted once is not judged again: a retry of it gets its first answer. The hook may say no to a retry whose
 //! first try is being stored at that moment, so whatever is not allowed is looked for once more.
 
-use app::App;
 use backtalk_http::Result;
 use backtalk_http::error::Error;
+use capabilities::{ModerationHook, Reads};
 use domain::chat::Kind;
 use domain::ids::{ChatId, MessageId, UserId};
 use domain::message::{Draft, Edit};
@@ -19,11 +19,17 @@ pub(super) enum Saying<'a> {
     Changed(MessageId, &'a Edit),
 }
 
-pub(super) async fn moderated(app: &App, sender: &UserId, chat_id: ChatId, saying: Saying<'_>) -> Result<()> {
-    let Some(moderation) = &app.moderation else {
+pub(super) async fn moderated(
+    reads: &Reads,
+    hook: &ModerationHook,
+    sender: &UserId,
+    chat_id: ChatId,
+    saying: Saying<'_>,
+) -> Result<()> {
+    let Some(moderation) = &hook.0 else {
         return Ok(());
     };
-    let Some(kind) = saying.is_new(app, sender, chat_id).await? else {
+    let Some(kind) = saying.is_new(reads, sender, chat_id).await? else {
         return Ok(());
     };
     if !moderation.covers(kind) {
@@ -34,7 +40,7 @@ pub(super) async fn moderated(app: &App, sender: &UserId, chat_id: ChatId, sayin
         Verdict::Refused(refused) => Error::MessageRefused(refused),
         Verdict::Unknown => Error::ModerationUnavailable,
     };
-    match saying.is_new(app, sender, chat_id).await? {
+    match saying.is_new(reads, sender, chat_id).await? {
         None => Ok(()),
         Some(_) => Err(refusal),
     }
@@ -42,10 +48,10 @@ pub(super) async fn moderated(app: &App, sender: &UserId, chat_id: ChatId, sayin
 
 impl Saying<'_> {
     /// In what kind of chat it would be new; `None` where there is nothing to judge.
-    async fn is_new(self, app: &App, sender: &UserId, chat_id: ChatId) -> store::Result<Option<Kind>> {
+    async fn is_new(self, reads: &Reads, sender: &UserId, chat_id: ChatId) -> store::Result<Option<Kind>> {
         match self {
-            Self::New(draft) => app.store.would_say(sender, chat_id, &draft.client_id).await,
-            Self::Changed(message, edit) => app.store.would_change(sender, chat_id, message, edit).await,
+            Self::New(draft) => reads.store.would_say(sender, chat_id, &draft.client_id).await,
+            Self::Changed(message, edit) => reads.store.would_change(sender, chat_id, message, edit).await,
         }
     }
 

@@ -1,13 +1,14 @@
 //! `PUT` and `DELETE /api/chat/{chatId}/messages/{messageId}/reactions/{emoji}`: said twice, they are one reaction or none.
 
-use app::App;
 use backtalk_http::error::Error;
 use backtalk_http::{Request, Response, Result, ok};
+use capabilities::Reads;
 use domain::event::{Event, Outgoing};
 use domain::message::Reacting;
 use domain::rate::RateClass;
 use domain::text::Emoji;
 use lambda_http::http::Method;
+use pusher::Delivery;
 use store::reactions::Reacted;
 
 use super::change::MessageChanged;
@@ -33,24 +34,24 @@ pub fn operations() -> [Operation; 2] {
     ]
 }
 
-pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = app.caller(&request, RateClass::Write).await?;
+pub async fn handle(reads: Reads, delivery: Delivery, request: Request) -> Result<Response> {
+    let caller = reads.caller(&request, RateClass::Write).await?;
     let (chat_id, message_id, emoji) = (request.chat_id()?, request.message_id()?, request.emoji()?);
     let reacting = if request.method() == Method::DELETE {
         Reacting::Remove
     } else {
         Reacting::Add
     };
-    let limit = app.config.limits.emojis;
+    let limit = reads.settings.limits.emojis;
 
-    let reacted = app
+    let reacted = reads
         .store
         .react(&caller.id, chat_id, message_id, &emoji, reacting, limit)
         .await?;
     match reacted {
         Reacted::Done { message, audience, at } => {
             let event = Event::reaction_changed(&message, &caller.id, emoji.as_str(), reacting, at);
-            let pusher_sent = app.delivery.publish(&[Outgoing { event, audience }]).await;
+            let pusher_sent = delivery.publish(&[Outgoing { event, audience }]).await;
             ok(&MessageChanged {
                 message: *message,
                 pusher_sent,

@@ -1,8 +1,8 @@
 //! `GET /api/chat/search`: my messages that match, newest first.
 
-use app::App;
 use backtalk_http::error::{Error, FieldError};
 use backtalk_http::{Request, Response, Result, ok};
+use capabilities::Reads;
 use domain::ids::{ChatId, MessageId};
 use domain::rate::RateClass;
 use domain::search::SearchResult;
@@ -40,15 +40,15 @@ pub fn operation() -> Operation {
     .refuses([Error::NotFound("")])
 }
 
-pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = app.caller(&request, RateClass::Search).await?;
+pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
+    let caller = reads.caller(&request, RateClass::Search).await?;
     let text = SearchText::parse(request.query("q")?.unwrap_or_default())
         .map_err(|refusal| Error::Invalid(vec![FieldError::parameter("q", refusal)]))?;
     let chat = request.query("chatId")?.map(chat_id).transpose()?;
     let after =
         cursor::of(&request, MessageId::parse)?.map(|(created_at, message_id)| SearchCursor { created_at, message_id });
 
-    let page = app
+    let page = reads
         .store
         .search(&caller.id, &text, chat, after, request.page_size()?)
         .await?

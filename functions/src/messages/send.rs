@@ -1,8 +1,8 @@
 //! `POST /api/chat/{chatId}/messages`
 
-use app::App;
 use backtalk_http::error::{Error, FieldError};
 use backtalk_http::{Dialect, Fields, Request, Response, Result, created, event_stream, ok, parsed};
+use capabilities::{Models, ModerationHook, Reads};
 use domain::event::{Event, Outgoing};
 use domain::ids::{MessageId, UserId};
 use domain::limits::Limits;
@@ -12,17 +12,21 @@ use domain::reply::ReplyHandle;
 use domain::text::{AttachmentUrl, ClientId, Content, ContentOrNone, FileName, Metadata, MimeType};
 use foundation::faults;
 use lambda_http::http::Method;
+use pusher::Delivery;
+use queue::Queue;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use store::messages::{SendOutcome, Sent};
 use store::replies::Which;
+use uploads::Attachments;
 
 use super::attachments::with_own_uploads;
 use super::mentions::{named, not_members};
 use super::moderated::{Saying, moderated};
 use super::ui_message::{self, Asked, Places};
 use crate::openapi::{Operation, StreamedReply, message_refused, quota_exceeded};
+use crate::replies::engine::{Endings, Engine};
 use crate::replies::regenerate::Regenerate;
 use crate::replies::stream::{Streamed, stream};
 use crate::replies::terms::terms;
@@ -112,10 +116,20 @@ fn at(path: &'static str, id: &'static str, summary: &'static str) -> Operation 
         ])
 }
 
-pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let sender = app.caller(&request, RateClass::Send).await?;
+pub async fn handle(
+    reads: Reads,
+    delivery: Delivery,
+    queue: Queue,
+    models: Models,
+    uploads: Attachments,
+    hook: ModerationHook,
+    request: Request,
+) -> Result<Response> {
+    let sender = reads.caller(&request, RateClass::Send).await?;
     let chat_id = request.chat_id()?;
     let dialect = request.dialect()?;
+    let endings = Endings::for_caller(&reads, delivery, queue, models.policy.clone());
+    let engine = Engine::new(endings, models, uploads, reads.deadline());
     let (fields, places) = match asked(&request, dialect)? {
         Asked::ToSend { fields, places } => (fields, places),
         Asked::ToRegenerate { named, client_id } => {
@@ -124,19 +138,19 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
                 client_id,
                 streamed: Some(dialect),
             };
-            return regenerate.answered(app, &request, sender, chat_id).await;
+            return regenerate.answered(engine, reads, &request, sender, chat_id).await;
         }
     };
-    let draft = draft(fields, &app).map_err(|error| places.restored(error))?;
-    let draft = with_own_uploads(&app, &sender, chat_id, draft)
+    let draft = draft(fields, &reads).map_err(|error| places.restored(error))?;
+    let draft = with_own_uploads(&reads, &engine.uploads, &sender, chat_id, draft)
         .await
         .map_err(|error| places.restored(error))?;
     let wants_stream = dialect == Dialect::UiMessageStream || request.accepts_event_stream();
-    let claim_for = wants_stream.then_some(app.config.replies.lease);
+    let claim_for = wants_stream.then_some(reads.settings.replies.lease);
 
-    moderated(&app, &sender.id, chat_id, Saying::New(&draft)).await?;
-    let terms = terms(&app, sender.org_id.as_deref());
-    let sent = match app
+    moderated(&reads, &hook, &sender.id, chat_id, Saying::New(&draft)).await?;
+    let terms = terms(&reads.settings, &engine.policy, sender.org_id.as_deref());
+    let sent = match reads
         .store
         .send_message(&sender, chat_id, &draft, claim_for, &terms)
         .await?
@@ -169,13 +183,13 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
                 claim: sent.claim.clone(),
             };
             tokio::join!(
-                tell(&app, &sent),
-                stream(&app, &sender.id, &streamed, &reader, &request_id)
+                tell(&engine, &sent),
+                stream(&engine, &reads, &sender.id, &streamed, &reader, &request_id)
             );
         }));
         return Ok(response);
     }
-    let pusher_sent = tell(&app, &sent).await;
+    let pusher_sent = tell(&engine, &sent).await;
     let answer = MessageSent {
         message: &sent.message,
         reply: sent.reply,
@@ -185,7 +199,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
 }
 
 /// Wakes the worker and tells the chat's people, side by side. Whether Pusher took it.
-async fn tell(app: &App, sent: &Sent) -> Option<bool> {
+async fn tell(engine: &Engine, sent: &Sent) -> Option<bool> {
     let chat = sent.message.chat_id;
     let mut news = sent
         .withheld
@@ -195,7 +209,7 @@ async fn tell(app: &App, sent: &Sent) -> Option<bool> {
         audience: sent.audience.clone(),
     }));
     let wakes: Vec<_> = sent.wake.iter().chain(&sent.webhooks).copied().collect();
-    let (_woken, pushed) = tokio::join!(app.queue.wake(&wakes), app.delivery.publish(&news));
+    let (_woken, pushed) = tokio::join!(engine.queue.wake(&wakes), engine.delivery.publish(&news));
     pushed
 }
 
@@ -210,8 +224,8 @@ fn asked(request: &Request, dialect: Dialect) -> Result<Asked> {
     }
 }
 
-fn draft(mut fields: Fields, app: &App) -> Result<Draft> {
-    let limits = &app.config.limits;
+fn draft(mut fields: Fields, reads: &Reads) -> Result<Draft> {
+    let limits = &reads.settings.limits;
     let client_id = fields.required("clientId", |text: String| ClientId::parse(&text));
     let metadata = fields.optional("metadata", |object: Map<String, Value>| {
         Metadata::parse(object, limits.metadata_bytes)

@@ -1,8 +1,8 @@
 //! `GET /api/chat/{chatId}/messages/{messageId}/versions`: what the message said before, newest first.
 
-use app::App;
 use backtalk_http::error::{Error, FieldError};
 use backtalk_http::{Request, Response, Result, ok};
+use capabilities::Reads;
 use domain::message::MessageVersion;
 use domain::rate::RateClass;
 use lambda_http::http::Method;
@@ -36,11 +36,11 @@ pub fn operation() -> Operation {
     .refuses([Error::NotFound("")])
 }
 
-pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = app.caller(&request, RateClass::Read).await?;
+pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
+    let caller = reads.caller(&request, RateClass::Read).await?;
     let (chat_id, message_id) = (request.chat_id()?, request.message_id()?);
     let before = request.query("before")?.map(version).transpose()?;
-    let page = app
+    let page = reads
         .store
         .versions(&caller.id, chat_id, message_id, before, request.page_size()?)
         .await?

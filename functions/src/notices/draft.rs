@@ -1,7 +1,7 @@
 //! A notice as an agent writes it: the body of a request, or a message on the queue.
 
-use app::App;
 use backtalk_http::{Fields, Result, parsed};
+use capabilities::settings::Settings;
 use domain::ids::UserId;
 use domain::message::MessageType;
 use domain::notice::{NoticeDraft, Priority};
@@ -9,8 +9,8 @@ use domain::text::{ClientId, Content, Metadata, OrganisationId, TaskId};
 use serde_json::{Map, Value};
 
 /// Reads all fields; every bad one is named at once.
-pub(crate) fn draft(mut fields: Fields, app: &App) -> Result<NoticeDraft> {
-    let limits = &app.config.limits;
+pub(crate) fn draft(mut fields: Fields, settings: &Settings) -> Result<NoticeDraft> {
+    let limits = &settings.limits;
     let user_id = fields.required("userId", |text: String| {
         UserId::parse(&text).ok_or_else(|| "must be the id of a person".to_owned())
     });

@@ -1,7 +1,7 @@
 //! `GET /api/chat-messages/{taskId}`
 
-use app::App;
 use backtalk_http::{Request, Response, Result, ok};
+use capabilities::Reads;
 use domain::ids::Seq;
 use domain::limits::PageSize;
 use domain::notice::TaskMessage;
@@ -40,15 +40,15 @@ pub fn operation() -> Operation {
 }
 
 /// A task has few messages: without a limit it is shown as far as a page goes.
-pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = app.caller(&request, RateClass::Read).await?;
+pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
+    let caller = reads.caller(&request, RateClass::Read).await?;
     let task_id = request.task_id()?;
     let size = match request.query("limit")? {
         None => PageSize::LARGEST,
         Some(_) => request.page_size()?,
     };
     let before = request.seq("before")?;
-    let page = app.store.task_messages(&caller.id, &task_id, before, size).await?;
+    let page = reads.store.task_messages(&caller.id, &task_id, before, size).await?;
     ok(&MessagesOfTask {
         task_id,
         count: page.messages.len(),

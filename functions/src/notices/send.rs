@@ -1,8 +1,8 @@
 //! `POST /api/chat-messages`
 
-use app::App;
 use backtalk_http::error::{Error, FieldError};
 use backtalk_http::{Request, Response, Result, created, ok};
+use capabilities::Reads;
 use domain::ids::{MessageId, UserId};
 use domain::message::MessageType;
 use domain::notice::{NoticeDraft, Priority};
@@ -10,6 +10,8 @@ use domain::person::{Caller, CallerRole};
 use domain::rate::RateClass;
 use domain::text::{ClientId, Content, Metadata, OrganisationId, TaskId};
 use lambda_http::http::{HeaderName, Method};
+use pusher::Delivery;
+use queue::Queue;
 use schemars::JsonSchema;
 use serde::Serialize;
 use store::notices::NoticeOutcome;
@@ -71,15 +73,15 @@ pub fn operation() -> Operation {
     ])
 }
 
-pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let agent = app.caller(&request, RateClass::Notice).await?;
+pub async fn handle(reads: Reads, delivery: Delivery, queue: Queue, request: Request) -> Result<Response> {
+    let agent = reads.caller(&request, RateClass::Notice).await?;
     if agent.role != CallerRole::Agent {
         return Err(Error::Forbidden("Only agents send notices."));
     }
-    let draft = draft(request.fields()?, &app)?;
+    let draft = draft(request.fields()?, &reads.settings)?;
     let draft = of_agent(with_key(draft, &request)?, &agent)?;
-    let config = &app.config.people;
-    let outcome = app
+    let config = &reads.settings.people;
+    let outcome = reads
         .store
         .send_notice(&draft, config.unknown, config.organisations)
         .await?;
@@ -95,7 +97,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     let pushed = if notified.is_replay {
         None
     } else {
-        tell(&app, &notified).await
+        tell(&delivery, &queue, &notified).await
     };
     let answer = NoticeSent {
         success: true,

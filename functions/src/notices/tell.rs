@@ -1,12 +1,13 @@
 //! Telling of a notice that is stored.
 
-use app::App;
 use domain::event::{Event, Outgoing};
+use pusher::Delivery;
+use queue::Queue;
 use store::notices::Notified;
 
 /// Tells the person's devices, and wakes what the organisation's webhooks are to be told, side by side. Whether Pusher took
 /// it.
-pub(crate) async fn tell(app: &App, notified: &Notified) -> Option<bool> {
+pub(crate) async fn tell(delivery: &Delivery, queue: &Queue, notified: &Notified) -> Option<bool> {
     let message = &notified.message;
     let opened = notified
         .opens_chat
@@ -19,6 +20,6 @@ pub(crate) async fn tell(app: &App, notified: &Notified) -> Option<bool> {
             audience: notified.audience.clone(),
         })
         .collect();
-    let (_woken, pushed) = tokio::join!(app.queue.wake(&notified.webhooks), app.delivery.publish(&news));
+    let (_woken, pushed) = tokio::join!(queue.wake(&notified.webhooks), delivery.publish(&news));
     pushed
 }

@@ -2,7 +2,6 @@
 
 use std::sync::LazyLock;
 
-use app::App;
 use backtalk_http::error::Error;
 use backtalk_http::{Request, Response, Result, not_modified, ok, tagged};
 use base64::Engine;
@@ -28,7 +27,7 @@ pub fn operation() -> Operation {
         .answers_once::<serde_json::Map<String, serde_json::Value>>("OpenAPI 3.1.")
 }
 
-pub async fn handle(_: App, request: Request) -> Result<Response> {
+pub async fn handle(request: Request) -> Result<Response> {
     if request.has(&TAG) {
         return Ok(public(not_modified(&TAG)));
     }

@@ -1,8 +1,8 @@
 //! `PUT` and `DELETE /api/people/{userId}/block`: said twice, it is one block or none.
 
-use app::App;
 use backtalk_http::error::{Error, FieldError};
 use backtalk_http::{Request, Response, Result, no_content};
+use capabilities::Reads;
 use domain::ids::UserId;
 use domain::rate::RateClass;
 use lambda_http::http::Method;
@@ -25,19 +25,19 @@ pub fn operations() -> [Operation; 2] {
     ]
 }
 
-pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = app.caller(&request, RateClass::Write).await?;
+pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
+    let caller = reads.caller(&request, RateClass::Write).await?;
     let other = request.user_id()?;
     if request.method() == Method::DELETE {
-        app.store.unblock(&caller.id, &other).await?;
+        reads.store.unblock(&caller.id, &other).await?;
         return Ok(no_content());
     }
     if other == caller.id {
         let oneself = FieldError::parameter("userId", "must be somebody else");
         return Err(Error::Invalid(vec![oneself]));
     }
-    app.store.meet(&caller).await?;
-    if app.store.block(&caller.id, &other).await? {
+    reads.store.meet(&caller).await?;
+    if reads.store.block(&caller.id, &other).await? {
         Ok(no_content())
     } else {
         Err(Error::NotFound("person"))

@@ -1,7 +1,7 @@
 //! `GET /api/people/blocked`: whom I have blocked, newest first.
 
-use app::App;
 use backtalk_http::{Request, Response, Result, ok};
+use capabilities::Reads;
 use domain::ids::UserId;
 use domain::person::BlockedPerson;
 use domain::rate::RateClass;
@@ -35,10 +35,10 @@ pub fn operation() -> Operation {
     .answers::<BlockedPeople>(200, "A page of them.")
 }
 
-pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = app.caller(&request, RateClass::Read).await?;
+pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
+    let caller = reads.caller(&request, RateClass::Read).await?;
     let after = cursor::of(&request, UserId::parse)?.map(|(blocked_at, user_id)| BlockedCursor { blocked_at, user_id });
-    let (people, next) = app
+    let (people, next) = reads
         .store
         .blocked(&caller.id, after.as_ref(), request.page_size()?)
         .await?;

@@ -1,8 +1,8 @@
 //! `GET /api/me`
 
-use app::App;
 use backtalk_http::error::Error;
 use backtalk_http::{Request, Response, Result, ok};
+use capabilities::Reads;
 use domain::person::Person;
 use domain::rate::RateClass;
 use lambda_http::http::Method;
@@ -27,10 +27,10 @@ pub fn operation() -> Operation {
         .refuses([Error::NotFound("")])
 }
 
-pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = app.caller(&request, RateClass::Read).await?;
-    app.store.meet(&caller).await?;
-    let me = app.store.me(&caller.id).await?.ok_or(Error::NotFound("person"))?;
+pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
+    let caller = reads.caller(&request, RateClass::Read).await?;
+    reads.store.meet(&caller).await?;
+    let me = reads.store.me(&caller.id).await?.ok_or(Error::NotFound("person"))?;
     ok(&Me {
         user: me.person,
         unread_total: me.unread_total,

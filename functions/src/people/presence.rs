@@ -1,12 +1,13 @@
 //! `POST /api/me/presence`: the heartbeat of people without Pusher, whose connections tell it otherwise.
 
-use app::App;
 use backtalk_http::{Request, Response, Result, no_content};
+use capabilities::Reads;
 use chrono::{DateTime, Utc};
 use domain::event::{Event, Outgoing};
 use domain::ids::UserId;
 use domain::rate::RateClass;
 use lambda_http::http::Method;
+use pusher::Delivery;
 use schemars::JsonSchema;
 use store::people::Presence;
 
@@ -26,12 +27,12 @@ pub fn operation() -> Operation {
         .answers_nothing(204, "It is noted.")
 }
 
-pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = app.caller(&request, RateClass::Write).await?;
+pub async fn handle(reads: Reads, delivery: Delivery, request: Request) -> Result<Response> {
+    let caller = reads.caller(&request, RateClass::Write).await?;
     request.fields_or_none()?.finish()?;
-    app.store.meet(&caller).await?;
-    let presence = app.store.beat(&caller.id, app.config.people.online_for).await?;
-    tell(&app, &caller.id, presence, Utc::now()).await?;
+    reads.store.meet(&caller).await?;
+    let presence = reads.store.beat(&caller.id, reads.settings.people.online_for).await?;
+    tell(&reads, &delivery, &caller.id, presence, Utc::now()).await?;
     Ok(no_content())
 }
 
@@ -39,11 +40,17 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
 /// are online. Others see it when they next look at a chat.
 const COMPANY: i64 = 20;
 
-pub(crate) async fn tell(app: &App, person: &UserId, presence: Presence, at: DateTime<Utc>) -> Result<()> {
-    if presence.was_online == presence.is_online || app.delivery.pusher().is_none() {
+pub(crate) async fn tell(
+    reads: &Reads,
+    delivery: &Delivery,
+    person: &UserId,
+    presence: Presence,
+    at: DateTime<Utc>,
+) -> Result<()> {
+    if presence.was_online == presence.is_online || delivery.pusher().is_none() {
         return Ok(());
     }
-    let company = app.store.company(person, COMPANY).await?;
+    let company = reads.store.company(person, COMPANY).await?;
     let news: Vec<_> = company
         .into_iter()
         .map(|(chat_id, other)| Outgoing {
@@ -51,6 +58,6 @@ pub(crate) async fn tell(app: &App, person: &UserId, presence: Presence, at: Dat
             audience: vec![other],
         })
         .collect();
-    app.delivery.publish(&news).await;
+    delivery.publish(&news).await;
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! `POST /api/posts`: a draft, with its AI chat and the welcome that is to be written there.
 
-use app::App;
 use backtalk_http::error::Error;
 use backtalk_http::{Request, Response, Result, created, ok};
+use capabilities::Reads;
 use domain::event::{Event, Outgoing};
 use domain::ids::ChatId;
 use domain::limits::Limits;
@@ -10,6 +10,9 @@ use domain::post::{Post, PostDraft};
 use domain::rate::RateClass;
 use domain::text::{AuthProviderId, ClientId, PostText, ProviderName};
 use lambda_http::http::Method;
+use models::assistants::ReplyPolicy;
+use pusher::Delivery;
+use queue::Queue;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -49,22 +52,28 @@ pub fn operation() -> Operation {
         .refuses([Error::key_reused("/clientId")])
 }
 
-pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = app.caller(&request, RateClass::Send).await?;
+pub async fn handle(
+    reads: Reads,
+    delivery: Delivery,
+    queue: Queue,
+    policy: ReplyPolicy,
+    request: Request,
+) -> Result<Response> {
+    let caller = reads.caller(&request, RateClass::Send).await?;
     let mut fields = request.fields()?;
     let client_id = fields.optional("clientId", |text: String| ClientId::parse(&text));
     let draft = PostDraft {
-        content: content(&mut fields, "content", &app).unwrap_or_default(),
-        providers: providers(&mut fields, &app).unwrap_or_default(),
-        auth_provider_ids: auth_provider_ids(&mut fields, &app).unwrap_or_default(),
+        content: content(&mut fields, "content", &reads).unwrap_or_default(),
+        providers: providers(&mut fields, &reads).unwrap_or_default(),
+        auth_provider_ids: auth_provider_ids(&mut fields, &reads).unwrap_or_default(),
     };
     fields.finish()?;
 
-    app.store.meet(&caller).await?;
-    let welcome = terms::of_welcome(&app, caller.org_id.as_deref());
-    let made = app
+    reads.store.meet(&caller).await?;
+    let welcome = terms::of_welcome(&policy, caller.org_id.as_deref());
+    let made = reads
         .store
-        .create_post(&caller, &draft, client_id.as_ref(), welcome, &app.config.budget)
+        .create_post(&caller, &draft, client_id.as_ref(), welcome, &reads.settings.budget)
         .await?
         .ok_or_else(|| Error::key_reused("/clientId"))?;
     let answer = PostCreated {
@@ -77,6 +86,6 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
         event: Event::chat_opened(answer.chat_id, answer.post.created_at),
         audience: vec![caller.id],
     }];
-    tokio::join!(app.queue.wake(&wakes), app.delivery.publish(&news));
+    tokio::join!(queue.wake(&wakes), delivery.publish(&news));
     created(&answer)
 }

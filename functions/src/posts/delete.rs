@@ -1,11 +1,13 @@
 //! `DELETE /api/posts/{postId}`: with its chat, and whatever is being written there.
 
-use app::App;
 use backtalk_http::error::Error;
 use backtalk_http::{Request, Response, Result, no_content};
+use capabilities::Reads;
 use domain::event::{Event, Outgoing};
 use domain::rate::RateClass;
 use lambda_http::http::Method;
+use pusher::Delivery;
+use queue::Queue;
 
 use crate::openapi::Operation;
 
@@ -24,15 +26,15 @@ pub fn operation() -> Operation {
     .refuses([Error::NotFound("")])
 }
 
-pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = app.caller(&request, RateClass::Write).await?;
-    let gone = app.store.delete_post(&caller.id, request.post_id()?).await?;
+pub async fn handle(reads: Reads, delivery: Delivery, queue: Queue, request: Request) -> Result<Response> {
+    let caller = reads.caller(&request, RateClass::Write).await?;
+    let gone = reads.store.delete_post(&caller.id, request.post_id()?).await?;
     let gone = gone.ok_or(Error::NotFound("post"))?;
     let news = [Outgoing {
         event: Event::chat_deleted(gone.chat_id, gone.at),
         audience: gone.audience,
     }];
     // A wake-up that is lost does no harm: the sweeper finds the job.
-    tokio::join!(app.delivery.publish(&news), app.queue.wake(gone.wake.as_slice()));
+    tokio::join!(delivery.publish(&news), queue.wake(gone.wake.as_slice()));
     Ok(no_content())
 }

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::hash::Hash;
 
-use app::App;
 use backtalk_http::Fields;
+use capabilities::Reads;
 use domain::post::Post;
 use domain::text::{AuthProviderId, PostText, ProviderName};
 use schemars::JsonSchema;
@@ -16,21 +16,26 @@ pub(super) struct OnePost {
     pub(super) post: Post,
 }
 
-pub(super) fn content(fields: &mut Fields, name: &'static str, app: &App) -> Option<PostText> {
-    let longest = app.config.limits.post_bytes;
+pub(super) fn content(fields: &mut Fields, name: &'static str, reads: &Reads) -> Option<PostText> {
+    let longest = reads.settings.limits.post_bytes;
     fields.optional(name, |text: String| PostText::parse(&text, longest))
 }
 
 /// `None` where they are absent.
-pub(super) fn providers(fields: &mut Fields, app: &App) -> Option<Vec<ProviderName>> {
-    names(fields, "providers", app.config.limits.providers, ProviderName::parse)
+pub(super) fn providers(fields: &mut Fields, reads: &Reads) -> Option<Vec<ProviderName>> {
+    names(
+        fields,
+        "providers",
+        reads.settings.limits.providers,
+        ProviderName::parse,
+    )
 }
 
-pub(super) fn auth_provider_ids(fields: &mut Fields, app: &App) -> Option<Vec<AuthProviderId>> {
+pub(super) fn auth_provider_ids(fields: &mut Fields, reads: &Reads) -> Option<Vec<AuthProviderId>> {
     names(
         fields,
         "authProviderIds",
-        app.config.limits.providers,
+        reads.settings.limits.providers,
         AuthProviderId::parse,
     )
 }

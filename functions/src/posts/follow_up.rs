@@ -1,12 +1,13 @@
 //! `POST /api/posts/{postId}/follow-up`: the assistant is to speak of a text that is not saved.
 
-use app::App;
 use backtalk_http::error::Error;
 use backtalk_http::{Request, Response, Result, accepted, parsed};
+use capabilities::Reads;
 use domain::post::FOLLOWED_UP_ABOVE;
 use domain::rate::RateClass;
 use domain::text::{PostText, Trigger};
 use lambda_http::http::Method;
+use queue::Queue;
 use schemars::JsonSchema;
 use serde::Serialize;
 use store::posts::FollowUp;
@@ -43,27 +44,28 @@ pub fn operation() -> Operation {
     .refuses([Error::NotFound("")])
 }
 
-pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = app.caller(&request, RateClass::Write).await?;
+pub async fn handle(reads: Reads, queue: Queue, request: Request) -> Result<Response> {
+    let caller = reads.caller(&request, RateClass::Write).await?;
     let post_id = request.post_id()?;
     let mut fields = request.fields()?;
-    let longest = app.config.limits.post_bytes;
+    let longest = reads.settings.limits.post_bytes;
     let text = fields.required("postContent", |text: String| PostText::parse(&text, longest));
     let trigger = fields.optional("trigger", |text: String| Trigger::parse(&text));
     fields.finish()?;
 
     let (text, trigger) = (parsed(text), trigger.unwrap_or_else(Trigger::edit));
     if text.as_str().chars().count() <= FOLLOWED_UP_ABOVE {
-        app.store
+        reads
+            .store
             .post(&caller.id, post_id)
             .await?
             .ok_or(Error::NotFound("post"))?;
         return accepted(&FollowUpAccepted { scheduled: false });
     }
-    let quiet = app.config.replies.follow_up_quiet;
-    match app.store.follow_up(&caller, post_id, &text, &trigger, quiet).await? {
+    let quiet = reads.settings.replies.follow_up_quiet;
+    match reads.store.follow_up(&caller, post_id, &text, &trigger, quiet).await? {
         FollowUp::Scheduled(wake) => {
-            app.queue.wake(wake.as_slice()).await;
+            queue.wake(wake.as_slice()).await;
             accepted(&FollowUpAccepted { scheduled: true })
         }
         FollowUp::NoSuchPost => Err(Error::NotFound("post")),

@@ -1,8 +1,8 @@
 //! `GET /api/posts/{postId}`
 
-use app::App;
 use backtalk_http::error::Error;
 use backtalk_http::{Request, Response, Result, ok};
+use capabilities::Reads;
 use domain::rate::RateClass;
 use lambda_http::http::Method;
 
@@ -19,9 +19,9 @@ pub fn operation() -> Operation {
         .refuses([Error::NotFound("")])
 }
 
-pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = app.caller(&request, RateClass::Read).await?;
-    let post = app.store.post(&caller.id, request.post_id()?).await?;
+pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
+    let caller = reads.caller(&request, RateClass::Read).await?;
+    let post = reads.store.post(&caller.id, request.post_id()?).await?;
     ok(&OnePost {
         post: post.ok_or(Error::NotFound("post"))?,
     })

@@ -1,8 +1,8 @@
 //! `GET /api/posts`: my posts, newest first.
 
-use app::App;
 use backtalk_http::error::{Error, FieldError};
 use backtalk_http::{Request, Response, Result, ok};
+use capabilities::Reads;
 use domain::ids::PostId;
 use domain::post::{Post, PostStatus};
 use domain::rate::RateClass;
@@ -32,12 +32,12 @@ pub fn operation() -> Operation {
         .answers::<PostList>(200, "A page of them.")
 }
 
-pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = app.caller(&request, RateClass::Read).await?;
+pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
+    let caller = reads.caller(&request, RateClass::Read).await?;
     let size = request.page_size()?;
     let status = request.query("status")?.map(parse_status).transpose()?;
     let after = cursor::of(&request, PostId::parse)?.map(|(created_at, post_id)| PostCursor { created_at, post_id });
-    let page = app.store.posts(&caller.id, status, after, size).await?;
+    let page = reads.store.posts(&caller.id, status, after, size).await?;
     ok(&PostList {
         posts: page.posts,
         next_cursor: page.next.map(|next| cursor::written(next.created_at, next.post_id)),

@@ -1,14 +1,15 @@
 //! `PATCH /api/posts/{postId}`: what it says, where it goes and how far it has come. A new text is followed up by the
 //! assistant once it is left alone.
 
-use app::App;
 use backtalk_http::error::Error;
 use backtalk_http::{Request, Response, Result, ok};
+use capabilities::Reads;
 use domain::limits::Limits;
 use domain::post::{PostChange, PostStatus};
 use domain::rate::RateClass;
 use domain::text::{AuthProviderId, PostText, ProviderName};
 use lambda_http::http::Method;
+use queue::Queue;
 use schemars::JsonSchema;
 use store::posts::PostUpdated;
 
@@ -39,22 +40,22 @@ pub fn operation() -> Operation {
         .refuses([Error::NotFound(""), Error::Conflict("")])
 }
 
-pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = app.caller(&request, RateClass::Write).await?;
+pub async fn handle(reads: Reads, queue: Queue, request: Request) -> Result<Response> {
+    let caller = reads.caller(&request, RateClass::Write).await?;
     let post_id = request.post_id()?;
     let mut fields = request.fields()?;
     let change = PostChange {
-        content: content(&mut fields, "content", &app),
-        providers: providers(&mut fields, &app),
-        auth_provider_ids: auth_provider_ids(&mut fields, &app),
+        content: content(&mut fields, "content", &reads),
+        providers: providers(&mut fields, &reads),
+        auth_provider_ids: auth_provider_ids(&mut fields, &reads),
         status: fields.optional("status", |text: String| PostStatus::parse(&text).ok_or_else(one_of_all)),
     };
     fields.finish()?;
 
-    let quiet = app.config.replies.follow_up_quiet;
-    match app.store.update_post(&caller, post_id, &change, quiet).await? {
+    let quiet = reads.settings.replies.follow_up_quiet;
+    match reads.store.update_post(&caller, post_id, &change, quiet).await? {
         PostUpdated::Made { post, wake } => {
-            app.queue.wake(wake.as_slice()).await;
+            queue.wake(wake.as_slice()).await;
             ok(&OnePost { post: *post })
         }
         PostUpdated::IsSent => Err(Error::Conflict("This post is published: it stays as it is.")),

@@ -1,10 +1,11 @@
 //! `POST /api/pusher/auth`, form-encoded as pusher-js sends it: `socket_id=…&channel_name=…`
 
-use app::App;
 use backtalk_http::error::{Error, FieldError};
 use backtalk_http::{Request, Response, Result, ok};
+use capabilities::Reads;
 use domain::rate::RateClass;
 use lambda_http::http::Method;
+use pusher::Delivery;
 use pusher::client::{ChannelName, SocketId, user_channel};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -47,9 +48,9 @@ pub fn operation() -> Operation {
     .refuses([Error::NotFound(""), Error::Forbidden(""), Error::Blocked])
 }
 
-pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = app.caller(&request, RateClass::Read).await?;
-    let pusher = app.delivery.pusher().ok_or(Error::NotFound("Pusher application"))?;
+pub async fn handle(reads: Reads, delivery: Delivery, request: Request) -> Result<Response> {
+    let caller = reads.caller(&request, RateClass::Read).await?;
+    let pusher = delivery.pusher().ok_or(Error::NotFound("Pusher application"))?;
     let (socket, channel) = form(request.raw_body()?)?;
     if channel == user_channel(&caller.id) {
         return ok(&Authorization {
@@ -59,7 +60,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     }
     let refused = Error::Forbidden("This channel is not yours.");
     let chat = channel.presence_chat().ok_or(refused)?;
-    match app.store.may_enter_room(&caller.id, chat).await? {
+    match reads.store.may_enter_room(&caller.id, chat).await? {
         Some(true) => {}
         Some(false) => return Err(Error::Blocked),
         None => return Err(Error::Forbidden("This channel is not yours.")),

@@ -1,11 +1,12 @@
 //! `POST /api/pusher/webhook`: who came to a presence channel and who left, signed by Pusher. Who is in one
 //! is online.
 
-use app::App;
 use backtalk_http::error::{Error, FieldError};
 use backtalk_http::{Request, Response, Result, no_content};
+use capabilities::Reads;
 use chrono::{TimeDelta, Utc};
 use lambda_http::http::{HeaderName, Method};
+use pusher::Delivery;
 use pusher::client::{WebhookError, WebhookEvent};
 use serde_json::{Map, Value};
 use tracing::info;
@@ -32,8 +33,8 @@ pub fn operation() -> Operation {
     .refuses([Error::NotFound("")])
 }
 
-pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let pusher = app.delivery.pusher().ok_or(Error::NotFound("Pusher application"))?;
+pub async fn handle(reads: Reads, delivery: Delivery, request: Request) -> Result<Response> {
+    let pusher = delivery.pusher().ok_or(Error::NotFound("Pusher application"))?;
     let header = |name| request.header(name).unwrap_or_default();
     let webhook = pusher
         .verify_webhook(request.raw_body()?, header(KEY), header(SIGNATURE))
@@ -52,8 +53,8 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
             WebhookEvent::ChannelOccupied { .. } | WebhookEvent::ChannelVacated { .. } => continue,
         };
         let at = sent_at + TimeDelta::microseconds(number);
-        if let Some(presence) = app.store.note_presence(person, channel.as_str(), at, came).await? {
-            tell(&app, person, presence, at).await?;
+        if let Some(presence) = reads.store.note_presence(person, channel.as_str(), at, came).await? {
+            tell(&reads, &delivery, person, presence, at).await?;
         }
     }
     info!(events = webhook.events.len(), skipped = webhook.skipped, "webhook");

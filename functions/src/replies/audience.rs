@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use app::App;
 use backtalk_http::EventSink;
 use domain::event::{Event, Outgoing, ReplyDelta};
 use domain::ids::UserId;
 use domain::reply::Claim;
+use pusher::Delivery;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -17,7 +17,7 @@ const PUSH_EVERY: Duration = Duration::from_millis(150);
 
 /// Who hears of a reply while it is written.
 pub(super) struct Audience<'a> {
-    app: &'a App,
+    delivery: &'a Delivery,
     claim: &'a Claim,
     reader: Option<&'a EventSink>,
     pushes: JoinSet<()>,
@@ -29,9 +29,9 @@ pub(super) struct Audience<'a> {
 }
 
 impl<'a> Audience<'a> {
-    pub(super) fn new(app: &'a App, claim: &'a Claim, reader: Option<&'a EventSink>) -> Self {
+    pub(super) fn new(delivery: &'a Delivery, claim: &'a Claim, reader: Option<&'a EventSink>) -> Self {
         Self {
-            app,
+            delivery,
             claim,
             reader,
             pushes: JoinSet::new(),
@@ -123,10 +123,10 @@ impl<'a> Audience<'a> {
 
     /// Requests overtake each other: what must come second is sent once the first has come.
     fn push_in_order(&mut self, news: [Vec<Outgoing>; 2]) {
-        let app = self.app.clone();
+        let delivery = self.delivery.clone();
         self.pushes.spawn(telemetry::carrying(async move {
             for news in news.iter().filter(|news| !news.is_empty()) {
-                app.delivery.publish(news).await;
+                delivery.publish(news).await;
             }
         }));
     }

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use app::App;
 use backtalk_http::EventSink;
+use capabilities::Reads;
 use domain::event::{Event, ReplyDelta, ReplyEnded, ReplyReasoning};
 use domain::ids::{ChatId, MessageId, UserId};
 use domain::reply::{Failure, ReplyState};
@@ -92,7 +92,7 @@ impl Seen {
 
 /// Tells `reader` of the reply from `seen` on, until it is over or nobody listens any more.
 pub async fn follow(
-    app: &App,
+    reads: &Reads,
     me: &UserId,
     chat: ChatId,
     reply: MessageId,
@@ -101,7 +101,7 @@ pub async fn follow(
     request_id: &str,
 ) {
     // A function that has streamed for a while already has less time left than a stream may take.
-    let until = app.deadline().at().min(Instant::now() + app.config.stream_for);
+    let until = reads.deadline().at().min(Instant::now() + reads.settings.stream_for);
     let mut rest = LOOK_EVERY;
     let mut failed = 0;
     while reader.is_open() {
@@ -109,7 +109,7 @@ pub async fn follow(
             reader.send_reconnect();
             return;
         }
-        match app.store.reply_progress_beyond(me, chat, reply, seen.had()).await {
+        match reads.store.reply_progress_beyond(me, chat, reply, seen.had()).await {
             // The chat was deleted meanwhile, and its reply with it, or the reader is no member any more.
             Ok(None) => {
                 reader.send(&seen.gone(chat, reply));

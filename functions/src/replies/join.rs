@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use app::App;
 use backtalk_http::error::{Error, FieldError};
 use backtalk_http::{Request, Response, Result, event_stream, no_content};
+use capabilities::Reads;
 use domain::ids::{MessageId, UserId};
 use domain::rate::RateClass;
 use domain::stream::StreamKind;
@@ -46,8 +46,8 @@ pub fn operation() -> Operation {
 
 /// Streams a reply that runs, or waits to run, from what the reader has of it. The chat's own id in place of a message's
 /// means whatever runs there, for readers who were gone before they learnt its id.
-pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = app.caller(&request, RateClass::Stream).await?;
+pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
+    let caller = reads.caller(&request, RateClass::Stream).await?;
     let chat_id = request.chat_id()?;
     let message_id = request.message_id()?;
     let offset = number(&request, "offset")?;
@@ -55,7 +55,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     let dialect = request.dialect()?;
 
     let named = (message_id.uuid() != chat_id.uuid()).then_some(message_id);
-    let running = app
+    let running = reads
         .store
         .open_reply(&caller.id, chat_id, named)
         .await?
@@ -73,8 +73,8 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
         offset: offset.map_or(0, |offset| usize::try_from(offset).unwrap_or(0)),
         thoughts: None,
     };
-    let limit = app.config.streams_per_person;
-    let open = app
+    let limit = reads.settings.streams_per_person;
+    let open = reads
         .store
         .open_stream(&caller.id, StreamKind::Reply, limit)
         .await?
@@ -84,20 +84,20 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     tokio::spawn(async move {
         let (me, reply) = (&caller.id, running.message_id);
         tokio::select! {
-            () = follow(&app, me, chat_id, reply, seen, &reader, &request_id) => {}
-            () = crowded(&app, me, open) => reader.send_error(&Error::TooManyStreams { limit }, &request_id),
+            () = follow(&reads, me, chat_id, reply, seen, &reader, &request_id) => {}
+            () = crowded(&reads, me, open) => reader.send_error(&Error::TooManyStreams { limit }, &request_id),
         }
         // Before the response ends, for then the process is frozen. If it fails, its lease ends.
-        let _closed = app.store.close_stream(me, open).await;
+        let _closed = reads.store.close_stream(me, open).await;
     });
     Ok(response)
 }
 
 /// Until newer streams have taken this one's place.
-async fn crowded(app: &App, me: &UserId, open: OpenStream) {
+async fn crowded(reads: &Reads, me: &UserId, open: OpenStream) {
     loop {
         sleep(KEEP_EVERY).await;
-        if let Ok(false) = app.store.keep_stream(me, open).await {
+        if let Ok(false) = reads.store.keep_stream(me, open).await {
             return;
         }
     }

@@ -3,6 +3,7 @@
 //! whichever it is ([`stream`]).
 
 mod audience;
+pub mod engine;
 pub mod follow;
 pub mod join;
 mod post;

@@ -1,12 +1,12 @@
 //! What a model is to be asked for a reply, read and made.
 
-use app::App;
 use domain::chat::Kind;
 use domain::ids::Seq;
 use domain::reply::{Claim, Omitted, Purpose, Reasoning};
 use models::{Model, Prompt};
 use uploads::Room;
 
+use super::engine::Engine;
 use super::{post, prompt};
 
 /// What is needed to ask a model.
@@ -78,15 +78,15 @@ impl Question<'_> {
     }
 }
 
-/// Reads what a model is to be asked, with its images.
-pub(super) async fn prepared<'a>(app: &'a App, claim: &Claim, lighter: &Lighter) -> store::Result<Prepared<'a>> {
-    let answering = app.assistants.answering(claim.kind, claim.organisation.as_deref());
+/// Engine what a model is to be asked, with its images.
+pub(super) async fn prepared<'a>(engine: &'a Engine, claim: &Claim, lighter: &Lighter) -> store::Result<Prepared<'a>> {
+    let answering = engine.models.answering(claim.kind, claim.organisation.as_deref());
     let model = answering.model.as_ref();
-    let Some(context) = app.store.reply_context(claim, model.name()).await? else {
+    let Some(context) = engine.store.reply_context(claim, model.name()).await? else {
         return Ok(Prepared::Unanswered);
     };
     let about = match claim.kind {
-        Kind::Post => match app.store.post_in_view(claim).await? {
+        Kind::Post => match engine.store.post_in_view(claim).await? {
             Some(about) => Some(about),
             None => return Ok(Prepared::Gone),
         },
@@ -100,7 +100,7 @@ pub(super) async fn prepared<'a>(app: &'a App, claim: &Claim, lighter: &Lighter)
     let Some(fitting) = fitting else {
         return Ok(Prepared::Unaffordable(model));
     };
-    Ok(match fitting.with_images(&app.attachments, answering, lighter).await {
+    Ok(match fitting.with_images(&engine.uploads, answering, lighter).await {
         Some(question) => Prepared::Question(Box::new(question)),
         None => Prepared::Unaffordable(model),
     })

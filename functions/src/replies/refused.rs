@@ -1,12 +1,12 @@
 //! Where a model refuses what it is asked to read, it is asked once more with less, and what it refused is remembered. A
 //! damaged image, or a history that is too long, would otherwise stand before every later question of its chat.
 
-use app::App;
 use domain::ids::Seq;
 use domain::reply::Claim;
 use models::{Model, ModelError};
 use tracing::warn;
 
+use super::engine::Engine;
 use super::prompt;
 use super::question::{Lighter, Question};
 
@@ -108,13 +108,16 @@ impl Remedy {
 }
 
 /// Remembers it. Where that fails it is learnt anew the next time.
-pub(super) async fn remember(app: &App, claim: &Claim, model: &dyn Model, lesson: &Lesson) {
+pub(super) async fn remember(engine: &Engine, claim: &Claim, model: &dyn Model, lesson: &Lesson) {
     let remembering = async {
         if !lesson.images_of.is_empty() {
-            app.store.refuse_images(claim, model.name(), &lesson.images_of).await?;
+            engine
+                .store
+                .refuse_images(claim, model.name(), &lesson.images_of)
+                .await?;
         }
         if let Some(tokens) = lesson.window {
-            app.store.narrow_window(claim, model.name(), tokens).await?;
+            engine.store.narrow_window(claim, model.name(), tokens).await?;
         }
         Ok::<_, store::Error>(())
     };

@@ -1,18 +1,22 @@
 //! `POST /api/chat/{chatId}/regenerate`
 
-use app::App;
 use backtalk_http::error::Error;
 use backtalk_http::{Dialect, Request, Response, Result, created, event_stream, ok};
+use capabilities::{Models, Reads};
 use domain::ids::{ChatId, MessageId};
 use domain::person::Caller;
 use domain::rate::RateClass;
 use domain::reply::ReplyHandle;
 use domain::text::ClientId;
 use lambda_http::http::Method;
+use pusher::Delivery;
+use queue::Queue;
 use schemars::JsonSchema;
 use serde::Serialize;
 use store::replies::{Regeneration, Which};
+use uploads::Attachments;
 
+use super::engine::{Endings, Engine};
 use super::stream::{Streamed, stream};
 use super::terms::terms;
 use crate::openapi::{Operation, StreamedReply, quota_exceeded};
@@ -55,8 +59,15 @@ pub fn operation() -> Operation {
     ])
 }
 
-pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = app.caller(&request, RateClass::Send).await?;
+pub async fn handle(
+    reads: Reads,
+    delivery: Delivery,
+    queue: Queue,
+    models: Models,
+    uploads: Attachments,
+    request: Request,
+) -> Result<Response> {
+    let caller = reads.caller(&request, RateClass::Send).await?;
     let chat_id = request.chat_id()?;
     let dialect = request.dialect()?;
     let mut fields = request.fields_or_none()?;
@@ -71,7 +82,9 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
         client_id,
         streamed: wants_stream.then_some(dialect),
     };
-    regenerate.answered(app, &request, caller, chat_id).await
+    let endings = Endings::for_caller(&reads, delivery, queue, models.policy.clone());
+    let engine = Engine::new(endings, models, uploads, reads.deadline());
+    regenerate.answered(engine, reads, &request, caller, chat_id).await
 }
 
 /// Which answer is to be written again, and how the request for it is answered.
@@ -85,14 +98,15 @@ pub(crate) struct Regenerate<'a> {
 impl Regenerate<'_> {
     pub(crate) async fn answered(
         self,
-        app: App,
+        engine: Engine,
+        reads: Reads,
         request: &Request,
         caller: Caller,
         chat_id: ChatId,
     ) -> Result<Response> {
-        let claim_for = self.streamed.map(|_| app.config.replies.lease);
-        let terms = terms(&app, caller.org_id.as_deref());
-        let regeneration = app
+        let claim_for = self.streamed.map(|_| reads.settings.replies.lease);
+        let terms = terms(&engine.settings, &engine.policy, caller.org_id.as_deref());
+        let regeneration = reads
             .store
             .regenerate_reply(&caller, chat_id, self.which, self.client_id.as_ref(), claim_for, &terms)
             .await?;
@@ -116,13 +130,13 @@ impl Regenerate<'_> {
                     claim,
                 };
                 tokio::join!(
-                    app.queue.wake(wake.as_slice()),
-                    stream(&app, &caller.id, &streamed, &reader, &request_id)
+                    engine.queue.wake(wake.as_slice()),
+                    stream(&engine, &reads, &caller.id, &streamed, &reader, &request_id)
                 );
             }));
             return Ok(response);
         }
-        app.queue.wake(wake.as_slice()).await;
+        engine.queue.wake(wake.as_slice()).await;
         let answer = ReplyRegenerated { reply };
         if is_new { created(&answer) } else { ok(&answer) }
     }

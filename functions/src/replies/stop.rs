@@ -2,18 +2,22 @@
 
 use std::time::Duration;
 
-use app::App;
 use backtalk_http::error::Error;
 use backtalk_http::{Request, Response, Result, ok};
+use capabilities::Reads;
 use domain::event::{Event, Outgoing};
 use domain::ids::{ChatId, MessageId, UserId};
 use domain::rate::RateClass;
 use domain::reply::ReplyState;
 use lambda_http::http::Method;
+use models::assistants::ReplyPolicy;
+use pusher::Delivery;
+use queue::Queue;
 use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
+use super::engine::Endings;
 use super::write::{Attempt, stop_seized};
 use crate::openapi::Operation;
 
@@ -47,8 +51,14 @@ pub fn operation() -> Operation {
         .refuses([Error::NotFound("")])
 }
 
-pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = app.caller(&request, RateClass::Write).await?;
+pub async fn handle(
+    reads: Reads,
+    delivery: Delivery,
+    queue: Queue,
+    policy: ReplyPolicy,
+    request: Request,
+) -> Result<Response> {
+    let caller = reads.caller(&request, RateClass::Write).await?;
     let chat_id = request.chat_id()?;
     let mut fields = request.fields_or_none()?;
     let reply = fields.optional("messageId", |text: String| {
@@ -56,7 +66,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
     });
     fields.finish()?;
 
-    let stopping = app
+    let stopping = reads
         .store
         .stop_replies(&caller.id, chat_id, reply)
         .await?
@@ -69,13 +79,14 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
             audience: stopping.audience.clone(),
         })
         .collect();
+    let endings = Endings::for_caller(&reads, delivery, queue, policy);
     let mut stopped: Vec<_> = stopping.stopped.iter().map(|ended| ended.message_id).collect();
     let (_woken, _pushed, running) = tokio::join!(
-        app.queue.wake(stopping.wake.as_slice()),
-        app.delivery.publish(&news),
+        endings.queue.wake(stopping.wake.as_slice()),
+        endings.delivery.publish(&news),
         async {
             match stopping.asked {
-                Some(reply) => stop_running(&app, &caller.id, chat_id, reply).await,
+                Some(reply) => stop_running(&endings, &caller.id, chat_id, reply).await,
                 None => Ok(None),
             }
         }
@@ -85,10 +96,10 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
 }
 
 /// Waits for the writer to stop, and stops in its place if it does not. The reply, if it was stopped and not completed.
-async fn stop_running(app: &App, me: &UserId, chat: ChatId, reply: MessageId) -> Result<Option<MessageId>> {
+async fn stop_running(endings: &Endings, me: &UserId, chat: ChatId, reply: MessageId) -> Result<Option<MessageId>> {
     let until = Instant::now() + WRITER_OBEYS_WITHIN;
     loop {
-        match app.store.reply_progress(me, chat, reply, 0, usize::MAX).await? {
+        match endings.store.reply_progress(me, chat, reply, 0, usize::MAX).await? {
             None => return Ok(None),
             Some(progress) if progress.state.is_over() => {
                 return Ok((progress.state == ReplyState::Stopped).then_some(reply));
@@ -97,17 +108,17 @@ async fn stop_running(app: &App, me: &UserId, chat: ChatId, reply: MessageId) ->
             Some(_) => break,
         }
     }
-    let lease = app.config.replies.lease;
-    let Some(seized) = app.store.seize_stopped_reply(me, chat, reply, lease).await? else {
+    let lease = endings.settings.replies.lease;
+    let Some(seized) = endings.store.seize_stopped_reply(me, chat, reply, lease).await? else {
         // It ended in this very moment.
-        let progress = app.store.reply_progress(me, chat, reply, 0, usize::MAX).await?;
+        let progress = endings.store.reply_progress(me, chat, reply, 0, usize::MAX).await?;
         return Ok(progress
             .filter(|progress| progress.state == ReplyState::Stopped)
             .map(|_| reply));
     };
-    match stop_seized(app, seized).await {
+    match stop_seized(endings, seized).await {
         Attempt::Over { wake, .. } => {
-            app.queue.wake(wake.as_slice()).await;
+            endings.queue.wake(wake.as_slice()).await;
             Ok(Some(reply))
         }
         Attempt::Broken(error) => Err(error.into()),

@@ -1,10 +1,12 @@
 //! A response that streams a reply: written in this process if it was claimed for it, watched otherwise.
 
-use app::App;
 use backtalk_http::EventSink;
 use domain::ids::{ChatId, MessageId, UserId};
 use domain::reply::Claim;
 
+use capabilities::Reads;
+
+use super::engine::Engine;
 use super::follow::{Seen, follow};
 use super::write::{Attempt, write};
 
@@ -17,16 +19,23 @@ pub struct Streamed {
 }
 
 /// Runs to the reply's end even if the reader leaves.
-pub async fn stream(app: &App, asker: &UserId, streamed: &Streamed, reader: &EventSink, request_id: &str) {
+pub async fn stream(
+    engine: &Engine,
+    reads: &Reads,
+    asker: &UserId,
+    streamed: &Streamed,
+    reader: &EventSink,
+    request_id: &str,
+) {
     let mut seen = Seen::default();
     if let Some(claim) = &streamed.claim {
-        match write(app, claim, Some(reader)).await {
+        match write(engine, claim, Some(reader)).await {
             Attempt::Over { wake, .. } => {
-                app.queue.wake(wake.as_slice()).await;
+                engine.queue.wake(wake.as_slice()).await;
                 return;
             }
             Attempt::Requeued { wake, .. } | Attempt::PutBack { wake } => {
-                app.queue.wake(&[wake]).await;
+                engine.queue.wake(&[wake]).await;
             }
             Attempt::Lost | Attempt::Broken(_) => {}
         }
@@ -37,5 +46,5 @@ pub async fn stream(app: &App, asker: &UserId, streamed: &Streamed, reader: &Eve
             thoughts: Some(usize::MAX),
         };
     }
-    follow(app, asker, streamed.chat_id, streamed.reply, seen, reader, request_id).await;
+    follow(reads, asker, streamed.chat_id, streamed.reply, seen, reader, request_id).await;
 }

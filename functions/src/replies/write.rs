@@ -8,7 +8,6 @@
 use std::mem;
 use std::time::Duration;
 
-use app::App;
 use backtalk_http::EventSink;
 use domain::characters::is_blank;
 use domain::event::{Event, ReplyEnded};
@@ -26,6 +25,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 use tracing::{field, warn};
 
 use super::audience::{Audience, said};
+use super::engine::{Endings, Engine};
 use super::post;
 use super::question::{Lighter, Prepared, Question, prepared};
 use super::refused::{Lesson, Remedy, remember};
@@ -72,12 +72,12 @@ pub enum Attempt {
 }
 
 /// Writes the attempt that `claim` allows. `reader` is who listens to this response, if anybody does.
-pub async fn write(app: &App, claim: &Claim, reader: Option<&EventSink>) -> Attempt {
+pub async fn write(engine: &Engine, claim: &Claim, reader: Option<&EventSink>) -> Attempt {
     let began = Instant::now();
-    let mut writer = Writer::new(app, claim);
+    let mut writer = Writer::new(engine, claim);
     let (attempt, gathered) = telemetry::gathering(telemetry::trace(), async {
         telemetry::caller(&claim.asked_by);
-        let mut audience = Audience::new(app, claim, reader);
+        let mut audience = Audience::new(&engine.delivery, claim, reader);
         audience.tell(Event::reply_started(claim.chat_id, claim.reply_id, claim.attempt));
         faults::point("claimed", claim.chat_id);
         let attempt = writer.run(&mut audience).await;
@@ -112,34 +112,34 @@ fn milliseconds(duration: Duration) -> f64 {
 }
 
 /// Ends a reply whose last writer is gone: as failed, for its attempts are used up.
-pub async fn abandon(app: &App, seized: Seized) -> Attempt {
-    let usage = cost_of(app, &seized);
+pub async fn abandon(endings: &Endings, seized: Seized) -> Attempt {
+    let usage = cost_of(endings, &seized);
     let failure = Failure::Abandoned;
-    end_seized(app, &seized.claim, &Ending::Failed { failure, usage }).await
+    end_seized(endings, &seized.claim, &Ending::Failed { failure, usage }).await
 }
 
 /// Ends a reply that was to stop, with what is stored of it: its writer is gone, or too slow.
-pub async fn stop_seized(app: &App, seized: Seized) -> Attempt {
-    let usage = cost_of(app, &seized);
+pub async fn stop_seized(endings: &Endings, seized: Seized) -> Attempt {
+    let usage = cost_of(endings, &seized);
     let text = seized.text;
-    end_seized(app, &seized.claim, &Ending::Stopped { text, usage }).await
+    end_seized(endings, &seized.claim, &Ending::Stopped { text, usage }).await
 }
 
 /// Nobody counted what a vanished writer has spent, so it is estimated.
-fn cost_of(app: &App, seized: &Seized) -> Usage {
+fn cost_of(endings: &Endings, seized: &Seized) -> Usage {
     Usage {
         input_tokens: seized.input_tokens,
         output_tokens: seized.output_tokens,
-        ..nothing(model_name(app, &seized.claim))
+        ..nothing(model_name(endings, &seized.claim))
     }
 }
 
-async fn end_seized(app: &App, claim: &Claim, ending: &Ending) -> Attempt {
-    let mut audience = Audience::new(app, claim, None);
+async fn end_seized(endings: &Endings, claim: &Claim, ending: &Ending) -> Attempt {
+    let mut audience = Audience::new(&endings.delivery, claim, None);
     audience.pushed = ending.said().map_or(0, |text| {
         post::beginning(text, text.len().saturating_sub(UNTOLD_BYTES)).len()
     });
-    let attempt = end(app, claim, ending, Remarks::default(), &mut audience).await;
+    let attempt = end(endings, claim, ending, Remarks::default(), &mut audience).await;
     audience.all_told().await;
     attempt
 }
@@ -171,7 +171,7 @@ enum Asking<'a> {
 }
 
 struct Writer<'a> {
-    app: &'a App,
+    engine: &'a Engine,
     claim: &'a Claim,
     text: String,
     /// How much of `text` the store has.
@@ -203,10 +203,10 @@ struct Stored {
 }
 
 impl<'a> Writer<'a> {
-    fn new(app: &'a App, claim: &'a Claim) -> Self {
-        let until = app.deadline().at();
+    fn new(engine: &'a Engine, claim: &'a Claim) -> Self {
+        let until = engine.deadline().at();
         Self {
-            app,
+            engine,
             claim,
             until: match claim.purpose {
                 Purpose::Welcome => until.min(Instant::now() + WELCOME_ENDS_WITHIN),
@@ -276,18 +276,18 @@ impl<'a> Writer<'a> {
 
     /// What is to be asked. An error is an attempt that is over, or another's.
     async fn prepare(&mut self, lighter: &Lighter, audience: &mut Audience<'_>) -> Result<Question<'a>, Attempt> {
-        let (app, claim) = (self.app, self.claim);
-        let prepared = self.beside(prepared(app, claim, lighter)).await;
+        let (engine, claim) = (self.engine, self.claim);
+        let prepared = self.beside(prepared(engine, claim, lighter)).await;
         self.done_saving().await;
         let question = match prepared {
             Ok(Ok(Prepared::Question(question))) => question,
-            Ok(Ok(Prepared::Unanswered)) => return Err(leave_unanswered(app, claim, audience).await),
+            Ok(Ok(Prepared::Unanswered)) => return Err(leave_unanswered(engine, claim, audience).await),
             Ok(Ok(Prepared::Gone)) | Err(End::Lost) => return Err(Attempt::Lost),
             Ok(Ok(Prepared::Unaffordable(model))) => {
                 let usage = nothing(model.name());
                 let failure = Failure::BudgetExhausted;
                 return Err(end(
-                    app,
+                    engine,
                     claim,
                     &Ending::Failed { failure, usage },
                     Remarks::default(),
@@ -296,11 +296,11 @@ impl<'a> Writer<'a> {
                 .await);
             }
             Ok(Err(error)) => return Err(Attempt::Broken(error)),
-            Err(End::StopAsked) => return Err(stop_unasked(app, claim, audience).await),
+            Err(End::StopAsked) => return Err(stop_unasked(engine, claim, audience).await),
             Err(End::OutOfTime) if claim.purpose == Purpose::Welcome => {
-                let (usage, failure) = (nothing(model_name(app, claim)), Failure::Deadline);
+                let (usage, failure) = (nothing(model_name(engine, claim)), Failure::Deadline);
                 return Err(end(
-                    app,
+                    engine,
                     claim,
                     &Ending::Failed { failure, usage },
                     Remarks::default(),
@@ -308,11 +308,13 @@ impl<'a> Writer<'a> {
                 )
                 .await);
             }
-            Err(End::OutOfTime | End::Said { .. } | End::Failed(_)) => return Err(put_back(app, claim, audience).await),
+            Err(End::OutOfTime | End::Said { .. } | End::Failed(_)) => {
+                return Err(put_back(engine, claim, audience).await);
+            }
         };
         // Images of others may have been waited for.
-        if !app.deadline().leaves_time() {
-            return Err(put_back(app, claim, audience).await);
+        if !engine.deadline().leaves_time() {
+            return Err(put_back(engine, claim, audience).await);
         }
         faults::point("prompted", claim.chat_id);
         Ok(*question)
@@ -325,7 +327,7 @@ impl<'a> Writer<'a> {
         learnt: Option<&Lesson>,
         audience: &mut Audience<'_>,
     ) -> Asking<'a> {
-        let (app, claim) = (self.app, self.claim);
+        let (engine, claim) = (self.engine, self.claim);
         let asked = Asked::of(&question);
         self.thoughts = Thoughts::new(question.reasoning);
         telemetry::timing(Part::Model, async {
@@ -337,7 +339,7 @@ impl<'a> Writer<'a> {
                     // Once it speaks it is not asked again: the images, and their room, are free.
                     drop(question);
                     if let Some(lesson) = learnt
-                        && let Err(end) = self.beside(remember(app, claim, asked.model, lesson)).await
+                        && let Err(end) = self.beside(remember(engine, claim, asked.model, lesson)).await
                     {
                         return Asking::Over(Came { asked, end, omitted });
                     }
@@ -356,7 +358,7 @@ impl<'a> Writer<'a> {
             drop(question);
             // At once, so that whoever goes on if this process dies knows it.
             if !remedy.is_a_guess
-                && let Err(end) = self.beside(remember(app, claim, asked.model, &remedy.lesson)).await
+                && let Err(end) = self.beside(remember(engine, claim, asked.model, &remedy.lesson)).await
             {
                 return Asking::Over(Came {
                     asked,
@@ -371,7 +373,7 @@ impl<'a> Writer<'a> {
 
     /// Ends the reply as its model's answer ended, or puts it back.
     async fn conclude(&mut self, came: Came<'_>, audience: &mut Audience<'_>) -> Attempt {
-        let (app, claim) = (self.app, self.claim);
+        let (engine, claim) = (self.engine, self.claim);
         let Came {
             asked,
             end: came,
@@ -420,7 +422,7 @@ impl<'a> Writer<'a> {
                     text,
                     asks_for: None,
                 };
-                return retry_or_fail(app, claim, failed, audience).await;
+                return retry_or_fail(engine, claim, failed, audience).await;
             }
             End::Said { usage: counted, .. } => Ending::Completed {
                 usage: cost(Count::of(counted)),
@@ -440,7 +442,7 @@ impl<'a> Writer<'a> {
                     text,
                     asks_for,
                 };
-                return retry_or_fail(app, claim, failed, audience).await;
+                return retry_or_fail(engine, claim, failed, audience).await;
             }
         };
         faults::point("said", claim.chat_id);
@@ -449,7 +451,7 @@ impl<'a> Writer<'a> {
             omitted,
             rest: None,
         };
-        end(app, claim, &ending, remarks, audience).await
+        end(engine, claim, &ending, remarks, audience).await
     }
 
     /// One statement at a time: what is under way has the connection that the next needs.
@@ -574,12 +576,12 @@ impl<'a> Writer<'a> {
         if self.saving.is_some() {
             return;
         }
-        let (store, claim) = (self.app.store.clone(), self.claim.clone());
+        let (store, claim) = (self.engine.store.clone(), self.claim.clone());
         let now = Stored {
             text: self.stored,
             thoughts: self.thoughts.stored(),
         };
-        let lease = self.app.config.replies.lease;
+        let lease = self.engine.settings.replies.lease;
         if self.renewed_at.elapsed() >= lease / RENEWALS_A_LEASE {
             self.renewed_at = Instant::now();
             self.looked_at = self.renewed_at;
@@ -635,11 +637,11 @@ fn every(period: Duration) -> Interval {
 }
 
 /// Leaves a reply that no model was asked for to the next invocation, which has more time.
-async fn put_back(app: &App, claim: &Claim, audience: &mut Audience<'_>) -> Attempt {
-    match app.store.put_back_reply(claim).await {
+async fn put_back(engine: &Engine, claim: &Claim, audience: &mut Audience<'_>) -> Attempt {
+    match engine.store.put_back_reply(claim).await {
         Ok(Some(wake)) => Attempt::PutBack { wake },
-        Ok(None) => match app.store.hold_on_reply(claim).await {
-            Ok(Hold::StopAsked) => stop_unasked(app, claim, audience).await,
+        Ok(None) => match engine.store.hold_on_reply(claim).await {
+            Ok(Hold::StopAsked) => stop_unasked(engine, claim, audience).await,
             Ok(Hold::Held | Hold::Lost) => Attempt::Lost,
             Err(error) => Attempt::Broken(error),
         },
@@ -648,11 +650,11 @@ async fn put_back(app: &App, claim: &Claim, audience: &mut Audience<'_>) -> Atte
 }
 
 /// Ends a reply that was to stop before a model was asked.
-async fn stop_unasked(app: &App, claim: &Claim, audience: &mut Audience<'_>) -> Attempt {
-    let usage = nothing(model_name(app, claim));
+async fn stop_unasked(engine: &Engine, claim: &Claim, audience: &mut Audience<'_>) -> Attempt {
+    let usage = nothing(model_name(engine, claim));
     let text = String::new();
     end(
-        app,
+        engine,
         claim,
         &Ending::Stopped { text, usage },
         Remarks::default(),
@@ -662,18 +664,17 @@ async fn stop_unasked(app: &App, claim: &Claim, audience: &mut Audience<'_>) -> 
 }
 
 /// There is nothing to answer: the reply was lost to another writer, or its question is deleted and was the only one.
-async fn leave_unanswered(app: &App, claim: &Claim, audience: &mut Audience<'_>) -> Attempt {
-    match app.store.renew_reply(claim, app.config.replies.lease).await {
+async fn leave_unanswered(engine: &Engine, claim: &Claim, audience: &mut Audience<'_>) -> Attempt {
+    match engine.store.renew_reply(claim, engine.settings.replies.lease).await {
         Ok(Hold::Lost) => Attempt::Lost,
-        Ok(Hold::Held | Hold::StopAsked) => stop_unasked(app, claim, audience).await,
+        Ok(Hold::Held | Hold::StopAsked) => stop_unasked(engine, claim, audience).await,
         Err(error) => Attempt::Broken(error),
     }
 }
 
 /// As whoever asked there is answered now.
-fn model_name<'a>(app: &'a App, claim: &Claim) -> &'a str {
-    let answering = app.assistants.answering(claim.kind, claim.organisation.as_deref());
-    answering.model.name()
+fn model_name<'a>(endings: &'a Endings, claim: &Claim) -> &'a str {
+    endings.policy.bounds(claim.kind, claim.organisation.as_deref()).model
 }
 
 /// An attempt that failed.
@@ -687,8 +688,8 @@ struct Failed {
 
 /// Puts the reply back if another attempt may succeed, else ends it: with the text so far, if somebody asked to stop. A long
 /// rest ends it, too: whoever asked is told until when, and the chat's next question does not wait behind it.
-async fn retry_or_fail(app: &App, claim: &Claim, failed: Failed, audience: &mut Audience<'_>) -> Attempt {
-    let config = &app.config.replies;
+async fn retry_or_fail(engine: &Engine, claim: &Claim, failed: Failed, audience: &mut Audience<'_>) -> Attempt {
+    let config = &engine.settings.replies;
     let Failed {
         failure,
         usage,
@@ -706,22 +707,22 @@ async fn retry_or_fail(app: &App, claim: &Claim, failed: Failed, audience: &mut 
             rest: long_rest,
             ..Remarks::default()
         };
-        return end(app, claim, &Ending::Failed { failure, usage }, remarks, audience).await;
+        return end(engine, claim, &Ending::Failed { failure, usage }, remarks, audience).await;
     }
     let rest = config
         .retry_after_attempt(claim.attempt_of_version)
         .max(asks_for.unwrap_or_default())
         .min(LONGEST_REST);
-    match app.store.requeue_reply(claim, failure, &usage, rest).await {
+    match engine.store.requeue_reply(claim, failure, &usage, rest).await {
         Ok(Some(wake)) => {
             faults::point("requeued", claim.chat_id);
             count(&usage, None);
             Attempt::Requeued { failure, wake }
         }
-        Ok(None) => match app.store.hold_on_reply(claim).await {
+        Ok(None) => match engine.store.hold_on_reply(claim).await {
             Ok(Hold::StopAsked) => {
                 let stopped = Ending::Stopped { text, usage };
-                end(app, claim, &stopped, Remarks::default(), audience).await
+                end(engine, claim, &stopped, Remarks::default(), audience).await
             }
             Ok(Hold::Held | Hold::Lost) => Attempt::Lost,
             Err(error) => Attempt::Broken(error),
@@ -758,11 +759,17 @@ async fn saved(saving: &mut Option<Saving>) -> (store::Result<Hold>, Stored) {
 }
 
 /// Ends the reply and tells everyone. A welcome that failed is said plainly.
-async fn end(app: &App, claim: &Claim, ending: &Ending, remarks: Remarks, audience: &mut Audience<'_>) -> Attempt {
+async fn end(
+    endings: &Endings,
+    claim: &Claim,
+    ending: &Ending,
+    remarks: Remarks,
+    audience: &mut Audience<'_>,
+) -> Attempt {
     let welcome;
     let ending = match ending {
         Ending::Failed { usage, .. } if claim.purpose == Purpose::Welcome => {
-            match app.store.post_in_view(claim).await {
+            match endings.store.post_in_view(claim).await {
                 Ok(Some(about)) => {
                     welcome = Ending::Templated {
                         text: post::plain_welcome(&about),
@@ -778,7 +785,7 @@ async fn end(app: &App, claim: &Claim, ending: &Ending, remarks: Remarks, audien
     };
     let mut tries = 1;
     let ended = loop {
-        match app.store.end_reply_with(claim, ending, &remarks).await {
+        match endings.store.end_reply_with(claim, ending, &remarks).await {
             Ok(Some(ended)) => break ended,
             Ok(None) => return Attempt::Lost,
             Err(error) if error.is_unavailable() && tries < END_TRIES => {
@@ -805,7 +812,7 @@ async fn end(app: &App, claim: &Claim, ending: &Ending, remarks: Remarks, audien
         webhooks,
         retry_at,
     } = ended;
-    app.queue.wake(&webhooks).await;
+    endings.queue.wake(&webhooks).await;
     let mut events: Vec<_> = message.iter().map(Event::of_answer).collect();
     let ended = ReplyEnded {
         message_id: claim.reply_id,

@@ -8,16 +8,21 @@ mod unread;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use app::App;
 use backtalk_http::Result;
 use backtalk_http::error::Error;
+use capabilities::Jobs;
+use models::assistants::ReplyPolicy;
+use pusher::Delivery;
+use queue::Queue;
 use queue::Woken;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::time::Instant;
 use tracing::{info, warn};
+use uploads::Attachments;
 
 use self::steps::{Steps, Until, in_batches};
+use crate::replies::engine::Endings;
 use crate::replies::write::{Attempt, abandon};
 
 /// A job is lost when its wake-up is so late. SQS itself is seconds late at worst.
@@ -75,27 +80,37 @@ pub struct Swept {
 }
 
 /// Fails where a step did, once all have had their turn: so that `SweeperAlarm` says so.
-pub async fn handle(app: App, _tick: Value) -> Result<Swept> {
+pub async fn handle(
+    jobs: Jobs,
+    delivery: Delivery,
+    queue: Queue,
+    policy: ReplyPolicy,
+    uploads: Attachments,
+    _tick: Value,
+) -> Result<Swept> {
+    let endings = Endings::for_jobs(&jobs, delivery, queue, policy);
     let begun = Instant::now();
     let mut steps = Steps::default();
-    let store = &app.store;
+    let store = &jobs.store;
     let replies_ended = steps
-        .step("replies", shares::REPLIES, |until| end_abandoned(&app, until))
+        .step("replies", shares::REPLIES, |until| end_abandoned(&endings, until))
         .await;
-    let jobs_woken = steps.step("jobs", shares::JOBS, |_| wake_lost(&app)).await;
+    let jobs_woken = steps.step("jobs", shares::JOBS, |_| wake_lost(&endings)).await;
     let holds_released = steps
         .step("holds", shares::HOLDS, |until| {
             in_batches(HOLDS_A_BATCH, until, |most| store.release_dead_holds(GRACE, most))
         })
         .await;
     let unread_repaired = steps
-        .step("unread", shares::UNREAD, |until| unread::repair(&app, until))
+        .step("unread", shares::UNREAD, |until| unread::repair(&jobs, until))
         .await;
     let uploads_deleted = steps
-        .step("uploads", shares::UPLOADS, |until| delete_unused_uploads(&app, until))
+        .step("uploads", shares::UPLOADS, |until| {
+            delete_unused_uploads(&jobs, &uploads, until)
+        })
         .await;
     let messages_expired = steps
-        .step("retention", shares::RETENTION, |until| retention::expire(&app, until))
+        .step("retention", shares::RETENTION, |until| retention::expire(&jobs, until))
         .await;
     steps
         .step("tickets", shares::FORGETTING, |until| {
@@ -150,40 +165,40 @@ pub async fn handle(app: App, _tick: Value) -> Result<Swept> {
     }
 }
 
-async fn end_abandoned(app: &App, until: Until) -> Result<u32> {
-    let config = &app.config.replies;
+async fn end_abandoned(endings: &Endings, until: Until) -> Result<u32> {
+    let config = &endings.settings.replies;
     let mut ended = 0;
     while !until.is_over() {
-        let seized = app
+        let seized = endings
             .store
             .seize_abandoned_reply(None, config.attempts, config.lease)
             .await?;
         let Some(seized) = seized else { break };
-        if let Attempt::Over { wake, .. } = abandon(app, seized).await {
-            app.queue.wake(wake.as_slice()).await;
+        if let Attempt::Over { wake, .. } = abandon(endings, seized).await {
+            endings.queue.wake(wake.as_slice()).await;
         }
         ended += 1;
     }
     Ok(ended)
 }
 
-async fn wake_lost(app: &App) -> Result<usize> {
-    let lost = app.store.overdue_jobs(GRACE, JOBS_A_RUN).await?;
-    Ok(match app.queue.wake(&lost).await {
+async fn wake_lost(endings: &Endings) -> Result<usize> {
+    let lost = endings.store.overdue_jobs(GRACE, JOBS_A_RUN).await?;
+    Ok(match endings.queue.wake(&lost).await {
         Woken::Sent => lost.len(),
         Woken::Nothing | Woken::Refused => 0,
     })
 }
 
 /// First the objects, then what we know of them: what S3 keeps is tried again in the next run.
-async fn delete_unused_uploads(app: &App, until: Until) -> Result<u64> {
-    if !app.attachments.are_stored() {
+async fn delete_unused_uploads(jobs: &Jobs, uploads: &Attachments, until: Until) -> Result<u64> {
+    if !uploads.are_stored() {
         return Ok(0);
     }
     let mut deleted = 0;
     loop {
-        let unused = app.store.unused_uploads(UPLOADS_A_BATCH).await?;
-        if let Err(error) = app.attachments.delete(&unused).await {
+        let unused = jobs.store.unused_uploads(UPLOADS_A_BATCH).await?;
+        if let Err(error) = uploads.delete(&unused).await {
             warn!(
                 error = format!("{error:#}"),
                 uploads = unused.len(),
@@ -191,7 +206,7 @@ async fn delete_unused_uploads(app: &App, until: Until) -> Result<u64> {
             );
             return Ok(deleted);
         }
-        deleted += app.store.forget_uploads(&unused).await?;
+        deleted += jobs.store.forget_uploads(&unused).await?;
         let is_full = i64::try_from(unused.len()).is_ok_and(|found| found == UPLOADS_A_BATCH);
         if !is_full || until.is_over() {
             return Ok(deleted);

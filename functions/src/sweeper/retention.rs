@@ -1,7 +1,7 @@
 //! Deletes what is older than is kept, a batch at a time. A round through all chats takes as many runs as it needs.
 
-use app::App;
 use backtalk_http::Result;
+use capabilities::Jobs;
 use store::sweeps::Round;
 
 use super::steps::{Until, kept_for_later};
@@ -12,8 +12,8 @@ const CHATS_A_RUN: i64 = 5_000;
 const BATCH: i32 = 200;
 
 /// How many messages are deleted.
-pub(super) async fn expire(app: &App, until: Until) -> Result<i32> {
-    let looked = app.store.expiring(&app.config.retention, CHATS_A_RUN).await?;
+pub(super) async fn expire(jobs: &Jobs, until: Until) -> Result<i32> {
+    let looked = jobs.store.expiring(&jobs.settings.retention, CHATS_A_RUN).await?;
     let mut deleted = 0;
     let mut done = None;
     let mut failure = None;
@@ -22,11 +22,11 @@ pub(super) async fn expire(app: &App, until: Until) -> Result<i32> {
             if until.is_over() {
                 // The next run goes on with this chat.
                 if done.is_some() {
-                    app.store.note_reached(Round::Retention, done).await?;
+                    jobs.store.note_reached(Round::Retention, done).await?;
                 }
                 return failure.map_or(Ok(deleted), Err);
             }
-            match app.store.expire_messages(chat, before, BATCH).await {
+            match jobs.store.expire_messages(chat, before, BATCH).await {
                 Ok(expired) => {
                     deleted += expired;
                     if expired < BATCH {
@@ -41,6 +41,6 @@ pub(super) async fn expire(app: &App, until: Until) -> Result<i32> {
         }
         done = Some(chat);
     }
-    app.store.note_reached(Round::Retention, looked.reached).await?;
+    jobs.store.note_reached(Round::Retention, looked.reached).await?;
     failure.map_or(Ok(deleted), Err)
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use app::App;
 use backtalk_http::Result;
+use capabilities::Jobs;
 use store::sweeps::Round;
 use telemetry::metrics::{self, Metric};
 use tracing::warn;
@@ -17,15 +17,15 @@ const CHATS_A_RUN: i64 = 200;
 const MESSAGES_A_CHAT: i64 = 100_000;
 
 /// How many counts were wrong. Where time runs out, the next run goes on.
-pub(super) async fn repair(app: &App, until: Until) -> Result<usize> {
+pub(super) async fn repair(jobs: &Jobs, until: Until) -> Result<usize> {
     let mut wrong = 0;
     let mut reached = None;
     let mut failure = None;
-    for chat in app.store.busy_chats(LATELY, CHATS_A_RUN).await? {
+    for chat in jobs.store.busy_chats(LATELY, CHATS_A_RUN).await? {
         if until.is_over() {
             break;
         }
-        match app.store.repair_unread(chat, MESSAGES_A_CHAT).await {
+        match jobs.store.repair_unread(chat, MESSAGES_A_CHAT).await {
             Ok(repaired) => {
                 for count in &repaired {
                     warn!(chat = %count.chat_id, was = count.was, is = count.is, "an unread count was wrong");
@@ -40,7 +40,7 @@ pub(super) async fn repair(app: &App, until: Until) -> Result<usize> {
         metrics::say(&[(Metric::UnreadRepaired, wrong as f64)], None);
     }
     if reached.is_some() {
-        app.store.note_reached(Round::Unread, reached).await?;
+        jobs.store.note_reached(Round::Unread, reached).await?;
     }
     failure.map_or(Ok(wrong), Err)
 }

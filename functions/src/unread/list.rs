@@ -1,7 +1,7 @@
 //! `GET /api/chat-messages`
 
-use app::App;
 use backtalk_http::{Request, Response, Result, not_modified, ok, tagged};
+use capabilities::Reads;
 use domain::rate::RateClass;
 use domain::unread::UnreadMessages;
 use lambda_http::http::Method;
@@ -36,15 +36,15 @@ pub fn operation() -> Operation {
     .answers_once::<Unread>("A page of them, and when to ask again.")
 }
 
-pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = app.caller(&request, RateClass::Read).await?;
+pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
+    let caller = reads.caller(&request, RateClass::Read).await?;
     let size = request.page_size()?;
     // Read before the list: a tag may be older than what it names, never newer.
-    let tag = request.tag(&caller, &app.store.inbox_head(&caller.id).await?, size);
+    let tag = request.tag(&caller, &reads.store.inbox_head(&caller.id).await?, size);
     if request.has(&tag) {
         return Ok(not_modified(&tag));
     }
-    let unread = app.store.unread_messages(&caller.id, size).await?;
+    let unread = reads.store.unread_messages(&caller.id, size).await?;
     let answer = ok(&Unread {
         unread,
         poll_after_ms: POLL_AFTER_MS,

@@ -1,12 +1,13 @@
 //! `POST /api/chat-messages/mark-read`
 
-use app::App;
 use backtalk_http::{Request, Response, Result, ok};
+use capabilities::Reads;
 use domain::event::{Event, Outgoing};
 use domain::ids::MessageId;
 use domain::limits::Limits;
 use domain::rate::RateClass;
 use lambda_http::http::Method;
+use pusher::Delivery;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -42,18 +43,18 @@ pub fn operation() -> Operation {
     .answers::<MarkedRead>(200, "How many of them were unread.")
 }
 
-pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = app.caller(&request, RateClass::Write).await?;
+pub async fn handle(reads: Reads, delivery: Delivery, request: Request) -> Result<Response> {
+    let caller = reads.caller(&request, RateClass::Write).await?;
     let mut fields = request.fields()?;
     // Required, though it may be empty: a body without it is a mistake.
     fields.require("messageIds");
-    let ids = fields.list("messageIds", app.config.limits.ids, |item| match item {
+    let ids = fields.list("messageIds", reads.settings.limits.ids, |item| match item {
         Value::String(text) => MessageId::parse(&text).ok_or_else(|| "must be a UUID".to_owned()),
         _ => Err("must be a string".to_owned()),
     });
     fields.finish()?;
 
-    let marked = app.store.mark_messages_read(&caller.id, &ids).await?;
+    let marked = reads.store.mark_messages_read(&caller.id, &ids).await?;
     let news: Vec<Outgoing> = marked
         .reads
         .into_iter()
@@ -62,7 +63,7 @@ pub async fn handle(app: App, request: Request) -> Result<Response> {
             audience: read.audience,
         })
         .collect();
-    app.delivery.publish(&news).await;
+    delivery.publish(&news).await;
     ok(&MarkedRead {
         success: true,
         marked_count: marked.count,

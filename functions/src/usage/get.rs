@@ -1,7 +1,7 @@
 //! `GET /api/usage`
 
-use app::App;
 use backtalk_http::{Request, Response, Result, ok};
+use capabilities::Reads;
 use domain::budget::Balance;
 use domain::rate::RateClass;
 use lambda_http::http::Method;
@@ -26,9 +26,9 @@ pub fn operation() -> Operation {
         .answers::<Usage>(200, "My budget, and that of my organisation.")
 }
 
-pub async fn handle(app: App, request: Request) -> Result<Response> {
-    let caller = app.caller(&request, RateClass::Read).await?;
-    let balances = app.store.balances(&caller, &app.config.budget).await?;
+pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
+    let caller = reads.caller(&request, RateClass::Read).await?;
+    let balances = reads.store.balances(&caller, &reads.settings.budget).await?;
     ok(&Usage {
         person: balances.person,
         organisation: balances.organisation,

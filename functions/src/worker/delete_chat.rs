@@ -3,18 +3,19 @@
 
 use std::time::Duration;
 
-use app::App;
 use domain::ids::JobId;
 use domain::job::JobReach;
 use domain::reply::Wake;
 use tracing::info;
+
+use crate::replies::engine::Engine;
 
 /// Longer than a run takes; a run that died is found by the sweeper after it.
 const LEASE: Duration = Duration::from_secs(120);
 const MESSAGES_A_BATCH: i32 = 500;
 const BATCHES_A_RUN: usize = 100;
 
-pub(super) async fn run(app: &App, job_id: JobId) -> store::Result<Vec<Wake>> {
+pub(super) async fn run(engine: &Engine, job_id: JobId) -> store::Result<Vec<Wake>> {
     let again = |after_seconds| {
         vec![Wake {
             job_id,
@@ -22,18 +23,18 @@ pub(super) async fn run(app: &App, job_id: JobId) -> store::Result<Vec<Wake>> {
             after_seconds,
         }]
     };
-    let job = match app.store.reach_for_job(job_id, LEASE).await? {
+    let job = match engine.store.reach_for_job(job_id, LEASE).await? {
         JobReach::Claimed(job) => job,
         JobReach::Later { after_seconds } => return Ok(again(after_seconds)),
         JobReach::Over => return Ok(Vec::new()),
     };
     let Some(chat) = job.chat_id else { return Ok(Vec::new()) };
     for _ in 0..BATCHES_A_RUN {
-        if !app.store.empty_chat(chat, MESSAGES_A_BATCH).await? {
+        if !engine.store.empty_chat(chat, MESSAGES_A_BATCH).await? {
             info!(%chat, "a deleted chat is gone");
             return Ok(Vec::new());
         }
     }
-    app.store.rest_job(&job, Duration::ZERO, None).await?;
+    engine.store.rest_job(&job, Duration::ZERO, None).await?;
     Ok(again(0))
 }

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use app::App;
 use domain::ids::JobId;
 use domain::job::JobReach;
 use domain::reply::Wake;
 use store::erasure::Bite;
 use tracing::{info, warn};
+
+use crate::replies::engine::Engine;
 
 /// Longer than a run takes; a run that died is found by the sweeper after it.
 const LEASE: Duration = Duration::from_secs(120);
@@ -15,8 +16,8 @@ const BITES_A_RUN: usize = 20;
 /// When to try again what S3 would not delete.
 const REST: Duration = Duration::from_secs(60);
 
-pub(super) async fn run(app: &App, job_id: JobId) -> store::Result<Vec<Wake>> {
-    let job = match app.store.reach_for_job(job_id, LEASE).await? {
+pub(super) async fn run(engine: &Engine, job_id: JobId) -> store::Result<Vec<Wake>> {
+    let job = match engine.store.reach_for_job(job_id, LEASE).await? {
         JobReach::Claimed(job) => job,
         JobReach::Later { after_seconds } => {
             return Ok(vec![Wake {
@@ -28,25 +29,25 @@ pub(super) async fn run(app: &App, job_id: JobId) -> store::Result<Vec<Wake>> {
         JobReach::Over => return Ok(Vec::new()),
     };
     for _ in 0..BITES_A_RUN {
-        match app.store.erase_some(&job).await? {
+        match engine.store.erase_some(&job).await? {
             Bite::Taken(news) => {
-                app.delivery.publish(&news).await;
+                engine.delivery.publish(&news).await;
             }
-            Bite::Uploads(uploads) => {
+            Bite::Uploads(unused) => {
                 // First the objects, then what we know of them.
-                if app.attachments.are_stored()
-                    && let Err(error) = app.attachments.delete(&uploads).await
+                if engine.uploads.are_stored()
+                    && let Err(error) = engine.uploads.delete(&unused).await
                 {
                     let error = format!("{error:#}");
                     warn!(
                         error,
-                        uploads = uploads.len(),
+                        uploads = unused.len(),
                         "objects of an erased person are kept for now"
                     );
-                    app.store.rest_job(&job, REST, Some(&error)).await?;
+                    engine.store.rest_job(&job, REST, Some(&error)).await?;
                     return Ok(vec![again(job_id, REST)]);
                 }
-                app.store.erase_uploads(&job, &uploads).await?;
+                engine.store.erase_uploads(&job, &unused).await?;
             }
             Bite::Last => {
                 info!(job = %job_id, "a person is erased");
@@ -54,7 +55,7 @@ pub(super) async fn run(app: &App, job_id: JobId) -> store::Result<Vec<Wake>> {
             }
         }
     }
-    app.store.rest_job(&job, Duration::ZERO, None).await?;
+    engine.store.rest_job(&job, Duration::ZERO, None).await?;
     Ok(vec![again(job_id, Duration::ZERO)])
 }
 

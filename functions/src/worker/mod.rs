@@ -5,19 +5,25 @@
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
-use app::App;
 use backtalk_http::{Result, json_of};
+use capabilities::{Jobs, Models};
 use domain::ids::JobId;
 use domain::job::JobKind;
 use domain::notice::QueuedNotice;
 use domain::reply::Wake;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
+use hooks::webhooks::Webhooks;
+use pusher::Delivery;
+use queue::Queue;
 use queue::{WakeUp, Woken};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use telemetry::say_gathered;
 use tracing::{Instrument, error, info_span, warn};
+use uploads::Attachments;
+
+use crate::replies::engine::{Endings, Engine};
 
 mod delete_chat;
 mod erase;
@@ -76,13 +82,23 @@ enum Asked {
 #[derive(Debug)]
 struct Undone;
 
-pub async fn handle(app: App, batch: Batch) -> Result<BatchResponse> {
+pub async fn handle(
+    jobs: Jobs,
+    delivery: Delivery,
+    queue: Queue,
+    models: Models,
+    uploads: Attachments,
+    webhooks: Webhooks,
+    batch: Batch,
+) -> Result<BatchResponse> {
+    let endings = Endings::for_jobs(&jobs, delivery, queue, models.policy.clone());
+    let engine = Engine::new(endings, models, uploads, jobs.deadline());
     let outcomes = join_all(batch.records.iter().map(|record| {
-        let app = app.clone();
+        let (engine, webhooks) = (engine.clone(), webhooks.clone());
         async move {
             let began = Instant::now();
             let job = info_span!("job", trace = record.attributes.trace);
-            let running = AssertUnwindSafe(run(&app, record))
+            let running = AssertUnwindSafe(run(&engine, &webhooks, record))
                 .catch_unwind()
                 .instrument(job.clone());
             let (outcome, gathered) = telemetry::gathering(record.attributes.trace.clone(), running).await;
@@ -116,23 +132,23 @@ pub async fn handle(app: App, batch: Batch) -> Result<BatchResponse> {
     })
 }
 
-async fn run(app: &App, record: &Record) -> std::result::Result<(), Undone> {
+async fn run(engine: &Engine, webhooks: &Webhooks, record: &Record) -> std::result::Result<(), Undone> {
     let job_id = match asked_by(record) {
         Ok(Asked::Job(job_id)) => job_id,
         Ok(Asked::Notice(notice)) => {
-            return match notice::run(app, &record.message_id, notice).await {
+            return match notice::run(engine, &record.message_id, notice).await {
                 Ok(()) => Ok(()),
                 Err(notice::Failed::ForNow) => Err(Undone),
-                Err(notice::Failed::ForGood(reason)) => bury(app, record, &reason).await,
+                Err(notice::Failed::ForGood(reason)) => bury(engine, record, &reason).await,
             };
         }
-        Err(reason) => return bury(app, record, &reason).await,
+        Err(reason) => return bury(engine, record, &reason).await,
     };
-    let wakes = run_by_kind(app, job_id).await.map_err(|error| {
+    let wakes = run_by_kind(engine, webhooks, job_id).await.map_err(|error| {
         error!(job = %job_id, %error, "a job failed");
         Undone
     })?;
-    match app.queue.wake(&wakes).await {
+    match engine.queue.wake(&wakes).await {
         Woken::Nothing | Woken::Sent => Ok(()),
         // This wake-up is the only trace on the queue of what is still to be done.
         Woken::Refused => Err(Undone),
@@ -140,14 +156,14 @@ async fn run(app: &App, record: &Record) -> std::result::Result<(), Undone> {
 }
 
 /// What is to be woken next.
-async fn run_by_kind(app: &App, job_id: JobId) -> store::Result<Vec<Wake>> {
-    match app.store.job_kind(job_id).await? {
+async fn run_by_kind(engine: &Engine, webhooks: &Webhooks, job_id: JobId) -> store::Result<Vec<Wake>> {
+    match engine.store.job_kind(job_id).await? {
         None => Ok(Vec::new()),
-        Some(JobKind::Reply | JobKind::Welcome) => reply::run(app, job_id).await,
-        Some(JobKind::FollowUp) => follow_up::run(app, job_id).await,
-        Some(JobKind::Erase) => erase::run(app, job_id).await,
-        Some(JobKind::DeleteChat) => delete_chat::run(app, job_id).await,
-        Some(JobKind::Webhook) => webhook::run(app, job_id).await,
+        Some(JobKind::Reply | JobKind::Welcome) => reply::run(engine, job_id).await,
+        Some(JobKind::FollowUp) => follow_up::run(engine, job_id).await,
+        Some(JobKind::Erase) => erase::run(engine, job_id).await,
+        Some(JobKind::DeleteChat) => delete_chat::run(engine, job_id).await,
+        Some(JobKind::Webhook) => webhook::run(engine, webhooks, job_id).await,
         // A notice is stored when it comes, and leaves no job.
         Some(kind @ JobKind::Notice) => {
             warn!(job = %job_id, %kind, "nothing runs jobs of this kind");
@@ -158,10 +174,10 @@ async fn run_by_kind(app: &App, job_id: JobId) -> store::Result<Vec<Wake>> {
 
 /// Puts a message among the dead letters, so that it does not come again. Where that cannot be, it comes again until SQS
 /// itself puts it there.
-async fn bury(app: &App, record: &Record, reason: &str) -> std::result::Result<(), Undone> {
+async fn bury(engine: &Engine, record: &Record, reason: &str) -> std::result::Result<(), Undone> {
     warn!(sqs_message = record.message_id, reason, "a queue message is refused");
     let body = record.body.as_deref().unwrap_or_default();
-    if app.queue.bury(&record.message_id, body, reason).await {
+    if engine.queue.bury(&record.message_id, body, reason).await {
         Ok(())
     } else {
         Err(Undone)

@@ -1,6 +1,5 @@
 //! A notice that an agent has put on the queue. Whoever may put messages there is trusted as an agent of any organisation.
 
-use app::App;
 use backtalk_http::Fields;
 use backtalk_http::error::Error;
 use domain::notice::NoticeDraft;
@@ -10,6 +9,8 @@ use store::notices::NoticeOutcome;
 use tracing::{error, info};
 
 use crate::notices::{draft, tell};
+
+use crate::replies::engine::Engine;
 
 /// Why a notice is not stored.
 #[derive(Debug, PartialEq)]
@@ -21,21 +22,21 @@ pub(super) enum Failed {
 
 /// Stores a notice, and tells of it. SQS may bring a message twice: without a key of the sender's, the message's own id is
 /// one.
-pub(super) async fn run(app: &App, message_id: &str, notice: Map<String, Value>) -> Result<(), Failed> {
-    let draft = draft(Fields::of_object(notice), app).map_err(|error| Failed::ForGood(reason(&error)))?;
+pub(super) async fn run(engine: &Engine, message_id: &str, notice: Map<String, Value>) -> Result<(), Failed> {
+    let draft = draft(Fields::of_object(notice), &engine.settings).map_err(|error| Failed::ForGood(reason(&error)))?;
     let draft = NoticeDraft {
         key: draft.key.or_else(|| ClientId::parse(&format!("sqs:{message_id}")).ok()),
         ..draft
     };
-    let config = &app.config.people;
-    let outcome = app
+    let config = &engine.settings.people;
+    let outcome = engine
         .store
         .send_notice(&draft, config.unknown, config.organisations)
         .await;
     match outcome {
         Ok(NoticeOutcome::Sent(notified)) => {
             if !notified.is_replay {
-                let pushed = tell(app, &notified).await;
+                let pushed = tell(&engine.delivery, &engine.queue, &notified).await;
                 info!(sqs_message = message_id, chat = %notified.message.chat_id, ?pushed, "a notice came by the queue");
             }
             Ok(())

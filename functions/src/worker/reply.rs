@@ -1,37 +1,41 @@
 //! The job that writes a reply.
 
-use app::App;
 use domain::ids::JobId;
 use domain::reply::Wake;
 use store::replies::Reach;
 
+use crate::replies::engine::Engine;
 use crate::replies::write::{Attempt, abandon, stop_seized, write};
 
 /// Writes the reply if it may be written now. What is to be woken next: this job again, or the chat's next reply.
-pub(super) async fn run(app: &App, job_id: JobId) -> store::Result<Vec<Wake>> {
-    let config = &app.config.replies;
+pub(super) async fn run(engine: &Engine, job_id: JobId) -> store::Result<Vec<Wake>> {
+    let config = &engine.settings.replies;
     Ok(
-        match app.store.reach_for_reply(job_id, config.lease, config.attempts).await? {
-            Reach::Claimed(claim) => next(write(app, &claim, None).await)?,
+        match engine
+            .store
+            .reach_for_reply(job_id, config.lease, config.attempts)
+            .await?
+        {
+            Reach::Claimed(claim) => next(write(engine, &claim, None).await)?,
             // Its own: another that is abandoned has a job that ends it.
-            Reach::Exhausted { reply_id } => match app
+            Reach::Exhausted { reply_id } => match engine
                 .store
                 .seize_abandoned_reply(Some(reply_id), config.attempts, config.lease)
                 .await?
             {
-                Some(seized) => next(abandon(app, seized).await)?,
+                Some(seized) => next(abandon(engine, seized).await)?,
                 None => Vec::new(),
             },
             Reach::StopAsked {
                 chat_id,
                 reply_id,
                 asked_by,
-            } => match app
+            } => match engine
                 .store
                 .seize_stopped_reply(&asked_by, chat_id, reply_id, config.lease)
                 .await?
             {
-                Some(seized) => next(stop_seized(app, seized).await)?,
+                Some(seized) => next(stop_seized(engine, seized).await)?,
                 None => Vec::new(),
             },
             Reach::Later { after_seconds } => vec![Wake {

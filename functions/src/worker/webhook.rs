@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use app::App;
 use domain::ids::JobId;
 use domain::job::ClaimedJob;
 use domain::reply::Wake;
 use domain::webhook::{WebhookCall, WebhookEvent, WebhookReach};
+use hooks::webhooks::Webhooks;
 use store::webhooks::WebhookEnd;
 use tracing::{info, warn};
+
+use crate::replies::engine::Engine;
 
 /// How much longer than its answer may take an event is held: a worker that is gone by then is dead.
 const MARGIN: Duration = Duration::from_secs(20);
@@ -16,9 +18,9 @@ const MARGIN: Duration = Duration::from_secs(20);
 const MOST_REASON_CHARS: usize = 500;
 
 /// Delivers the event if it comes next. What is to be woken: this one again, or the chat's next one for the same webhook.
-pub(super) async fn run(app: &App, job_id: JobId) -> store::Result<Vec<Wake>> {
-    let config = &app.config.webhooks;
-    let call = match app.store.reach_for_webhook(job_id, config.timeout + MARGIN).await? {
+pub(super) async fn run(engine: &Engine, webhooks: &Webhooks, job_id: JobId) -> store::Result<Vec<Wake>> {
+    let config = webhooks.config();
+    let call = match engine.store.reach_for_webhook(job_id, config.timeout + MARGIN).await? {
         WebhookReach::Claimed(call) => call,
         WebhookReach::Later { job, after_seconds } => {
             return Ok(vec![Wake {
@@ -31,20 +33,20 @@ pub(super) async fn run(app: &App, job_id: JobId) -> store::Result<Vec<Wake>> {
     };
     if is_gone(&call) {
         info!(job = %job_id, event = %call.event, "what a webhook was to be told is gone");
-        return end(app, &call.job, WebhookEnd::Delivered).await;
+        return end(engine, &call.job, WebhookEnd::Delivered).await;
     }
-    let Err(error) = app.webhooks.deliver(&call).await else {
-        return end(app, &call.job, WebhookEnd::Delivered).await;
+    let Err(error) = webhooks.deliver(&call).await else {
+        return end(engine, &call.job, WebhookEnd::Delivered).await;
     };
     let why: String = format!("{error:#}").chars().take(MOST_REASON_CHARS).collect();
     let attempt = call.job.attempt;
     if attempt >= config.attempts {
         warn!(job = %job_id, attempt, why, "a webhook's event is parked");
-        return end(app, &call.job, WebhookEnd::Parked(&why)).await;
+        return end(engine, &call.job, WebhookEnd::Parked(&why)).await;
     }
     let rest = config.rest_after(attempt);
     info!(job = %job_id, attempt, why, rest = rest.as_secs(), "a webhook did not take an event");
-    let is_ours = app.store.rest_job(&call.job, rest, Some(&why)).await?;
+    let is_ours = engine.store.rest_job(&call.job, rest, Some(&why)).await?;
     Ok(is_ours
         .then(|| Wake {
             job_id,
@@ -55,8 +57,8 @@ pub(super) async fn run(app: &App, job_id: JobId) -> store::Result<Vec<Wake>> {
         .collect())
 }
 
-async fn end(app: &App, job: &ClaimedJob, end: WebhookEnd<'_>) -> store::Result<Vec<Wake>> {
-    Ok(app.store.end_webhook(job, end).await?.into_iter().collect())
+async fn end(engine: &Engine, job: &ClaimedJob, end: WebhookEnd<'_>) -> store::Result<Vec<Wake>> {
+    Ok(engine.store.end_webhook(job, end).await?.into_iter().collect())
 }
 
 /// Retention has taken what was said before it was told: it is not to be told any more.

@@ -104,7 +104,10 @@ async fn what_cannot_be_begun_in_time_is_left_to_the_next_invocation_and_costs_n
     let anna = world.person("anna").await;
     world.ask(&anna, "hello").await;
     let late = world.worker_for(Duration::from_secs(1));
-    eventually("little time", async || (!late.deadline().leaves_time()).then_some(())).await;
+    eventually("little time", async || {
+        (!late.jobs.deadline().leaves_time()).then_some(())
+    })
+    .await;
     world.work(&late).await;
     let reply = world.reply().await;
     assert_eq!((&reply["state"], &reply["failure"]), (&json!("queued"), &json!(null)));
@@ -121,8 +124,8 @@ async fn a_welcome_that_goes_on_and_on_ends_in_the_plain_one(pool: PgPool) {
         .peer
         .behave(Bucket::Hangs, Model::GoesOn(Duration::from_millis(500)));
     let anna = world.person("anna").await;
-    let terms = functions::replies::terms::of_welcome(&world.people, None);
-    let (store, budget) = (&world.people.store, &world.people.config.budget);
+    let terms = functions::replies::terms::of_welcome(&world.people.models.policy, None);
+    let (store, budget) = (&world.people.store, &world.people.settings.budget);
     store
         .create_post(&anna.caller, &PostDraft::default(), None, terms, budget)
         .await

@@ -49,7 +49,7 @@ async fn who_joins_an_answer_that_is_written_again_hears_the_new_text_alone(pool
     let anna = world.person("anna").await;
     world.ask(&anna, &slow()).await;
     world.work(&world.system).await;
-    let terms = functions::replies::terms::terms(&world.people, None);
+    let terms = functions::replies::terms::terms(&world.people.settings, &world.people.models.policy, None);
     let store = &world.people.store;
     let again = async || {
         let opened = store.regenerate_reply(&anna.caller, anna.chat, Which::Newest, None, None, &terms);
@@ -113,7 +113,7 @@ async fn the_event_streams_deltas_are_the_whole_text(pool: PgPool) {
     let anna = world.person("anna").await;
     let listening = async {
         read(
-            events::stream::handle(world.people.clone(), world.listening(&anna))
+            events::stream::handle(world.people.reads.clone(), world.listening(&anna))
                 .await
                 .unwrap(),
         )
@@ -196,7 +196,7 @@ async fn the_event_stream_ends_the_replies_of_a_deleted_chat_before_it_says_so(p
     let anna = world.person("anna").await;
     let has_begun = Notify::new();
     let listening = async {
-        let response = events::stream::handle(world.people.clone(), world.listening(&anna));
+        let response = events::stream::handle(world.people.reads.clone(), world.listening(&anna));
         events_noting(response.await.unwrap(), "reply.started", &has_begun).await
     };
     let working = async {

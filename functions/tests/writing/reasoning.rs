@@ -35,7 +35,7 @@ async fn heard_everywhere(world: &World, anna: &Person) -> [Vec<(String, Value)>
         read(world.post(&world.people, anna, body, "text/event-stream").await).await
     };
     let listening = async {
-        let stream = events::stream::handle(world.people.clone(), world.listening(anna));
+        let stream = events::stream::handle(world.people.reads.clone(), world.listening(anna));
         read(stream.await.unwrap()).await
     };
     let joining = async {

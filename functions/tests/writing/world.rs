@@ -1,29 +1,32 @@
 //! What each of these tests starts from: the functions' own parts, on a database of its own.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Deref;
 use std::time::Duration;
 
-use app::App;
-use app::config::Config;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
 use backtalk_http::{Request, Response};
+use capabilities::{Capabilities, Capability, Jobs, Models, ModerationHook, Reads, Start};
 use chrono::Utc;
 use domain::ids::{ChatId, UserId};
 use domain::person::{Caller, CallerRole};
 use foundation::deadline::Deadline;
-use foundation::environment::Environment;
 use functions::{messages, replies, worker};
+use hooks::webhooks::Webhooks;
 use http_body_util::BodyExt;
 use jsonwebtoken::{EncodingKey, Header, encode};
 use lambda_http::RequestExt;
 use lambda_http::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use pusher::Delivery;
+use queue::Queue;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use store::chats::AssistantChat;
-use store::{Acting, role};
+use store::role;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
+use uploads::Attachments;
 use uuid::Uuid;
 
 use crate::peer::Peer;
@@ -38,9 +41,49 @@ pub(crate) struct World {
     pub(crate) rows: PgPool,
     pub(crate) peer: Peer,
     /// As functions that act for people have it.
-    pub(crate) people: App,
+    pub(crate) people: People,
     /// As the worker has it.
-    pub(crate) system: App,
+    pub(crate) system: System,
+}
+
+/// What a function that acts for people is given.
+#[derive(Clone)]
+pub(crate) struct People {
+    pub(crate) reads: Reads,
+    pub(crate) models: Models,
+    delivery: Delivery,
+    queue: Queue,
+    uploads: Attachments,
+    hook: ModerationHook,
+}
+
+impl Deref for People {
+    type Target = Reads;
+
+    fn deref(&self) -> &Reads {
+        &self.reads
+    }
+}
+
+impl People {
+    /// In an invocation that must end by then.
+    pub(crate) fn until(&self, deadline: Deadline) -> Self {
+        Self {
+            reads: self.reads.invoked(deadline),
+            ..self.clone()
+        }
+    }
+}
+
+/// What the worker is given.
+#[derive(Clone)]
+pub(crate) struct System {
+    pub(crate) jobs: Jobs,
+    delivery: Delivery,
+    queue: Queue,
+    models: Models,
+    uploads: Attachments,
+    webhooks: Webhooks,
 }
 
 /// Somebody, and their assistant chat.
@@ -89,12 +132,11 @@ impl World {
             ("MODEL_NAME", "test"),
             ("MODEL_URL", &model),
         ];
-        let settings: HashMap<String, String> = usual
+        let settings: BTreeMap<String, String> = usual
             .iter()
             .chain(settings)
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
-        let config = Config::read(&Environment(&|name| settings.get(name).cloned())).unwrap();
         let aws = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("us-east-1"))
@@ -103,10 +145,26 @@ impl World {
                 "test", "test", None, None, "test",
             )))
             .build();
-        let app = |acting| App::of(config.clone(), &aws, &BTreeMap::new(), acting).unwrap();
+        let start = Start::of(settings, aws);
+        let (delivery, queue, models, uploads) = <(Delivery, Queue, Models, Attachments)>::make(&start).await.unwrap();
+        let (reads, hook, jobs, webhooks) = <(Reads, ModerationHook, Jobs, Webhooks)>::make(&start).await.unwrap();
         Self {
-            people: app(Acting::ForAPerson),
-            system: app(Acting::ForTheSystem),
+            people: People {
+                reads,
+                models: models.clone(),
+                delivery: delivery.clone(),
+                queue: queue.clone(),
+                uploads: uploads.clone(),
+                hook,
+            },
+            system: System {
+                jobs,
+                delivery,
+                queue,
+                models,
+                uploads,
+                webhooks,
+            },
             rows,
             peer,
         }
@@ -138,16 +196,33 @@ impl World {
     }
 
     /// `POST …/messages` with these fields besides, for JSON or for a stream.
-    pub(crate) async fn post(&self, app: &App, person: &Person, body: Value, accept: &str) -> Response {
+    pub(crate) async fn post(&self, app: &People, person: &Person, body: Value, accept: &str) -> Response {
         self.sent(app, person, body, accept).await.unwrap()
     }
 
-    async fn sent(&self, app: &App, person: &Person, mut body: Value, accept: &str) -> backtalk_http::Result<Response> {
+    async fn sent(
+        &self,
+        app: &People,
+        person: &Person,
+        mut body: Value,
+        accept: &str,
+    ) -> backtalk_http::Result<Response> {
         body["clientId"] = json!(Uuid::now_v7().to_string());
         let path = format!("/api/chat/{}/messages", person.chat);
         let path_parameters = HashMap::from([("chatId".to_owned(), vec![person.chat.to_string()])]);
         let request = request(person, "POST", &path, accept, body).with_path_parameters(path_parameters);
-        messages::send::handle(app.clone(), Request::new(request, app.config.limits.body_bytes)).await
+        let app = app.clone();
+        let most = app.settings.limits.body_bytes;
+        messages::send::handle(
+            app.reads,
+            app.delivery,
+            app.queue,
+            app.models,
+            app.uploads,
+            app.hook,
+            Request::new(request, most),
+        )
+        .await
     }
 
     /// Asks; the worker is to answer.
@@ -169,7 +244,7 @@ impl World {
     /// The request for somebody's events.
     pub(crate) fn listening(&self, person: &Person) -> Request {
         let request = request(person, "GET", "/api/chat/stream", "text/event-stream", Value::Null);
-        Request::new(request, self.people.config.limits.body_bytes)
+        Request::new(request, self.people.settings.limits.body_bytes)
     }
 
     /// The same person in another chat of theirs.
@@ -186,7 +261,7 @@ impl World {
     }
 
     /// Joins what is being written in the person's chat, in a format of its own or in ours.
-    pub(crate) async fn join(&self, app: &App, person: &Person, format: &str) -> Response {
+    pub(crate) async fn join(&self, app: &People, person: &Person, format: &str) -> Response {
         let chat = person.chat.to_string();
         let path = format!("/api/chat/{chat}/messages/{chat}/stream");
         let of_path = [("chatId", chat.clone()), ("messageId", chat)].map(|(name, id)| (name.to_owned(), vec![id]));
@@ -194,13 +269,13 @@ impl World {
         let request = request(person, "GET", &path, "text/event-stream", Value::Null)
             .with_path_parameters(HashMap::from(of_path))
             .with_query_string_parameters(of_query.into_iter().collect::<HashMap<_, _>>());
-        replies::join::handle(app.clone(), Request::new(request, app.config.limits.body_bytes))
+        replies::join::handle(app.reads.clone(), Request::new(request, app.settings.limits.body_bytes))
             .await
             .unwrap()
     }
 
     /// Hands the worker a wake-up for each job that waits, in one batch.
-    pub(crate) async fn work(&self, app: &App) {
+    pub(crate) async fn work(&self, system: &System) {
         let jobs: Vec<Uuid> = sqlx::query_scalar("select id from jobs order by id")
             .fetch_all(&self.rows)
             .await
@@ -213,13 +288,27 @@ impl World {
             })
             .collect();
         let batch = serde_json::from_value(json!({ "Records": records })).unwrap();
-        let answer = worker::handle(app.clone(), batch).await.unwrap();
+        let system = system.clone();
+        let answer = worker::handle(
+            system.jobs,
+            system.delivery,
+            system.queue,
+            system.models,
+            system.uploads,
+            system.webhooks,
+            batch,
+        )
+        .await
+        .unwrap();
         assert_eq!(serde_json::to_value(answer).unwrap(), json!({"batchItemFailures": []}));
     }
 
     /// The worker, in an invocation that is ended after so long.
-    pub(crate) fn worker_for(&self, time: Duration) -> App {
-        self.system.until(Deadline::of(time))
+    pub(crate) fn worker_for(&self, time: Duration) -> System {
+        System {
+            jobs: self.system.jobs.invoked(Deadline::of(time)),
+            ..self.system.clone()
+        }
     }
 
     pub(crate) async fn row(&self, sql: &'static str) -> Value {

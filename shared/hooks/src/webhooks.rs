@@ -30,7 +30,7 @@ const SECRET_KEEPS: Duration = Duration::from_secs(5 * 60);
 #[derive(Clone, Debug)]
 pub struct Webhooks {
     http: reqwest::Client,
-    targets: Targets,
+    config: WebhookConfig,
     parameters: Client,
     secrets: Arc<Mutex<HashMap<String, Kept>>>,
 }
@@ -56,16 +56,22 @@ impl Webhooks {
         }
         Ok(Self {
             http: http.build()?,
-            targets: config.targets,
+            config: config.clone(),
             parameters: Client::new(aws),
             secrets: Arc::default(),
         })
     }
 
+    /// How often and how long an event is tried.
+    #[must_use]
+    pub fn config(&self) -> &WebhookConfig {
+        &self.config
+    }
+
     /// Delivers one event; whatever is not a 2xx in time is an error, which names neither the address nor the secret.
     pub async fn deliver(&self, call: &WebhookCall) -> anyhow::Result<()> {
         let url = Url::parse(&call.url).context("its address is no URL")?;
-        if self.targets == Targets::Public {
+        if self.config.targets == Targets::Public {
             ensure!(is_public_address(&url), "its address is not public");
         }
         let secrets = self.secrets(&call.secret).await?;

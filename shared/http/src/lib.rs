@@ -17,7 +17,7 @@ pub use response::{
     Body, Dialect, EventSink, Response, accepted, created, event_stream, found, json, no_content, not_modified, ok,
     tagged,
 };
-pub use serve::{Context, Handler, log_to_stdout, serve, serve_batches, serve_streaming};
+pub use serve::{Context, Work, log_to_stdout, serve, serve_batches, serve_streaming};
 
 /// What a handler returns.
 pub type Result<T> = std::result::Result<T, crate::error::Error>;

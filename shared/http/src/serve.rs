@@ -51,14 +51,14 @@ pub trait Context: Clone + Send + Sync + 'static {
     fn most_body_bytes(&self) -> usize;
 }
 
-/// What answers a route's requests.
-pub type Handler<C> = fn(C, Request) -> BoxFuture<'static, Result<Response>>;
+/// What a handler's work is.
+pub type Work<T> = BoxFuture<'static, Result<T>>;
 
 /// Serves one route whose answers are whole. `start` makes what its handler is given.
 #[tokio::main]
 pub async fn serve<C: Context, E: Display>(
     start: impl AsyncFnOnce() -> std::result::Result<C, E>,
-    handler: Handler<C>,
+    handler: impl Fn(C, Request) -> Work<Response> + Copy + Send + Sync,
 ) -> std::result::Result<(), LambdaError> {
     let context = started(start).await?;
     lambda_http::run(service_fn(|request| answer(context.clone(), handler, request))).await
@@ -68,7 +68,7 @@ pub async fn serve<C: Context, E: Display>(
 #[tokio::main]
 pub async fn serve_streaming<C: Context, E: Display>(
     start: impl AsyncFnOnce() -> std::result::Result<C, E>,
-    handler: Handler<C>,
+    handler: impl Fn(C, Request) -> Work<Response> + Copy + Send + Sync,
 ) -> std::result::Result<(), LambdaError> {
     let context = started(start).await?;
     lambda_http::run_with_streaming_response(service_fn(|request| answer(context.clone(), handler, request))).await
@@ -78,16 +78,12 @@ pub async fn serve_streaming<C: Context, E: Display>(
 #[tokio::main]
 pub async fn serve_batches<C: Context, E: Display, Batch: DeserializeOwned, Done: Serialize>(
     start: impl AsyncFnOnce() -> std::result::Result<C, E>,
-    handler: fn(C, Batch) -> BoxFuture<'static, Result<Done>>,
+    handler: impl Fn(C, Batch) -> Work<Done>,
 ) -> std::result::Result<(), LambdaError> {
     let context = started(start).await?;
     lambda_runtime::run(service_fn(|event: LambdaEvent<Batch>| {
-        let context = context.invoked(event.context.deadline);
-        async move {
-            handler(context, event.payload)
-                .await
-                .map_err(|error| LambdaError::from(error.to_string()))
-        }
+        let work = handler(context.invoked(event.context.deadline), event.payload);
+        async move { work.await.map_err(|error| LambdaError::from(error.to_string())) }
     }))
     .await
 }
@@ -119,7 +115,7 @@ pub fn log_to_stdout() {
 
 async fn answer<C: Context>(
     context: C,
-    handler: Handler<C>,
+    handler: impl Fn(C, Request) -> Work<Response> + Send + Sync,
     request: lambda_http::Request,
 ) -> std::result::Result<Response, LambdaError> {
     let started = Instant::now();

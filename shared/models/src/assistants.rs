@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::{ApiKey, Model, ModelSettings};
 use domain::chat::Kind;
 use domain::reply::Reasoning;
-use foundation::environment::ConfigError;
+use foundation::environment::{ConfigError, Environment};
 
 pub mod config;
 
@@ -65,6 +65,43 @@ impl Assistants {
     }
 }
 
+/// How those are asked who answer, for whoever asks none: what an answer may take, and by whom it would be.
+#[derive(Clone, Debug)]
+pub struct ReplyPolicy(Arc<AssistantsConfig>);
+
+/// What an answer may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds<'a> {
+    /// The model's name.
+    pub model: &'a str,
+    pub system_prompt: &'a str,
+    /// The longest answer.
+    pub max_output_tokens: u32,
+    /// Prompt and answer together.
+    pub context_tokens: u32,
+}
+
+impl ReplyPolicy {
+    pub fn read(env: &Environment<'_>) -> Result<Self, ConfigError> {
+        Ok(Self(Arc::new(AssistantsConfig::without_keys(env)?)))
+    }
+
+    /// In a chat of this kind, for somebody of this organisation.
+    #[must_use]
+    pub fn bounds(&self, kind: Kind, organisation: Option<&str>) -> Bounds<'_> {
+        let choice = organisation
+            .and_then(|name| self.0.organisations.get(name))
+            .unwrap_or(&self.0.default)
+            .of(kind);
+        Bounds {
+            model: &choice.settings.name,
+            system_prompt: &choice.system_prompt,
+            max_output_tokens: choice.max_output_tokens,
+            context_tokens: choice.context_tokens,
+        }
+    }
+}
+
 /// Makes models; the same one for all who choose the same.
 struct Workshop<'a> {
     parameters: &'a BTreeMap<String, ApiKey>,
@@ -74,7 +111,7 @@ struct Workshop<'a> {
 impl Workshop<'_> {
     fn make(&mut self, choice: &Choice) -> Result<Answering, ConfigError> {
         let key = match &choice.key {
-            Key::None => ApiKey::default(),
+            Key::None | Key::Unset(_) => ApiKey::default(),
             Key::Given(key) => key.clone(),
             Key::Parameter(name) => {
                 let missing = || ConfigError::new(format!("{}: the SSM parameter {name} was not read.", choice.origin));

@@ -2,7 +2,6 @@
 //! parameter store of AWS Systems Manager. They are read when a function starts, and then never again in that process, but for
 //! where the database is, once it refuses us.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
@@ -33,8 +32,8 @@ const SETTINGS: &str = "SETTINGS";
 /// kept.
 pub struct Variables {
     values: BTreeMap<String, String>,
-    /// Those of `SETTINGS` that nobody has asked for yet.
-    unread: RefCell<BTreeSet<String>>,
+    /// Those of `SETTINGS`.
+    further: BTreeSet<String>,
     /// Those that are kept in SSM, and may be others there by now.
     kept: BTreeSet<String>,
 }
@@ -61,7 +60,7 @@ impl Variables {
             Some(text) => serde_json::from_str(&text)
                 .map_err(|_| ConfigError::new(format!("{SETTINGS} is not an object in JSON.")))?,
         };
-        let unread = settings.keys().cloned().collect();
+        let further = settings.keys().cloned().collect();
         for (name, value) in settings {
             let value = match value {
                 Value::String(text) => text,
@@ -81,7 +80,7 @@ impl Variables {
         }
         Ok(Self {
             values,
-            unread: RefCell::new(unread),
+            further,
             kept: BTreeSet::new(),
         })
     }
@@ -108,12 +107,19 @@ impl Variables {
         Ok(())
     }
 
+    /// These alone.
+    #[must_use]
+    pub fn of(values: BTreeMap<String, String>) -> Self {
+        Self {
+            values,
+            further: BTreeSet::new(),
+            kept: BTreeSet::new(),
+        }
+    }
+
     /// For whoever reads settings.
     pub fn read<T>(&self, read: impl FnOnce(&Environment<'_>) -> T) -> T {
-        read(&Environment(&|name| {
-            self.unread.borrow_mut().remove(name);
-            self.values.get(name).cloned()
-        }))
+        read(&Environment(&|name| self.values.get(name).cloned()))
     }
 
     /// Whether a variable's value is kept in SSM, where it may change while this process runs.
@@ -122,9 +128,13 @@ impl Variables {
         self.kept.contains(variable)
     }
 
-    /// Whether all that `SETTINGS` says was asked for; else a name in it is wrong.
-    pub fn all_read(&self) -> Result<(), ConfigError> {
-        match self.unread.borrow().first() {
+    /// Refuses a name in `SETTINGS` that is none of the `known`, and that no other variable refers to as `env:NAME`.
+    pub fn refuse_unknown(&self, known: &[&str]) -> Result<(), ConfigError> {
+        let is_meant = |name: &str| {
+            let reference = format!("env:{name}\"");
+            known.contains(&name) || self.values.values().any(|value| value.contains(&reference))
+        };
+        match self.further.iter().find(|name| !is_meant(name)) {
             None => Ok(()),
             Some(name) => Err(ConfigError::new(format!(
                 "{SETTINGS} names {name}, which is no setting."

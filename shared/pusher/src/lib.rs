@@ -16,7 +16,7 @@ use telemetry::metrics::{self, Metric};
 const CHANNELS_A_TRIGGER: usize = 100;
 
 /// Events to people, through Pusher where it is configured.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Delivery {
     pusher: Option<Pusher>,
 }

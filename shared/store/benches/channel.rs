@@ -18,7 +18,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use store::channels::Channel;
 use store::config::DatabaseConfig;
 use store::messages::SendOutcome;
-use store::{Acting, Store, migrate};
+use store::{DbRole, Store, migrate};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -54,7 +54,7 @@ async fn measure(server: &PgConnectOptions, database: &str, sends: usize) -> Res
         ..DatabaseConfig::of(format!("postgres://{user}@{host}:{port}/{database}"))
     };
     migrate(&config).await?;
-    let store = Store::connect(&config, Acting::ForAPerson)?;
+    let store = Store::connect(&config, DbRole::App)?;
     println!("\none channel, {CLIENTS} clients");
     println!(
         "{:>7}  {:>10} {:>13}  {:>9} {:>9}",

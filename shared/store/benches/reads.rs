@@ -19,7 +19,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use store::chats::ListFilter;
 use store::config::DatabaseConfig;
 use store::messages::Range;
-use store::{Acting, Store, migrate};
+use store::{DbRole, Store, migrate};
 
 const FEW: usize = 10_000;
 const MANY: usize = 1_000_000;
@@ -308,5 +308,5 @@ async fn filled(server: &PgConnectOptions, database: &str, messages: usize) -> R
     connection.execute("vacuum analyze").await?;
     connection.close().await?;
     println!("{messages} messages after {:.1} s", begun.elapsed().as_secs_f64());
-    Ok(Store::connect(&config, Acting::ForAPerson)?)
+    Ok(Store::connect(&config, DbRole::App)?)
 }

@@ -18,7 +18,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use store::config::DatabaseConfig;
 use store::messages::SendOutcome;
-use store::{Acting, Store, migrate};
+use store::{DbRole, Store, migrate};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -68,7 +68,7 @@ async fn measure(server: &PgConnectOptions, database: &str, sends: usize) -> Res
             ..DatabaseConfig::of(&url)
         };
         migrate(&config).await?;
-        let store = Store::connect(&config, Acting::ForAPerson)?;
+        let store = Store::connect(&config, DbRole::App)?;
         let orm = PgPoolOptions::new()
             .max_connections(MOST_CLIENTS)
             .test_before_acquire(false)

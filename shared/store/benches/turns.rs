@@ -22,7 +22,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use store::config::DatabaseConfig;
 use store::messages::SendOutcome;
 use store::replies::Ending;
-use store::{Acting, Store, migrate};
+use store::{DbRole, Store, migrate};
 use uuid::Uuid;
 
 use clients::{TERMS, Timed, draft, milliseconds, open_chats, run};
@@ -110,7 +110,7 @@ async fn measure(server: &PgConnectOptions, database: &str, turns: usize) -> Res
         ..DatabaseConfig::of(format!("postgres://{user}@{host}:{port}/{database}"))
     };
     migrate(&config).await?;
-    let store = Store::connect(&config, Acting::ForAPerson)?;
+    let store = Store::connect(&config, DbRole::App)?;
     println!(
         "\n{:>7}  {:<26}  {:>9} {:>9} {:>9}  {:>6}",
         "clients", "budgets", "turn p50", "p95", "turns/s", "ratio"

@@ -7,7 +7,7 @@ use foundation::secret::Secret;
 use serde::Deserialize;
 use url::Url;
 
-use super::Acting;
+use super::DbRole;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatabaseConfig {
@@ -54,10 +54,10 @@ impl DatabaseConfig {
     /// How long a statement may take. A person waits for an answer of API Gateway's 29 s at most; whoever works behind their
     /// back may take longer, and no function is killed before its statement is.
     #[must_use]
-    pub fn statement_timeout(&self, acting: Acting) -> Duration {
-        self.statement_timeout.unwrap_or(match acting {
-            Acting::ForAPerson => Duration::from_secs(8),
-            Acting::ForTheSystem => Duration::from_secs(30),
+    pub fn statement_timeout(&self, role: DbRole) -> Duration {
+        self.statement_timeout.unwrap_or(match role {
+            DbRole::App => Duration::from_secs(8),
+            DbRole::Owner => Duration::from_secs(30),
         })
     }
 

@@ -24,7 +24,7 @@ use tracing::warn;
 
 use self::executor::Statement;
 use self::lease::Lease;
-use super::{Acting, options, settle_in};
+use super::{DbRole, options, settle_in};
 use crate::config::DatabaseConfig;
 use foundation::moment::Moment;
 
@@ -61,7 +61,7 @@ pub(super) enum Connections {
 
 /// A server, and the connections to it that are open.
 pub(super) struct Server {
-    acting: Acting,
+    role: DbRole,
     read_again: Option<ReadAgain>,
     target: Mutex<Target>,
     permits: Arc<Semaphore>,
@@ -120,10 +120,10 @@ fn nothing_was_done(error: &Error, answer: &[Either<PgQueryResult, PgRow>]) -> b
 }
 
 impl Connections {
-    pub(super) fn to(config: &DatabaseConfig, acting: Acting, read_again: Option<ReadAgain>) -> Result<Self, Error> {
+    pub(super) fn to(config: &DatabaseConfig, role: DbRole, read_again: Option<ReadAgain>) -> Result<Self, Error> {
         let most = usize::try_from(config.connections).unwrap_or(1).max(1);
         Ok(Self::Ours(Arc::new(Server {
-            acting,
+            role,
             read_again,
             target: Mutex::new(Target::of(config)?),
             permits: Arc::new(Semaphore::new(most)),
@@ -151,14 +151,14 @@ impl Target {
     }
 
     /// What is said first on a connection. Not as parameters of its start, which poolers refuse.
-    fn settings(&self, acting: Acting) -> String {
+    fn settings(&self, role: DbRole) -> String {
         let milliseconds = |time: Duration| time.as_millis().clamp(1, i32::MAX as u128);
         format!(
             "set statement_timeout = {}; set idle_session_timeout = {}; set idle_in_transaction_session_timeout = {}; {}",
-            milliseconds(self.config.statement_timeout(acting)),
+            milliseconds(self.config.statement_timeout(role)),
             milliseconds(self.config.idle_timeout),
             milliseconds(IDLE_IN_TRANSACTION),
-            settle_in(&self.config.schema, acting)
+            settle_in(&self.config.schema, role)
         )
     }
 }
@@ -166,7 +166,7 @@ impl Target {
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server")
-            .field("acting", &self.acting)
+            .field("role", &self.role)
             .finish_non_exhaustive()
     }
 }
@@ -178,7 +178,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Server {
     /// How long one statement may go without its answer.
     fn bound(&self) -> Duration {
-        locked(&self.target).config.statement_timeout(self.acting) + GRACE
+        locked(&self.target).config.statement_timeout(self.role) + GRACE
     }
 
     async fn lease(self: &Arc<Self>) -> Result<Lease, Error> {
@@ -249,7 +249,7 @@ impl Server {
         let target = locked(&self.target).clone();
         let connecting = async {
             let mut connection = PgConnection::connect_with(&target.options).await?;
-            connection.execute(AssertSqlSafe(target.settings(self.acting))).await?;
+            connection.execute(AssertSqlSafe(target.settings(self.role))).await?;
             Ok(connection)
         };
         timeout(CONNECT_TIMEOUT, connecting)

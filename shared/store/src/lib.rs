@@ -53,13 +53,13 @@ pub use migrate::migrate;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations");
 
-/// As whom a process speaks to Postgres.
+/// The database role that a process acts as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Acting {
+pub enum DbRole {
     /// As the role of [`role`], usually `backtalk_app`, which sees only what the person named by each statement may see.
-    ForAPerson,
+    App,
     /// As the owner of the tables: workers, the sweeper, migrations.
-    ForTheSystem,
+    Owner,
 }
 
 #[derive(Clone, Debug)]
@@ -131,17 +131,13 @@ fn lost_a_race(error: &sqlx::Error, indexes: &[&str]) -> bool {
 
 impl Store {
     /// Connects when it is first used.
-    pub fn connect(config: &DatabaseConfig, acting: Acting) -> std::result::Result<Self, sqlx::Error> {
-        Self::connect_reading_again(config, acting, None)
+    pub fn connect(config: &DatabaseConfig, role: DbRole) -> Result<Self> {
+        Self::connect_reading_again(config, role, None)
     }
 
     /// The same, for a process that can ask once more where the database is when it is refused there.
-    pub fn connect_reading_again(
-        config: &DatabaseConfig,
-        acting: Acting,
-        read_again: Option<ReadAgain>,
-    ) -> std::result::Result<Self, sqlx::Error> {
-        let pool = Connections::to(config, acting, read_again)?;
+    pub fn connect_reading_again(config: &DatabaseConfig, role: DbRole, read_again: Option<ReadAgain>) -> Result<Self> {
+        let pool = Connections::to(config, role, read_again).doing("reading DATABASE_URL")?;
         Ok(Self { pool })
     }
 
@@ -178,7 +174,7 @@ fn options(config: &DatabaseConfig) -> std::result::Result<PgConnectOptions, sql
 }
 
 /// The schema's name is checked by the configuration to be plain lower-case letters.
-fn settle_in(schema: &str, acting: Acting) -> String {
+fn settle_in(schema: &str, role: DbRole) -> String {
     let needed = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
     // A function that is newer than the schema would fail here and there; it had better not serve at all. Class 57 makes it
     // a 503, to be tried again.
@@ -194,9 +190,9 @@ fn settle_in(schema: &str, acting: Acting) -> String {
     // Planning our statements with their policies takes longer than running them, and every one of them looks up keys: the
     // plan for all values is the plan for each.
     let settled = format!("set search_path = {schema}; {check}; set plan_cache_mode = force_generic_plan");
-    match acting {
-        Acting::ForAPerson => format!("{settled}; {}", role::change(schema)),
-        Acting::ForTheSystem => settled,
+    match role {
+        DbRole::App => format!("{settled}; {}", role::change(schema)),
+        DbRole::Owner => settled,
     }
 }
 

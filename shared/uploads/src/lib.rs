@@ -98,6 +98,12 @@ impl Attachments {
         }
     }
 
+    /// What may be uploaded.
+    #[must_use]
+    pub fn config(&self) -> &AttachmentConfig {
+        &self.config
+    }
+
     /// An upload as it goes into a message.
     pub fn attachment(&self, upload: &Upload) -> Result<Attachment, Error> {
         Ok(Attachment {

@@ -17,9 +17,6 @@ const DEFAULT_SYSTEM_PROMPT: &str = "You are a helpful assistant in a chat. Answ
 /// Gemini takes requests of 20 MB, and most others as much.
 const DEFAULT_REQUEST_BYTES: u32 = 20_000_000;
 const VARIABLES: &str = "The MODEL_ variables";
-/// As `MODEL_KEY`, it says that a function asks no model: it goes by the prompts and the limits, and is given no key, so none is
-/// read for it.
-const NOT_FOR_THIS_FUNCTION: &str = "not-for-this-function";
 
 #[derive(Clone, Debug)]
 pub struct AssistantsConfig {
@@ -79,10 +76,23 @@ pub(super) enum Key {
     Given(ApiKey),
     /// The name of an SSM parameter.
     Parameter(String),
+    /// The name of a variable that is not set.
+    Unset(String),
 }
 
 impl AssistantsConfig {
     pub fn read(env: &Environment<'_>) -> Result<Self, ConfigError> {
+        Choice::read(env)?.with_key()?;
+        let config = Self::without_keys(env)?;
+        let all = config.organisations.values().chain([&config.default]);
+        for choice in all.flat_map(|choices| [&choices.assistant, &choices.post]) {
+            choice.clone().with_key()?;
+        }
+        Ok(config)
+    }
+
+    /// For whoever goes by the prompts and the limits, asks no model and is given no keys.
+    pub(super) fn without_keys(env: &Environment<'_>) -> Result<Self, ConfigError> {
         let default = Choice::read(env)?;
         let entries = entries(env)?;
         let choose = |organisation: Option<&str>| {
@@ -118,7 +128,7 @@ impl AssistantsConfig {
         all.flat_map(|choices| [&choices.assistant, &choices.post])
             .filter_map(|choice| match &choice.key {
                 Key::Parameter(name) => Some(name.as_str()),
-                Key::None | Key::Given(_) => None,
+                Key::None | Key::Given(_) | Key::Unset(_) => None,
             })
             .collect()
     }
@@ -186,11 +196,6 @@ impl Choice {
         if choice.temperature.is_some() && !provider.takes_temperature() {
             return Err(ConfigError::new(format!(
                 "MODEL_TEMPERATURE is set, but {name} takes none."
-            )));
-        }
-        if choice.lacks_key() {
-            return Err(ConfigError::new(format!(
-                "MODEL_KEY is not set, but {name} needs one at its own address."
             )));
         }
         Ok(choice)
@@ -271,12 +276,27 @@ impl Choice {
                 "contextTokens is {} and leaves no room beside maxOutputTokens, which is {}",
                 self.context_tokens, self.max_output_tokens
             )
-        } else if self.lacks_key() {
-            format!("provider is {provider}, which needs a key at its own address, and key is not set")
         } else {
             return Ok(self);
         };
         Err(ConfigError::new(format!("{}: {why}.", self.origin)))
+    }
+
+    /// Refuses a choice whose key is not there.
+    fn with_key(self) -> Result<Self, ConfigError> {
+        let provider = self.settings.provider.name();
+        let sentence = match &self.key {
+            Key::Unset(name) => format!("{}: key names the variable {name}, which is not set.", self.origin),
+            _ if !self.lacks_key() => return Ok(self),
+            _ if self.origin == VARIABLES => {
+                format!("MODEL_KEY is not set, but {provider} needs one at its own address.")
+            }
+            _ => format!(
+                "{}: provider is {provider}, which needs a key at its own address, and key is not set.",
+                self.origin
+            ),
+        };
+        Err(ConfigError::new(sentence))
     }
 
     fn lacks_key(&self) -> bool {
@@ -292,25 +312,16 @@ impl Key {
     /// Of an entry, where a key itself would lie open beside things that are no secret.
     fn named(text: &Value, env: &Environment<'_>) -> Result<Self, String> {
         let text = text.as_str().unwrap_or_default().trim();
-        let is_asked = env.optional("MODEL_KEY").is_none_or(|key| key != NOT_FOR_THIS_FUNCTION);
-        let withheld = || Self::Given(ApiKey::new(NOT_FOR_THIS_FUNCTION));
         if let Some(name) = text.strip_prefix("env:") {
-            if !is_asked {
-                return Ok(withheld());
-            }
-            let key = env.optional(name);
-            return key
-                .map(|key| Self::Given(ApiKey::new(key)))
-                .ok_or_else(|| format!("key names the variable {name}, which is not set"));
+            return Ok(match env.optional(name) {
+                Some(key) => Self::Given(ApiKey::new(key)),
+                None => Self::Unset(name.to_owned()),
+            });
         }
         match text.strip_prefix("ssm:") {
             Some(name) => {
                 let name = parameter_name(name).map_err(|why| format!("key {why}"))?;
-                Ok(if is_asked {
-                    Self::Parameter(name.to_owned())
-                } else {
-                    withheld()
-                })
+                Ok(Self::Parameter(name.to_owned()))
             }
             None => Err("key must be \"env:NAME\" or \"ssm:/path\", never the key itself".into()),
         }

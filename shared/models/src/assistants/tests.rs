@@ -50,6 +50,7 @@ fn key_of(choice: &Choice) -> &str {
     match &choice.key {
         Key::None => "",
         Key::Given(key) => key.expose(),
+        Key::Unset(name) => panic!("{name} is not set"),
         Key::Parameter(name) => name,
     }
 }
@@ -366,31 +367,27 @@ fn one_model_is_made_for_all_who_choose_the_same() {
 
 #[test]
 fn a_function_that_asks_no_model_reads_no_key_and_knows_the_prompts() {
-    let variables = [
-        ("MODEL_PROVIDER", "openai"),
-        ("MODEL_NAME", "m"),
-        ("MODEL_KEY", "not-for-this-function"),
-    ];
+    let variables = [("MODEL_PROVIDER", "openai"), ("MODEL_NAME", "m")];
     let overrides = json!([
         {"organisation": "a", "key": "ssm:/a/key", "systemPrompt": "You are A's."},
         {"organisation": "b", "provider": "gemini", "name": "g", "key": "env:B_KEY"},
     ]);
-    let config = read_with(&variables, &overrides.to_string()).unwrap();
-    assert!(config.parameters().is_empty());
-    let assistants = Assistants::new(&config, &BTreeMap::new()).unwrap();
-    let answering = assistants.answering(Kind::Post, Some("a"));
-    assert_eq!(answering.system_prompt, "You are A's.");
-    assert_eq!(assistants.answering(Kind::Post, Some("b")).model.name(), "g");
-    // Elsewhere they are asked for.
-    let asks = [("MODEL_KEY", "k"), variables[0], variables[1]];
-    assert!(
-        read_with(&asks, &overrides.to_string())
-            .unwrap_err()
-            .to_string()
-            .contains("B_KEY")
-    );
-    let only_a = json!([overrides[0]]).to_string();
-    assert!(read_with(&asks, &only_a).unwrap().parameters().contains("/a/key"));
+    let overrides = overrides.to_string();
+    let all = [&variables[..], &[("MODEL_OVERRIDES", overrides.as_str())]].concat();
+    let value = |name: &str| {
+        let found = all.iter().find(|(key, _)| *key == name);
+        found.map(|(_, value)| (*value).to_owned())
+    };
+    let policy = ReplyPolicy::read(&Environment(&value)).unwrap();
+    assert_eq!(policy.bounds(Kind::Post, Some("a")).system_prompt, "You are A's.");
+    assert_eq!(policy.bounds(Kind::Post, Some("b")).model, "g");
+    // Whoever asks needs them all.
+    let error = read_with(&variables, &overrides).unwrap_err().to_string();
+    assert!(error.contains("MODEL_KEY is not set"), "{error}");
+    let error = read_with(&[&variables[..], &[("MODEL_KEY", "k")]].concat(), &overrides)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("B_KEY"), "{error}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 use sqlx::{AssertSqlSafe, Executor, PgPool};
 use store::config::DatabaseConfig;
-use store::{Acting, ReadAgain, Store};
+use store::{DbRole, ReadAgain, Store};
 use tokio::time::{self, timeout};
 
 use crate::way::{Way, refusing};
@@ -49,13 +49,13 @@ async fn a_store_does_not_serve_on_a_schema_that_is_older_than_it(pool: PgPool) 
     let config = config(&world.rows);
     for (acting, older, again) in [
         (
-            Acting::ForAPerson,
+            DbRole::App,
             "update _sqlx_migrations set success = false
              where version = (select max(version) from _sqlx_migrations)",
             "update _sqlx_migrations set success = true",
         ),
         (
-            Acting::ForTheSystem,
+            DbRole::Owner,
             "alter table _sqlx_migrations rename to elsewhere",
             "alter table elsewhere rename to _sqlx_migrations",
         ),
@@ -128,7 +128,7 @@ async fn end_sessions(rows: &PgPool) {
 #[sqlx::test(migrations = "../../migrations")]
 async fn an_older_schema_is_refused_at_once_and_not_asked_again_for_a_second(pool: PgPool) {
     let world = World::on(pool).await;
-    for acting in [Acting::ForAPerson, Acting::ForTheSystem] {
+    for acting in [DbRole::App, DbRole::Owner] {
         let way = way_to(&world.rows).await;
         let store = Store::connect(&by(&config(&world.rows), &way), acting).unwrap();
         let newest = "where version = (select max(version) from _sqlx_migrations)";
@@ -159,7 +159,7 @@ async fn an_older_schema_is_refused_at_once_and_not_asked_again_for_a_second(poo
 async fn whatever_refuses_a_connection_is_asked_once_a_second_and_is_no_fault_of_ours() {
     for code in ["28P01", "28000", "3D000", "42501", "53300", "57P03", "08006", "XX000"] {
         let (address, asked) = refusing(code).await;
-        let store = Store::connect(&nowhere(&address), Acting::ForAPerson).unwrap();
+        let store = Store::connect(&nowhere(&address), DbRole::App).unwrap();
         for _ in 0..5 {
             assert!(is_unavailable(&store).await, "{code}");
         }
@@ -174,7 +174,7 @@ async fn whatever_refuses_a_connection_is_asked_once_a_second_and_is_no_fault_of
 async fn a_server_that_says_nothing_is_given_up(pool: PgPool) {
     let way = way_to(&pool).await;
     way.kill_for_good();
-    let store = Store::connect(&by(&config(&pool), &way), Acting::ForAPerson).unwrap();
+    let store = Store::connect(&by(&config(&pool), &way), DbRole::App).unwrap();
     assert!(is_unavailable(&store).await);
     assert!(is_unavailable(&store).await);
     assert_eq!(way.opened(), 1);
@@ -184,7 +184,7 @@ async fn a_server_that_says_nothing_is_given_up(pool: PgPool) {
 async fn a_connection_that_died_while_it_was_idle_costs_no_request(pool: PgPool) {
     let world = World::on(pool).await;
     let way = way_to(&world.rows).await;
-    let store = Store::connect(&by(&config(&world.rows), &way), Acting::ForAPerson).unwrap();
+    let store = Store::connect(&by(&config(&world.rows), &way), DbRole::App).unwrap();
     store.meet(&caller("anna")).await.unwrap();
     way.kill_silently();
     pass(Duration::from_secs(1)).await;
@@ -204,11 +204,11 @@ async fn a_statement_without_an_answer_is_given_up_with_its_connection(pool: PgP
         statement_timeout: Some(Duration::from_millis(200)),
         ..by(&config(&world.rows), &way)
     };
-    for acting in [Acting::ForAPerson, Acting::ForTheSystem] {
+    for acting in [DbRole::App, DbRole::Owner] {
         let store = Store::connect(&config, acting).unwrap();
         let name = match acting {
-            Acting::ForAPerson => caller("anna").id,
-            Acting::ForTheSystem => caller("ben").id,
+            DbRole::App => caller("anna").id,
+            DbRole::Owner => caller("ben").id,
         };
         store.inbox_version(&name).await.unwrap();
         let opened = way.opened();
@@ -227,7 +227,7 @@ async fn a_statement_that_takes_too_long_is_ended_and_may_be_tried_again(pool: P
         statement_timeout: Some(Duration::from_millis(100)),
         ..by(&config(&world.rows), &way)
     };
-    let store = Store::connect(&config, Acting::ForAPerson).unwrap();
+    let store = Store::connect(&config, DbRole::App).unwrap();
     store.meet(&caller("anna")).await.unwrap();
     let mut other = world.rows.begin().await.unwrap();
     other
@@ -247,7 +247,7 @@ async fn a_statement_that_takes_too_long_is_ended_and_may_be_tried_again(pool: P
 async fn a_request_that_is_dropped_takes_its_connection_along(pool: PgPool) {
     let world = World::on(pool).await;
     let way = way_to(&world.rows).await;
-    let store = Store::connect(&by(&config(&world.rows), &way), Acting::ForAPerson).unwrap();
+    let store = Store::connect(&by(&config(&world.rows), &way), DbRole::App).unwrap();
     store.meet(&caller("anna")).await.unwrap();
     let mut other = world.rows.begin().await.unwrap();
     other
@@ -269,7 +269,7 @@ async fn many_requests_share_the_connections_that_there_are(pool: PgPool) {
         connections: 2,
         ..by(&config(&world.rows), &way)
     };
-    let store = Store::connect(&config, Acting::ForAPerson).unwrap();
+    let store = Store::connect(&config, DbRole::App).unwrap();
     let people: Vec<_> = (0..50).map(|number| caller(&format!("p{number}"))).collect();
     let met = join_all(people.iter().map(|person| store.meet(person))).await;
     assert!(met.iter().all(Result::is_ok), "{met:?}");
@@ -280,7 +280,7 @@ async fn many_requests_share_the_connections_that_there_are(pool: PgPool) {
 #[sqlx::test(migrations = "../../migrations")]
 async fn a_session_that_the_server_ended_costs_no_request(pool: PgPool) {
     let world = World::on(pool).await;
-    let store = Store::connect(&config(&world.rows), Acting::ForAPerson).unwrap();
+    let store = Store::connect(&config(&world.rows), DbRole::App).unwrap();
     for idle in [Duration::ZERO, Duration::from_secs(1)] {
         store.meet(&caller("anna")).await.unwrap();
         end_sessions(&world.rows).await;
@@ -296,7 +296,7 @@ async fn a_connection_that_nobody_uses_is_taken_back_and_costs_no_request(pool: 
         idle_timeout: Duration::from_millis(100),
         ..config(&world.rows)
     };
-    let store = Store::connect(&config, Acting::ForAPerson).unwrap();
+    let store = Store::connect(&config, DbRole::App).unwrap();
     store.meet(&caller("anna")).await.unwrap();
     until_no_session_is_left(&world.rows).await;
     store.meet(&caller("anna")).await.unwrap();
@@ -311,7 +311,7 @@ async fn a_server_that_only_reads_is_left(pool: PgPool) {
         // With these connections, which go on as they are.
         world.rows.execute(AssertSqlSafe(sql)).await.unwrap();
     };
-    let store = Store::connect(&config(&world.rows), Acting::ForAPerson).unwrap();
+    let store = Store::connect(&config(&world.rows), DbRole::App).unwrap();
     turn("on").await;
     assert!(is_unavailable(&store).await);
     assert!(is_unavailable(&store).await);
@@ -323,7 +323,7 @@ async fn a_server_that_only_reads_is_left(pool: PgPool) {
 async fn a_migration_beneath_a_warm_process_costs_no_request(pool: PgPool) {
     let world = World::on(pool).await;
     let anna = world.person("anna").await;
-    let store = Store::connect(&config(&world.rows), Acting::ForAPerson).unwrap();
+    let store = Store::connect(&config(&world.rows), DbRole::App).unwrap();
     let known = store.me(&anna.id).await.unwrap();
     world
         .rows
@@ -360,7 +360,7 @@ async fn another_password_or_address_is_read_again_and_costs_no_request(pool: Pg
     }
     for wrong in places {
         let (read_again, asked) = saying(&right);
-        let store = Store::connect_reading_again(&wrong, Acting::ForAPerson, Some(read_again)).unwrap();
+        let store = Store::connect_reading_again(&wrong, DbRole::App, Some(read_again)).unwrap();
         for _ in 0..3 {
             store.meet(&caller("anna")).await.unwrap();
         }
@@ -369,7 +369,7 @@ async fn another_password_or_address_is_read_again_and_costs_no_request(pool: Pg
     // The same of a process that has served already.
     let way = way_to(&world.rows).await;
     let (read_again, _) = saying(&right);
-    let store = Store::connect_reading_again(&by(&right, &way), Acting::ForAPerson, Some(read_again)).unwrap();
+    let store = Store::connect_reading_again(&by(&right, &way), DbRole::App, Some(read_again)).unwrap();
     store.meet(&caller("anna")).await.unwrap();
     way.kill_for_good();
     pass(Duration::from_secs(1)).await;
@@ -380,7 +380,7 @@ async fn another_password_or_address_is_read_again_and_costs_no_request(pool: Pg
 async fn a_password_that_stays_wrong_is_read_again_now_and_then() {
     let (address, asked) = refusing("28P01").await;
     let (read_again, read) = saying(&nowhere(&address));
-    let store = Store::connect_reading_again(&nowhere(&address), Acting::ForAPerson, Some(read_again)).unwrap();
+    let store = Store::connect_reading_again(&nowhere(&address), DbRole::App, Some(read_again)).unwrap();
     for (passed, connections, reads) in [(0, 1, 1), (1, 2, 1), (1, 3, 1), (3, 4, 2)] {
         pass(Duration::from_secs(passed)).await;
         for _ in 0..3 {
@@ -392,7 +392,7 @@ async fn a_password_that_stays_wrong_is_read_again_now_and_then() {
     // What another password would not mend is no reason to ask for one.
     let (address, _) = refusing("53300").await;
     let (read_again, read) = saying(&nowhere(&address));
-    let store = Store::connect_reading_again(&nowhere(&address), Acting::ForAPerson, Some(read_again)).unwrap();
+    let store = Store::connect_reading_again(&nowhere(&address), DbRole::App, Some(read_again)).unwrap();
     assert!(is_unavailable(&store).await);
     assert_eq!(read.load(Ordering::SeqCst), 0);
 }
@@ -417,7 +417,7 @@ async fn figures_of_refusals_and_dead_connections(pool: PgPool) {
         let (took, attempts) = (began.elapsed().as_secs_f64(), way.opened() - before);
         println!("{what}: {outcome} after {took:.2} s, {attempts} connections");
     };
-    let store = Store::connect(&config, Acting::ForAPerson).unwrap();
+    let store = Store::connect(&config, DbRole::App).unwrap();
     ask("first", &store).await;
     ask("second", &store).await;
     way.kill_silently();
@@ -434,13 +434,13 @@ async fn figures_of_refusals_and_dead_connections(pool: PgPool) {
     .execute(&world.rows)
     .await
     .unwrap();
-    let store = Store::connect(&config, Acting::ForAPerson).unwrap();
+    let store = Store::connect(&config, DbRole::App).unwrap();
     ask("older schema", &store).await;
     ask("older schema, again", &store).await;
     for code in ["28P01", "3D000", "53300", "57P03", "42501"] {
         let (address, asked) = refusing(code).await;
         let url = format!("postgres://nobody@{address}/nothing?sslmode=disable");
-        let store = Store::connect(&DatabaseConfig::of(url), Acting::ForAPerson).unwrap();
+        let store = Store::connect(&DatabaseConfig::of(url), DbRole::App).unwrap();
         let began = Instant::now();
         let error = store.meet(&anna).await.unwrap_err();
         let status = if error.is_unavailable() { 503 } else { 500 };

@@ -7,7 +7,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection};
 use store::chats::ListFilter;
 use store::config::DatabaseConfig;
-use store::{Acting, Store, migrate, role};
+use store::{DbRole, Store, migrate, role};
 use uuid::Uuid;
 
 use crate::world::{SCHEMA, caller, opened};
@@ -101,7 +101,7 @@ async fn execute(connection: &mut PgConnection, sql: String) {
 
 /// As the functions of two people do: one opens a chat, and the other does not see it.
 async fn people_are_served(config: &DatabaseConfig) {
-    let store = Store::connect(config, Acting::ForAPerson).unwrap();
+    let store = Store::connect(config, DbRole::App).unwrap();
     let (anna, ben) = (caller("anna"), caller("ben"));
     store.meet(&anna).await.unwrap();
     store.meet(&ben).await.unwrap();
@@ -120,7 +120,7 @@ async fn people_are_served(config: &DatabaseConfig) {
         .await
         .unwrap();
     assert_eq!(chats(&mut bound).await, 0);
-    let system = Store::connect(config, Acting::ForTheSystem).unwrap();
+    let system = Store::connect(config, DbRole::Owner).unwrap();
     assert!(system.chat(&anna.id, opened(chat).unwrap()).await.unwrap().is_some());
     assert_eq!(chats(&mut connection(config).await).await, 1);
 }
@@ -187,7 +187,7 @@ async fn two_owners_without_superuser_have_a_database_each_on_one_server(adminis
 
 /// Once more, on what is there.
 async fn people_are_served_by(config: &DatabaseConfig) {
-    let store = Store::connect(config, Acting::ForAPerson).unwrap();
+    let store = Store::connect(config, DbRole::App).unwrap();
     store.meet(&caller("anna")).await.unwrap();
 }
 
@@ -226,7 +226,7 @@ async fn what_was_migrated_before_is_mended_by_another_migrate(administrator: Pg
         ""
     };
     execute(&mut connection, format!("revoke {to} {role} from {}", owner.name)).await;
-    let refused = Store::connect(&config, Acting::ForAPerson).unwrap();
+    let refused = Store::connect(&config, DbRole::App).unwrap();
     assert!(refused.meet(&caller("anna")).await.is_err());
 
     migrate(&config).await.unwrap();
@@ -336,7 +336,7 @@ async fn nobody_is_served_where_no_policy_names_a_role(administrator: PgPool) {
             .into(),
     )
     .await;
-    let store = Store::connect(&config, Acting::ForAPerson).unwrap();
+    let store = Store::connect(&config, DbRole::App).unwrap();
     assert!(store.meet(&caller("anna")).await.is_err());
     connection.close().await.unwrap();
     owner.leave(&administrator).await;

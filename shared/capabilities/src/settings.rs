@@ -1,11 +1,11 @@
-//! Configuration is read once, when a function starts; what is missing or odd is named in one sentence.
+//! Settings that every function may go by. They are read once, when it starts; what is missing or odd is named in one sentence.
 
+mod known;
 mod rates;
 mod retention;
 
 use std::time::Duration;
 
-use backtalk_http::auth::TokenConfig;
 use domain::budget::{BudgetPolicy, Period};
 use domain::chat::History;
 use domain::limits::Limits;
@@ -14,52 +14,40 @@ use domain::person::{Organisations, UnknownPeople};
 use domain::reply::WhenBusy;
 use domain::retention::Retention;
 use foundation::environment::{ConfigError, Environment};
-use hooks::moderation::ModerationSettings;
-use hooks::webhooks::WebhookConfig;
-use models::assistants::config::AssistantsConfig;
-use pusher::PusherSettings;
-use store::config::DatabaseConfig;
-use uploads::AttachmentConfig;
 
+pub use known::KNOWN;
 pub use rates::RateConfig;
 
+/// What needs no secret and no part of its own.
 #[derive(Clone, Debug)]
-pub struct Config {
-    pub database: DatabaseConfig,
-    /// `SQS_QUEUE_URL`: the queue that wakes the worker.
-    pub queue_url: String,
-    /// `SQS_DEAD_LETTER_QUEUE_URL`: where the worker puts what it cannot read, with the reason; none: SQS does, without.
-    pub dead_letter_queue_url: Option<String>,
-    pub tokens: TokenConfig,
-    /// `PUSHER_APP_ID`, `PUSHER_KEY`, `PUSHER_SECRET` and `PUSHER_CLUSTER` or `PUSHER_HOST` (with `PUSHER_PORT`,
-    /// `PUSHER_SCHEME`); none of them: delivery by event stream and polling alone.
-    pub pusher: Option<PusherSettings>,
-    /// Who answers: `MODEL_*`, `SYSTEM_PROMPT*`, `MODEL_OVERRIDES`.
-    pub assistants: AssistantsConfig,
+pub struct Settings {
     pub replies: ReplyConfig,
     pub budget: BudgetPolicy,
     pub limits: Limits,
-    /// `MODERATION_URL` and its like; none: nobody is asked.
-    pub moderation: Option<ModerationSettings>,
     /// `EDIT_HISTORY`: `kept`, or by default `none`.
     pub edit_history: EditHistory,
-    pub attachments: AttachmentConfig,
     pub rates: RateConfig,
     pub people: PeopleConfig,
     /// `RETENTION`: `task=30d,assistant=365d`; what is not named is kept for ever.
     pub retention: Retention,
-    pub webhooks: WebhookConfig,
     /// `STREAM_SECONDS`: how long a response streams before its reader is asked to come again; default 240. It must end
     /// before the function that gives it is ended.
     pub stream_for: Duration,
     /// `STREAMS_PER_PERSON`: how many event streams, and how many joined replies, somebody may have open at once; default 5.
     /// The newest stay.
     pub streams_per_person: i32,
+}
+
+/// What the loop around every handler goes by.
+#[derive(Clone, Debug)]
+pub struct WebSettings {
+    /// `CORS_ORIGINS`: comma-separated origins that browsers may call from; default `*`.
+    pub cors_origins: Vec<String>,
+    /// `MAX_BODY_BYTES`: of a request.
+    pub body_bytes: usize,
     /// `FUNCTION_SECONDS`: how long an invocation may take where the platform does not say, as a local one; default 300, as in
     /// the template. Lambda says it.
     pub function_time: Duration,
-    /// `CORS_ORIGINS`: comma-separated origins that browsers may call from; default `*`.
-    pub cors_origins: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -133,34 +121,33 @@ impl PeopleConfig {
     }
 }
 
-impl Config {
+impl Settings {
     pub fn read(env: &Environment<'_>) -> Result<Self, ConfigError> {
         Ok(Self {
-            database: DatabaseConfig::read(env)?,
-            queue_url: env.required("SQS_QUEUE_URL", "the SQS queue that wakes the worker")?,
-            dead_letter_queue_url: env.optional("SQS_DEAD_LETTER_QUEUE_URL"),
-            tokens: TokenConfig::read(env)?,
-            pusher: PusherSettings::read(env)?,
-            assistants: AssistantsConfig::read(env)?,
             replies: ReplyConfig::read(env)?,
             budget: budget(env)?,
             limits: limits(env)?,
-            moderation: ModerationSettings::read(env)?,
             edit_history: edit_history(env)?,
-            attachments: AttachmentConfig::read(env)?,
             rates: RateConfig::read(env)?,
             people: PeopleConfig::read(env)?,
             retention: retention::read(env)?,
-            webhooks: WebhookConfig::read(env)?,
             stream_for: env.seconds("STREAM_SECONDS", 240)?,
             streams_per_person: streams_per_person(env)?,
-            function_time: env.seconds("FUNCTION_SECONDS", 300)?,
+        })
+    }
+}
+
+impl WebSettings {
+    pub fn read(env: &Environment<'_>) -> Result<Self, ConfigError> {
+        Ok(Self {
             cors_origins: env
                 .optional("CORS_ORIGINS")
                 .unwrap_or_else(|| "*".into())
                 .split(',')
                 .map(|origin| origin.trim().to_owned())
                 .collect(),
+            body_bytes: limits(env)?.body_bytes,
+            function_time: env.seconds("FUNCTION_SECONDS", 300)?,
         })
     }
 }
@@ -240,11 +227,56 @@ fn limits(env: &Environment<'_>) -> Result<Limits, ConfigError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+
+    use backtalk_http::auth::TokenConfig;
     use domain::chat::Kind;
-    use hooks::moderation::OnFailure;
+    use hooks::moderation::{ModerationSettings, OnFailure};
+    use hooks::webhooks::WebhookConfig;
+    use models::assistants::config::AssistantsConfig;
+    use pusher::PusherSettings;
+    use store::config::DatabaseConfig;
+    use uploads::AttachmentConfig;
 
     use super::*;
+
+    /// All that any function reads.
+    #[derive(Debug)]
+    #[allow(dead_code, reason = "some is only shown")]
+    pub(crate) struct Everything {
+        pub(crate) settings: Settings,
+        pub(crate) web: WebSettings,
+        pub(crate) database: DatabaseConfig,
+        pub(crate) queue: String,
+        pub(crate) tokens: TokenConfig,
+        pub(crate) pusher: Option<PusherSettings>,
+        pub(crate) assistants: AssistantsConfig,
+        pub(crate) moderation: Option<ModerationSettings>,
+        pub(crate) attachments: AttachmentConfig,
+        pub(crate) webhooks: WebhookConfig,
+    }
+
+    impl Everything {
+        pub(crate) fn read(env: &Environment<'_>) -> Result<Self, ConfigError> {
+            Ok(Self {
+                settings: Settings::read(env)?,
+                web: WebSettings::read(env)?,
+                database: DatabaseConfig::read(env)?,
+                queue: {
+                    env.optional("SQS_DEAD_LETTER_QUEUE_URL");
+                    env.required("SQS_QUEUE_URL", "the SQS queue that wakes the worker")?
+                },
+                tokens: TokenConfig::read(env)?,
+                pusher: PusherSettings::read(env)?,
+                assistants: AssistantsConfig::read(env)?,
+                moderation: ModerationSettings::read(env)?,
+                attachments: AttachmentConfig::read(env)?,
+                webhooks: WebhookConfig::read(env)?,
+            })
+        }
+    }
 
     const GOOD: &[(&str, &str)] = &[
         ("DATABASE_URL", "postgres://app:hunter2@db/app"),
@@ -259,14 +291,14 @@ mod tests {
     ];
 
     /// The good settings with some changed; an empty value is as good as none.
-    fn read(changes: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    fn read(changes: &[(&str, &str)]) -> Result<Everything, ConfigError> {
         let value = |name: &str| {
             let all = changes.iter().chain(GOOD);
             all.into_iter()
                 .find(|(key, _)| *key == name)
                 .map(|(_, value)| (*value).to_owned())
         };
-        Config::read(&Environment(&value))
+        Everything::read(&Environment(&value))
     }
 
     #[test]
@@ -421,8 +453,44 @@ mod tests {
     }
 
     #[test]
+    fn the_settings_that_are_known_are_those_that_are_read() {
+        let asked = RefCell::new(BTreeSet::new());
+        let more: [&[(&str, &str)]; 4] = [
+            &[],
+            &[
+                ("JWT_ALGORITHM", "RS256"),
+                ("JWT_SECRET", ""),
+                ("JWT_JWKS_URL", "https://keys"),
+            ],
+            &[
+                ("PUSHER_APP_ID", "1"),
+                ("PUSHER_KEY", "k"),
+                ("PUSHER_SECRET", "s"),
+                ("PUSHER_HOST", "h"),
+            ],
+            &[
+                ("MODERATION_URL", "https://hook"),
+                ("MODERATION_SECRET", "0123456789abcdef01234567"),
+            ],
+        ];
+        for settings in more {
+            let value = |name: &str| {
+                asked.borrow_mut().insert(name.to_owned());
+                let mut all = settings.iter().chain(GOOD);
+                all.find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+            };
+            Everything::read(&Environment(&value)).expect("good settings");
+        }
+        let mut asked = asked.into_inner();
+        // Those are the SDK's, which does not look into `SETTINGS`.
+        asked.retain(|name| !name.starts_with("AWS_"));
+        let known: BTreeSet<_> = KNOWN.iter().map(|name| (*name).to_owned()).collect();
+        assert_eq!(asked, known);
+    }
+
+    #[test]
     fn a_failed_attempt_rests_twice_as_long_each_time() {
-        let replies = read(&[]).expect("all is set").replies;
+        let replies = read(&[]).expect("all is set").settings.replies;
         let rests: Vec<_> = (1..=3)
             .map(|attempt| replies.retry_after_attempt(attempt).as_secs())
             .collect();

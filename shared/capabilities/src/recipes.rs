@@ -20,7 +20,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use reqwest::Url;
 use serde_json::{Value, json};
 
-use crate::config::Config;
+use crate::settings::tests::Everything;
 use backtalk_http::auth::Authenticator;
 use backtalk_http::auth::TokenConfig;
 use domain::chat::Kind;
@@ -106,7 +106,7 @@ impl Recipe {
     }
 
     /// Beside what a function has else. Every variable must be one that we know.
-    fn read(&self, beside: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    fn read(&self, beside: &[(&str, &str)]) -> Result<Everything, ConfigError> {
         let asked = RefCell::new(BTreeSet::new());
         let value = |name: &str| {
             asked.borrow_mut().insert(name.to_owned());
@@ -118,7 +118,7 @@ impl Recipe {
             };
             self.variables.get(name).cloned().or_else(other)
         };
-        let config = Config::read(&Environment(&value));
+        let config = Everything::read(&Environment(&value));
         let asked = asked.borrow();
         let unknown = self
             .variables
@@ -128,7 +128,7 @@ impl Recipe {
         config
     }
 
-    fn read_well(&self, beside: &[(&str, &str)]) -> Config {
+    fn read_well(&self, beside: &[(&str, &str)]) -> Everything {
         self.read(beside)
             .unwrap_or_else(|error| panic!("{}: {error}", self.name))
     }
