@@ -1,8 +1,8 @@
 """What must be true of template.yaml before anybody deploys it: `gate.py [TEMPLATE]` prints what is not, and exits with 1.
 
 The template is transformed as AWS does it; the output is linted (cfn-lint) and checked for what is unsafe (checkov). Then
-what no tool knows: that it has the routes of the local gateway and of the contract, and every binary, that streams stream, and that no function
-may do or read more than it needs, and that each is given the settings that its code can ask for.
+what no tool knows: that it and the local router have the routes of the one table, that streams stream, that no function may do or
+read more than it needs, and that each is given the settings that its handler asks for.
 """
 
 import json
@@ -18,7 +18,6 @@ from pathlib import Path
 
 os.environ.setdefault("AWS_DEFAULT_REGION", "eu-central-1")
 
-import reach  # noqa: E402
 from cfnlint.api import ManualArgs, lint  # noqa: E402
 from samtranslator.model.exceptions import InvalidDocumentException  # noqa: E402
 from samtranslator.translator.transform import transform  # noqa: E402
@@ -43,11 +42,7 @@ CHECKOV_SKIPS = {
     "CKV_AWS_173": "a key of one's own for variables: they name secrets and hold none",
 }
 
-# Which function may send to the queue, and do what with the bucket. What is not here may do neither.
-WAKES = {
-    "SendMessage", "RegenerateReply", "StopReply", "DeleteMessage", "Worker", "Sweeper", "Person",
-    "CreatePost", "UpdatePost", "FollowUp", "SendNotice", "DeleteChat", "DeletePost",
-}
+# What a function may do with the bucket. What is not here may do nothing.
 BUCKET = {
     "SendMessage": {"s3:GetObject", "s3:ListBucket"},
     "RegenerateReply": {"s3:GetObject"},
@@ -57,23 +52,9 @@ BUCKET = {
     "CreateAttachment": {"s3:PutObject"},
     "GetAttachment": {"s3:GetObject"},
 }
-# What a function's code names that goes by settings which only some functions have, and those settings. All others have all.
-PARTS = {
-    "who answers, and told what": (r"\.\s*assistants\b", {"MODEL_OVERRIDES", "SYSTEM_PROMPT"}),
-    "a model": (r"\bPart::Model\b", {"MODEL_KEY"}),
-    "images for a model": (r"\bwith_images\b", {"ATTACHMENT_HOSTS"}),
-    "Pusher": (r"\.\s*delivery\b", {"PUSHER_APP_ID", "PUSHER_KEY", "PUSHER_SECRET", "PUSHER_CLUSTER"}),
-    "the moderation hook": (r"\.\s*moderation\b", {"MODERATION_URL", "MODERATION_SECRET"}),
-}
-# What `App` has: what of it goes by such settings is above.
-PARTS_OF_APP = {
-    "config", "store", "queue", "delivery", "assistants", "moderation", "authenticator", "attachments", "webhooks",
-}
-# What a setting says that a function shall not have.
-WITHHELD = "not-for-this-function"
 SECRETS = {"DATABASE_URL", "DATABASE_PASSWORD", "DATABASE_CA", "JWT_SECRET", "PUSHER_SECRET", "MODEL_KEY", "MODERATION_SECRET"}
-# Those that are not served by a route.
-WITHOUT_ROUTE = {"worker", "sweeper", "migrate", "person"}
+# It is given the database alone, which it brings to the newest schema, and is in no table of handlers.
+MIGRATE = {"variables": ["DATABASE_CA", "DATABASE_PASSWORD", "DATABASE_URL"], "actions": []}
 
 
 def transformed(template_text):
@@ -119,18 +100,10 @@ def unsafe(output):
     return [f"checkov {check['check_id']}: {check['check_name']} ({check['resource']})" for check in results["failed_checks"]]
 
 
-def binaries():
-    """Each binary, and whose main it runs."""
-    files = (REPOSITORY / "functions/src/bin").glob("*.rs")
-    mains = {file.stem: re.search(r"functions::(?:mains::)?(\w+)", file.read_text())[1] for file in files}
-    return {name: main.replace("_", "-") for name, main in mains.items()}
-
-
-def streaming():
-    """The functions that are made to stream."""
-    mains = (REPOSITORY / "functions/src/mains.rs").read_text()
-    names = re.findall(r"(\w+) =>", mains.partition("serve_streaming:")[2].partition("}")[0])
-    return {name.replace("_", "-") for name in names}
+@cache
+def functions():
+    """Each function, its routes, and what it is to be given: the table of functions/src/routes.rs, which a test there writes."""
+    return json.loads((REPOSITORY / "deploy/gate/functions.json").read_text()) | {"migrate": MIGRATE}
 
 
 def manifest():
@@ -170,25 +143,30 @@ def integrations(output):
     return found
 
 
-def misrouted(output, names, contract):
+def misrouted(output, names, table, contract):
+    routes = {(method, path, name) for name, function in table.items() for method, path in function.get("routes", [])}
     template_routes = {(method, path, names[function]) for (method, path), (function, _) in integrations(output).items()}
-    problems = [f"{route} is in Cargo.toml's router alone" for route in sorted(router() - template_routes)]
-    problems += [f"{route} is in the template alone" for route in sorted(template_routes - router())]
-    served = {(method, path) for method, path, _ in template_routes}
+    logical = {binary: function for function, binary in names.items()}
+    problems = []
+    for method, path, name in sorted(routes - template_routes):
+        event = f'{{Type: Api, Properties: {{RestApiId: !Ref Api, Method: {method}, Path: "{path}"}}}}'
+        problems.append(f"template.yaml: write under Events of {logical.get(name, name)}: {method.title()}: {event}")
+    problems += [f"template.yaml: {route} is in no table of functions/src/routes.rs" for route in sorted(template_routes - routes)]
+    for method, path, name in sorted(routes - router()):
+        problems.append(f'Cargo.toml: write into the router: "{path}" = [{{ method = "{method}", function = "{name}" }}]')
+    problems += [f"Cargo.toml: {route} is in no table of functions/src/routes.rs" for route in sorted(router() - routes)]
+    served = {(method, path) for method, path, _ in routes}
     problems += [f"{route} is not in docs/openapi.json" for route in sorted(served - contract)]
     problems += [f"{route} is in docs/openapi.json alone" for route in sorted(contract - served)]
     used = set(names.values())
-    problems += [f"the binary {name} is no function of the template" for name in sorted(set(binaries()) - used)]
-    problems += [f"the function {name} has no binary" for name in sorted(used - set(binaries()))]
-    problems += [f"the binary {name} runs {main}" for name, main in sorted(binaries().items()) if name != main]
-    routed = {function for _, _, function in template_routes}
-    problems += [f"the function {name} has no route" for name in sorted(used - routed - WITHOUT_ROUTE)]
+    problems += [f"the binary {name} is no function of the template" for name in sorted(set(table) - used)]
+    problems += [f"the function {name} has no binary" for name in sorted(used - set(table))]
     return problems
 
 
-def buffered_where_it_should_stream(output, names):
+def buffered_where_it_should_stream(output, names, table):
     problems = []
-    streams = streaming()
+    streams = {name for name, function in table.items() if function.get("streams")}
     for (method, path), (function, integration) in sorted(integrations(output).items()):
         is_streamed = integration.get("responseTransferMode") == "STREAM" and bool(
             re.search(r"/2021-11-15/functions/.*/response-streaming-invocations", json.dumps(integration["uri"]))
@@ -236,7 +214,7 @@ def parameters_in(value):
     return set(re.findall(r"(?:ssm:|parameter)\$\{(\w+Parameter)\}", json.dumps(value)))
 
 
-def over_or_under_privileged(output, names):
+def over_or_under_privileged(output, names, table):
     problems = []
     for function in names:
         properties = output["Resources"][function]["Properties"]
@@ -253,45 +231,34 @@ def over_or_under_privileged(output, names):
             bucket |= {action for action in actions if action.startswith("s3:")}
         problems += [f"{function} cannot read {name}, which it is given" for name in sorted(wanted - readable)]
         problems += [f"{function} may read {name} and does not need it" for name in sorted(readable - wanted)]
-        if sends != (function in WAKES):
+        if sends != ("sqs:SendMessage" in table.get(names[function], MIGRATE)["actions"]):
             problems.append(f"{function} {'may' if sends else 'must be able to'} send to the queue")
         if bucket != BUCKET.get(function, set()):
             problems.append(f"{function} may do {sorted(bucket)} with uploads, and needs {sorted(BUCKET.get(function, set()))}")
         for name in SECRETS & set(variables):
             # Each is the name of a parameter, in one case or the other, or nothing.
             texts = re.findall(r'"([^"]*)"', json.dumps(variables[name]))
-            known = r"ssm:.*|postgres://backtalk@\$\{DatabaseProxy\.Endpoint\}.*|not-for-this-function|Fn::\w+|Has\w+|"
+            known = r"ssm:.*|postgres://backtalk@\$\{DatabaseProxy\.Endpoint\}.*|Fn::\w+|Has\w+|"
             problems += [f"{function} has {name} in plain text" for text in texts if not re.fullmatch(known, text)]
     return problems
 
 
-@cache
-def asked():
-    """What each binary's code names, of PARTS."""
-    return reach.asked(REPOSITORY / "functions/src", {part: pattern for part, (pattern, _) in PARTS.items()})
+def is_given(value):
+    """An empty text is what a setting is that is kept from a function."""
+    return value != ""
 
 
-def given_too_little_or_too_much(output, names, asks):
-    given = {}
-    for function in names:
-        variables = output["Resources"][function]["Properties"]["Environment"]["Variables"]
-        given[function] = {name for name, value in variables.items() if value != WITHHELD}
-    of_some = set().union(*(variables for _, variables in PARTS.values()))
+def given_too_little_or_too_much(output, names, table):
+    """Compares what only some functions need, by their handlers' signatures, with what the template gives them."""
+    of_some = {name for function in table.values() for name in function["variables"]}
     problems = []
     for function, binary in names.items():
-        needed = set()
-        for part, (_, variables) in PARTS.items():
-            if part in asks.get(binary, set()):
-                needed |= variables
-                lacking = sorted(variables - given[function])
-                problems += [f"{function} asks for {part}, and is not given {name}" for name in lacking]
-        excess = sorted(given[function] & of_some - needed)
-        problems += [f"{function} is given {name}, and its code does not ask for it" for name in excess]
-    for name in sorted(set().union(*given.values()) - of_some):
-        without = sorted(function for function in names if name not in given[function])
-        problems += [f"{function} is not given {name}, which others have" for function in without]
-    unknown = reach.fields((REPOSITORY / "shared/app/src/lib.rs").read_text(), "Parts") - PARTS_OF_APP
-    problems += [f"App has a part {part}, and the gate does not know by which settings" for part in sorted(unknown)]
+        variables = output["Resources"][function]["Properties"]["Environment"]["Variables"]
+        given = {name for name, value in variables.items() if is_given(value)} & of_some
+        needed = set(table.get(binary, MIGRATE)["variables"])
+        asks = ", ".join(table.get(binary, {}).get("capabilities", []))
+        problems += [f"{function} asks for {asks}, and is not given {name}" for name in sorted(needed - given)]
+        problems += [f"{function} is given {name}, and asks only for {asks}" for name in sorted(given - needed)]
     return problems
 
 
@@ -332,19 +299,19 @@ def wrongly_queued(output):
     return problems
 
 
-def problems_of(template_text, tools=(linted, unsafe), contract=None, asks=None):
-    """All that is wrong with a template, as sentences; `contract` stands for what docs/openapi.json promises, `asks` for what
-    the code names."""
+def problems_of(template_text, tools=(linted, unsafe), contract=None, table=None):
+    """All that is wrong with a template, as sentences; `contract` stands for what docs/openapi.json promises, `table` for the
+    functions."""
     try:
         output = transformed(template_text)
     except InvalidDocumentException as error:
         return [f"SAM: {cause.message}" for cause in error.causes] or [f"SAM: {error.message}"]
-    names = binaries_of(template_text)
+    names, table = binaries_of(template_text), functions() if table is None else table
     problems = [problem for tool in tools for problem in tool(output)]
-    problems += misrouted(output, names, documented() if contract is None else contract)
-    problems += buffered_where_it_should_stream(output, names) + unbounded_streams(output)
-    problems += over_or_under_privileged(output, names) + misbuilt(output, names) + wrongly_queued(output)
-    problems += given_too_little_or_too_much(output, names, asked() if asks is None else asks)
+    problems += misrouted(output, names, table, documented() if contract is None else contract)
+    problems += buffered_where_it_should_stream(output, names, table) + unbounded_streams(output)
+    problems += over_or_under_privileged(output, names, table) + misbuilt(output, names) + wrongly_queued(output)
+    problems += given_too_little_or_too_much(output, names, table)
     problems += left_to_cargo_lambda(manifest()["profile"]["release"])
     return problems
 
@@ -355,7 +322,7 @@ def main():
     for problem in problems:
         print(problem)
     if not problems:
-        print(f"{path.name}: {len(router())} routes, {len(binaries())} functions, nothing to complain of")
+        print(f"{path.name}: {len(router())} routes, {len(functions())} functions, nothing to complain of")
     return 1 if problems else 0
 
 

@@ -2,17 +2,14 @@
 
 import unittest
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-import reach
 from gate import (
-    PARTS,
     REPOSITORY,
-    WITHHELD,
-    asked,
     binaries_of,
     documented,
+    functions,
     given_too_little_or_too_much,
+    is_given,
     left_to_cargo_lambda,
     linted,
     manifest,
@@ -22,33 +19,6 @@ from gate import (
 )
 
 TEMPLATE = (REPOSITORY / "template.yaml").read_text()
-
-# A crate with each way in which one function leads to another.
-CODE = {
-    "mains.rs": "mains! { serve: one => here::one; two => here::deep::two; three => there::three; }",
-    "here/mod.rs": """
-        mod deep;
-        pub(crate) use deep::shared_by_all;
-        use crate::there::{self, Thing as Other};
-        fn one(app: App) { let thing = Other::new(); thing.go(&app); there::called(app) }
-    """,
-    "here/deep.rs": """
-        use super::shared_by_all as everybody;
-        // app.a is a comment, and "app.a" a text.
-        pub fn two(app: App) { let c = "app.a"; by_name(app.c, everybody) }
-        pub fn shared_by_all(app: App) { app.b }
-        #[cfg(test)]
-        mod tests { fn two(app: App) { app.a } }
-    """,
-    "there.rs": """
-        pub struct Thing;
-        impl<T> Trait<T> for Thing { fn go(&self, app: &App) { app.a } fn new() -> Self { Self } }
-        impl Nobody { fn come(&self, app: &App) { app.a } }
-        pub fn called(app: App) { super::here::shared_by_all(app) }
-        pub fn three(app: App) -> bool { app.apart == 'a' }
-    """,
-}
-
 
 def function(name):
     """One function's part of the template."""
@@ -95,12 +65,12 @@ class BrokenOnPurpose(unittest.TestCase):
         self.breaks(
             "Get: {Type: Api, Properties: {RestApiId: !Ref Api, Method: GET, Path: \"/api/usage\"}}",
             "{}",
-            "('GET', '/api/usage', 'get-usage') is in Cargo.toml's router alone",
+            'template.yaml: write under Events of GetUsage: Get: {Type: Api, Properties: {RestApiId: !Ref Api, Method: GET, Path: "/api/usage"}}',
             "GetUsage",
         )
 
     def test_a_route_that_leads_elsewhere(self):
-        self.breaks("Path: \"/api/me\"", "Path: \"/api/my\"", "('GET', '/api/my', 'get-me') is in the template alone", "GetMe")
+        self.breaks("Path: \"/api/me\"", "Path: \"/api/my\"", "template.yaml: ('GET', '/api/my', 'get-me') is in no table", "GetMe")
 
     def test_a_route_that_the_contract_does_not_have(self):
         problems = problems_of(TEMPLATE, (), documented() - {("GET", "/api/usage")})
@@ -114,10 +84,10 @@ class BrokenOnPurpose(unittest.TestCase):
         self.breaks("Binary: sweeper", "Binary: sweep", "the binary sweeper is no function")
 
     def test_a_policy_that_is_missing(self):
-        self.breaks("        - *its_secrets\n", "", "GetMe cannot read DatabaseUrlParameter", "GetMe")
+        self.breaks("        - *the_databases_secrets\n", "", "GetMe cannot read DatabaseUrlParameter", "GetMe")
 
     def test_a_policy_that_gives_too_much(self):
-        self.breaks("- *its_secrets\n", "- *its_secrets\n        - *models_key\n", "StopReply may read ModelKeyParameter", "StopReply")
+        self.breaks("- *tokens_secret\n", "- *tokens_secret\n        - *models_key\n", "StopReply may read ModelKeyParameter", "StopReply")
 
     def test_a_policy_of_everything(self):
         self.breaks("Action: sqs:SendMessage,", "Action: sqs:*,", "may do sqs:* in general")
@@ -131,26 +101,16 @@ class BrokenOnPurpose(unittest.TestCase):
     def test_a_function_that_could_write_uploads(self):
         self.breaks("s3:PutObject", "s3:GetObject", "CreateAttachment may do ['s3:GetObject']", "CreateAttachment")
 
-    def test_a_setting_that_a_function_is_not_given(self):
-        for name in ["StopReply", "CreatePost", "Sweeper"]:
-            part = function(name)
-            without = part.replace("*reckons", "*tells").replace("          SYSTEM_PROMPT: !Ref SystemPrompt\n", "", 1)
-            self.assertNotEqual(part, without)
-            problems = problems_of(TEMPLATE.replace(part, without, 1), ())
-            says = f"{name} asks for who answers, and told what, and is not given SYSTEM_PROMPT"
-            self.assertIn(says, problems)
-
     def test_every_setting_of_every_function(self):
-        output, names = transformed(TEMPLATE), binaries_of(TEMPLATE)
-        asks = asked()
-        self.assertEqual(given_too_little_or_too_much(output, names, asks), [])
+        output, names, table = transformed(TEMPLATE), binaries_of(TEMPLATE), functions()
+        self.assertEqual(given_too_little_or_too_much(output, names, table), [])
+        of_some = {name for one in table.values() for name in one["variables"]}
         for function_name in names:
             variables = output["Resources"][function_name]["Properties"]["Environment"]["Variables"]
-            for name, value in list(variables.items()):
-                if value == WITHHELD:
-                    continue
-                del variables[name]
-                problems = given_too_little_or_too_much(output, names, asks)
+            for name in of_some:
+                value = variables.get(name, "")
+                variables[name] = "" if is_given(value) else "something"
+                problems = given_too_little_or_too_much(output, names, table)
                 self.assertTrue(any(function_name in one and name in one for one in problems), (function_name, name))
                 variables[name] = value
 
@@ -158,24 +118,22 @@ class BrokenOnPurpose(unittest.TestCase):
         self.breaks(
             "Properties:\n",
             "Properties:\n      Environment: {Variables: {SYSTEM_PROMPT: !Ref SystemPrompt}}\n",
-            "GetMe is given SYSTEM_PROMPT, and its code does not ask for it",
+            "GetMe is given SYSTEM_PROMPT, and asks only for reads",
             "GetMe",
         )
 
-    def test_code_that_asks_for_more(self):
-        for part, (_, variables) in PARTS.items():
-            asks = asked() | {"get-me": {part}}
-            problems = problems_of(TEMPLATE, (), asks=asks)
-            self.assertEqual(problems, [f"GetMe asks for {part}, and is not given {name}" for name in sorted(variables)])
+    def test_a_handler_that_asks_for_more(self):
+        table = functions()
+        more = table["get-me"] | {"variables": [*table["get-me"]["variables"], "MODEL_KEY"]}
+        problems = problems_of(TEMPLATE, (), table=table | {"get-me": more})
+        self.assertEqual(problems, ["GetMe asks for reads, and is not given MODEL_KEY"])
 
-    def test_what_code_reaches(self):
-        with TemporaryDirectory() as directory:
-            for path, text in CODE.items():
-                file = Path(directory) / path
-                file.parent.mkdir(exist_ok=True)
-                file.write_text(text)
-            found = reach.asked(directory, {"a": r"app\.a\b", "b": r"app\.b\b", "c": r"app\.c\b"})
-        self.assertEqual(found, {"one": {"a", "b"}, "two": {"b", "c"}, "three": set()})
+    def test_a_route_that_only_the_table_has(self):
+        table = functions()
+        more = table["get-me"] | {"routes": [["GET", "/api/me"], ["POST", "/api/me"]]}
+        problems = problems_of(TEMPLATE, (), table=table | {"get-me": more})
+        self.assertEqual(len(problems), 3, problems)
+        self.assertIn('Cargo.toml: write into the router: "/api/me" = [{ method = "POST", function = "get-me" }]', problems)
 
     def test_a_secret_in_plain_text(self):
         self.breaks('!Sub "ssm:${JwtSecretParameter}"', "hunter2", "has JWT_SECRET in plain text")

@@ -202,11 +202,9 @@ mod tests {
         let seconds = |name: &str| made["Resources"][name]["Properties"]["Timeout"].as_u64();
         assert_eq!((seconds("Worker"), seconds("Sweeper")), (Some(300), Some(55)));
 
-        let longer = deployed.replacen(
-            "      Timeout: 300\n      Environment: *answers",
-            "      Timeout: 400\n      Environment: *answers",
-            2,
-        );
+        let (before, worker) = deployed.split_once("\n  Worker:").expect("the worker");
+        let worker = worker.replacen("      Timeout: 300", "      Timeout: 400", 1);
+        let longer = format!("{before}\n  Worker:{worker}");
         let seconds_of_longer = seconds_of(&longer, "Worker").expect("a number");
         assert_eq!(seconds_of_longer, 400);
         assert!(seconds_of(&deployed, "Nobody").is_err());

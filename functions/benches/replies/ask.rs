@@ -11,6 +11,7 @@ use capabilities::{Capabilities, Models, ModerationHook, Reads, Start};
 use chrono::Utc;
 use domain::ids::{ChatId, UserId};
 use domain::person::{Caller, CallerRole};
+use domain::rate::RateClass;
 use futures_util::StreamExt;
 use http_body_util::BodyExt;
 use jsonwebtoken::{EncodingKey, Header, encode};
@@ -246,7 +247,7 @@ impl Person {
             .with_path_parameters(HashMap::from([("chatId".to_owned(), vec![self.chat.to_string()])]));
         let mut heard = Heard::begin();
         let (reads, delivery, queue, models, uploads, hook) = self.app.clone();
-        let request = Request::new(request, reads.settings.limits.body_bytes);
+        let request = Request::new(request, reads.settings.limits.body_bytes, Some(RateClass::Send));
         let response = functions::messages::send::handle(reads, delivery, queue, models, uploads, hook, request).await;
         let mut body = response.map_err(|error| anyhow!("refused: {error:?}"))?.into_body();
         let mut last = Value::Null;

@@ -6,9 +6,7 @@ use capabilities::Reads;
 use domain::attachment::Upload;
 use domain::ids::AttachmentId;
 use domain::message::{Attachment, AttachmentType};
-use domain::rate::RateClass;
 use domain::text::{FileName, MimeType};
-use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
 use uploads::{AttachmentConfig, Attachments, SignedUpload};
@@ -39,23 +37,18 @@ pub struct AttachmentToUpload {
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    Operation::new(
-        Method::POST,
-        "/api/attachments",
-        "createAttachment",
-        "Announces an upload",
-    )
-    .for_people(RateClass::Upload)
-    .reads::<AttachmentToUpload>()
-    .answers::<Announced>(
-        201,
-        "The attachment as it goes into a message, and where and how to send the file.",
-    )
-    .refuses([Error::NotConfigured("")])
+    Operation::new("createAttachment", "Announces an upload")
+        .for_people()
+        .reads::<AttachmentToUpload>()
+        .answers::<Announced>(
+            201,
+            "The attachment as it goes into a message, and where and how to send the file.",
+        )
+        .refuses([Error::NotConfigured("")])
 }
 
 pub async fn handle(reads: Reads, uploads: Attachments, request: Request) -> Result<Response> {
-    let caller = reads.caller(&request, RateClass::Upload).await?;
+    let caller = reads.caller(&request).await?;
     let upload = upload(request.fields()?, uploads.config())?;
     let signed = uploads.signed_upload(&upload).await?;
     reads.store.meet(&caller).await?;

@@ -3,9 +3,7 @@
 use backtalk_http::error::Error;
 use backtalk_http::{Request, Response, Result, found, ok};
 use capabilities::Reads;
-use domain::rate::RateClass;
 use domain::text::AttachmentUrl;
-use lambda_http::http::Method;
 use uploads::Attachments;
 use uploads::View;
 
@@ -14,23 +12,18 @@ use crate::openapi::{Number, Operation};
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    Operation::new(
-        Method::GET,
-        "/api/chat/{chatId}/messages/{messageId}/attachments/{index}",
-        "getAttachment",
-        "Where an image can be seen",
-    )
-    .for_people(RateClass::Read)
-    .in_chat()
-    .of_message()
-    .path::<Number<0>>("index", "Its place among the attachments of the message, from 0 on.")
-    .answers::<View>(200, "With `Accept: application/json`: its address.")
-    .redirects("Otherwise: there it is.")
-    .refuses([Error::NotFound(""), Error::NotConfigured("")])
+    Operation::new("getAttachment", "Where an image can be seen")
+        .for_people()
+        .in_chat()
+        .of_message()
+        .path::<Number<0>>("index", "Its place among the attachments of the message, from 0 on.")
+        .answers::<View>(200, "With `Accept: application/json`: its address.")
+        .redirects("Otherwise: there it is.")
+        .refuses([Error::NotFound(""), Error::NotConfigured("")])
 }
 
 pub async fn handle(reads: Reads, uploads: Attachments, request: Request) -> Result<Response> {
-    let caller = reads.caller(&request, RateClass::Read).await?;
+    let caller = reads.caller(&request).await?;
     let (chat_id, message_id, place) = (request.chat_id()?, request.message_id()?, request.place("index")?);
     let shown = reads
         .store

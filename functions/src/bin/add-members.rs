@@ -1,3 +1,3 @@
 fn main() -> Result<(), lambda_http::Error> {
-    functions::mains::add_members()
+    functions::routes::add_members()
 }

@@ -1,3 +1,3 @@
 fn main() -> Result<(), lambda_http::Error> {
-    functions::mains::block_person()
+    functions::routes::block_person()
 }

@@ -1,3 +1,3 @@
 fn main() -> Result<(), lambda_http::Error> {
-    functions::mains::create_attachment()
+    functions::routes::create_attachment()
 }

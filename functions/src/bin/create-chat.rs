@@ -1,3 +1,3 @@
 fn main() -> Result<(), lambda_http::Error> {
-    functions::mains::create_chat()
+    functions::routes::create_chat()
 }

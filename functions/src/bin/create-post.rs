@@ -1,3 +1,3 @@
 fn main() -> Result<(), lambda_http::Error> {
-    functions::mains::create_post()
+    functions::routes::create_post()
 }

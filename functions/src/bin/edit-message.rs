@@ -1,3 +1,3 @@
 fn main() -> Result<(), lambda_http::Error> {
-    functions::mains::edit_message()
+    functions::routes::edit_message()
 }

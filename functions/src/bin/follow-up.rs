@@ -1,3 +1,3 @@
 fn main() -> Result<(), lambda_http::Error> {
-    functions::mains::follow_up()
+    functions::routes::follow_up()
 }

@@ -1,3 +1,3 @@
 fn main() -> Result<(), lambda_http::Error> {
-    functions::mains::get_chat()
+    functions::routes::get_chat()
 }

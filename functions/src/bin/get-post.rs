@@ -1,3 +1,3 @@
 fn main() -> Result<(), lambda_http::Error> {
-    functions::mains::get_post()
+    functions::routes::get_post()
 }

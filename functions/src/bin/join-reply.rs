@@ -1,3 +1,3 @@
 fn main() -> Result<(), lambda_http::Error> {
-    functions::mains::join_reply()
+    functions::routes::join_reply()
 }

@@ -1,3 +1,3 @@
 fn main() -> Result<(), lambda_http::Error> {
-    functions::mains::list_posts()
+    functions::routes::list_posts()
 }

@@ -1,3 +1,3 @@
 fn main() -> Result<(), lambda_http::Error> {
-    functions::mains::list_task_messages()
+    functions::routes::list_task_messages()
 }

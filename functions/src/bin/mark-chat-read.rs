@@ -1,3 +1,3 @@
 fn main() -> Result<(), lambda_http::Error> {
-    functions::mains::mark_chat_read()
+    functions::routes::mark_chat_read()
 }

@@ -1,3 +1,3 @@
 fn main() -> Result<(), lambda_http::Error> {
-    functions::mains::pusher_auth()
+    functions::routes::pusher_auth()
 }

@@ -1,3 +1,3 @@
 fn main() -> Result<(), lambda_http::Error> {
-    functions::mains::search_messages()
+    functions::routes::search_messages()
 }

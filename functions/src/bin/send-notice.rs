@@ -1,3 +1,3 @@
 fn main() -> Result<(), lambda_http::Error> {
-    functions::mains::send_notice()
+    functions::routes::send_notice()
 }

@@ -1,3 +1,3 @@
 fn main() -> Result<(), lambda_http::Error> {
-    functions::mains::stop_reply()
+    functions::routes::stop_reply()
 }

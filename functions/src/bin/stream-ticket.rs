@@ -1,3 +1,3 @@
 fn main() -> Result<(), lambda_http::Error> {
-    functions::mains::stream_ticket()
+    functions::routes::stream_ticket()
 }

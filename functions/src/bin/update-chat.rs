@@ -1,3 +1,3 @@
 fn main() -> Result<(), lambda_http::Error> {
-    functions::mains::update_chat()
+    functions::routes::update_chat()
 }

@@ -1,3 +1,3 @@
 fn main() -> Result<(), lambda_http::Error> {
-    functions::mains::update_post()
+    functions::routes::update_post()
 }

@@ -12,9 +12,7 @@ use domain::ids::{ChatId, UserId};
 use domain::limits::Limits;
 use domain::person::Caller;
 use domain::person::UnknownPeople;
-use domain::rate::RateClass;
 use domain::text::{ClientId, Title};
-use lambda_http::http::Method;
 use pusher::Delivery;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -50,12 +48,12 @@ pub struct ChatToOpen {
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    Operation::new(Method::POST, "/api/chat", "createChat", "Opens a chat")
+    Operation::new("createChat", "Opens a chat")
         .describe(
             "A `direct` chat is there once for two people: it is found or opened. A person may have so \
             many active `assistant` chats.",
         )
-        .for_people(RateClass::Write)
+        .for_people()
         .reads::<ChatToOpen>()
         .answers::<ChatOpened>(201, "It is open.")
         .answers::<ChatOpened>(
@@ -73,7 +71,7 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(reads: Reads, delivery: Delivery, request: Request) -> Result<Response> {
-    let caller = reads.caller(&request, RateClass::Write).await?;
+    let caller = reads.caller(&request).await?;
     let mut fields = request.fields()?;
     let client_id = fields.optional("clientId", |text: String| ClientId::parse(&text));
     let kind = fields.required("kind", |text: String| match Kind::parse(&text) {

@@ -4,8 +4,6 @@ use backtalk_http::error::Error;
 use backtalk_http::{Request, Response, Result, no_content};
 use capabilities::Reads;
 use domain::event::{Event, Outgoing};
-use domain::rate::RateClass;
-use lambda_http::http::Method;
 use pusher::Delivery;
 use queue::Queue;
 use store::chats::Deleted;
@@ -16,21 +14,18 @@ use crate::openapi::Operation;
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    Operation::new(
-        Method::DELETE,
-        "/api/chat/{chatId}",
-        "deleteChat",
+    Operation::new("deleteChat",
         "Deletes a chat, or leaves it",
     )
     .describe("The owner deletes it with all that hangs on it, and it is gone for all members at once; a member of a channel leaves.")
-    .for_people(RateClass::Write)
+    .for_people()
     .in_chat()
     .answers_nothing(204, "It is gone, or you are not in it any more.")
     .refuses([Error::NotFound(""), Error::Forbidden(""), Error::Conflict("")])
 }
 
 pub async fn handle(reads: Reads, delivery: Delivery, queue: Queue, request: Request) -> Result<Response> {
-    let caller = reads.caller(&request, RateClass::Write).await?;
+    let caller = reads.caller(&request).await?;
     let chat_id = request.chat_id()?;
     match reads.store.delete_chat(&caller.id, chat_id).await? {
         Deleted::Gone { audience, at, wake } => {

@@ -6,8 +6,6 @@ use capabilities::Reads;
 use domain::chat::Chat;
 use domain::limits::PageSize;
 use domain::message::Message;
-use domain::rate::RateClass;
-use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -26,13 +24,10 @@ struct OpenedChat {
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    Operation::new(
-        Method::GET,
-        "/api/chat/{chatId}",
-        "getChat",
+    Operation::new("getChat",
         "A chat and its newest page of messages",
     )
-    .for_people(RateClass::Read)
+    .for_people()
     .in_chat()
     .answers::<OpenedChat>(
         200,
@@ -42,7 +37,7 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
-    let caller = reads.caller(&request, RateClass::Read).await?;
+    let caller = reads.caller(&request).await?;
     let chat_id = request.chat_id()?;
     let mut chat = reads
         .store

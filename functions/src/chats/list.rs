@@ -8,8 +8,6 @@ use capabilities::Reads;
 use chrono::DateTime;
 use domain::chat::{Chat, Kind};
 use domain::ids::ChatId;
-use domain::rate::RateClass;
-use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
 use store::chats::{ListCursor, ListFilter};
@@ -27,8 +25,8 @@ pub(crate) struct ChatList {
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    Operation::new(Method::GET, "/api/chat", "listChats", "My chats, newest activity first")
-        .for_people(RateClass::Read)
+    Operation::new("listChats", "My chats, newest activity first")
+        .for_people()
         .query::<Kind>("kind", "Only chats of this kind.")
         .query::<bool>(
             "archived",
@@ -40,7 +38,7 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
-    let caller = reads.caller(&request, RateClass::Read).await?;
+    let caller = reads.caller(&request).await?;
     let size = request.page_size()?;
     let filter = ListFilter {
         kind: request.query("kind")?.map(parse_kind).transpose()?,

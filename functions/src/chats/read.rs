@@ -7,7 +7,6 @@ use domain::event::{Event, Outgoing};
 use domain::ids::Seq;
 use domain::rate::RateClass;
 use domain::unread::{ReadMark, Receipt};
-use lambda_http::http::Method;
 use pusher::Delivery;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -38,14 +37,11 @@ pub struct ReadMarks {
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    Operation::new(
-        Method::POST,
-        "/api/chat/{chatId}/read",
-        "markChatRead",
+    Operation::new("markChatRead",
         "Moves my read position",
     )
     .describe("Without a body: to the end. `unreadFrom` spends a request of the class `search`, too: it counts what is unread.")
-    .for_people(RateClass::Write)
+    .for_people()
     .in_chat()
     .may_read::<ReadMarks>()
     .answers::<MarkedRead>(200, "Where I am now.")
@@ -53,7 +49,7 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(reads: Reads, delivery: Delivery, request: Request) -> Result<Response> {
-    let caller = reads.caller(&request, RateClass::Write).await?;
+    let caller = reads.caller(&request).await?;
     let chat_id = request.chat_id()?;
     let mut fields = request.fields_or_none()?;
     let from_0 = |value: i64| Seq::new(value).ok_or_else(|| "must be a whole number of 0 or more".to_owned());

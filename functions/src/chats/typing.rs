@@ -4,8 +4,6 @@ use backtalk_http::error::Error;
 use backtalk_http::{Request, Response, Result, no_content};
 use capabilities::Reads;
 use domain::event::{Event, Outgoing};
-use domain::rate::RateClass;
-use lambda_http::http::Method;
 use pusher::Delivery;
 use schemars::JsonSchema;
 use store::blocks::TypingAudience;
@@ -22,22 +20,17 @@ pub struct TypingState {
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    Operation::new(
-        Method::POST,
-        "/api/chat/{chatId}/typing",
-        "typing",
-        "Tells the others that I type",
-    )
-    .describe("Relayed, never stored.")
-    .for_people(RateClass::Write)
-    .in_chat()
-    .may_read::<TypingState>()
-    .answers_nothing(204, "They are told.")
-    .refuses([Error::NotFound(""), Error::Blocked])
+    Operation::new("typing", "Tells the others that I type")
+        .describe("Relayed, never stored.")
+        .for_people()
+        .in_chat()
+        .may_read::<TypingState>()
+        .answers_nothing(204, "They are told.")
+        .refuses([Error::NotFound(""), Error::Blocked])
 }
 
 pub async fn handle(reads: Reads, delivery: Delivery, request: Request) -> Result<Response> {
-    let caller = reads.caller(&request, RateClass::Write).await?;
+    let caller = reads.caller(&request).await?;
     let chat_id = request.chat_id()?;
     let mut fields = request.fields_or_none()?;
     let is_typing = fields

@@ -4,9 +4,7 @@ use backtalk_http::error::{Error, FieldError};
 use backtalk_http::{Request, Response, Result, ok};
 use capabilities::Reads;
 use domain::chat::Chat;
-use domain::rate::RateClass;
 use domain::text::Title;
-use lambda_http::http::Method;
 use pusher::Delivery;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -33,25 +31,20 @@ pub struct ChatChanges {
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    Operation::new(
-        Method::PATCH,
-        "/api/chat/{chatId}",
-        "updateChat",
-        "Renames, archives or mutes a chat",
-    )
-    .for_people(RateClass::Write)
-    .in_chat()
-    .reads::<ChatChanges>()
-    .answers::<ChatUpdated>(200, "The chat as it is now.")
-    .refuses([
-        Error::NotFound(""),
-        Error::Forbidden(""),
-        Error::TooManyChats { limit: 0 },
-    ])
+    Operation::new("updateChat", "Renames, archives or mutes a chat")
+        .for_people()
+        .in_chat()
+        .reads::<ChatChanges>()
+        .answers::<ChatUpdated>(200, "The chat as it is now.")
+        .refuses([
+            Error::NotFound(""),
+            Error::Forbidden(""),
+            Error::TooManyChats { limit: 0 },
+        ])
 }
 
 pub async fn handle(reads: Reads, delivery: Delivery, request: Request) -> Result<Response> {
-    let caller = reads.caller(&request, RateClass::Write).await?;
+    let caller = reads.caller(&request).await?;
     let chat_id = request.chat_id()?;
     let mut fields = request.fields()?;
     let title = fields.optional("title", |text: String| Title::parse(&text));

@@ -17,7 +17,6 @@ use domain::rate::RateClass;
 use domain::reply::RunningReply;
 use domain::stream::StreamKind;
 use domain::ticket::Ticket;
-use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
 use store::streams::OpenStream;
@@ -47,33 +46,28 @@ const FAILED_LOOKS: u32 = 20;
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    Operation::new(
-        Method::GET,
-        "/api/chat/stream",
-        "streamEvents",
-        "My events as they happen",
-    )
-    .describe(
-        "By bearer token, or by a ticket for an `EventSource`, which sends no headers. It ends with the token. A \
+    Operation::new("streamEvents", "My events as they happen")
+        .describe(
+            "By bearer token, or by a ticket for an `EventSource`, which sends no headers. It ends with the token. A \
             person has so many open at once as the server allows; where more are opened, the oldest end with \
             `event: error` and the problem `too-many-streams`.",
-    )
-    .for_ticket_holders(RateClass::Stream)
-    .query::<ChatId>("chatId", "Only those of this chat.")
-    .query::<StreamPlace>(
-        "after",
-        "The last `id` that you have; 0 for all that are kept. Without it, from now on.",
-    )
-    .header::<LastStreamPlace>(
-        "Last-Event-ID",
-        "The same, as browsers say it by themselves; it comes before `after`.",
-    )
-    .streams::<StreamedEvent>(
-        "Server-sent events: `event:` is the type, `data:` an Event in one line, `id:` the place \
+        )
+        .for_ticket_holders()
+        .query::<ChatId>("chatId", "Only those of this chat.")
+        .query::<StreamPlace>(
+            "after",
+            "The last `id` that you have; 0 for all that are kept. Without it, from now on.",
+        )
+        .header::<LastStreamPlace>(
+            "Last-Event-ID",
+            "The same, as browsers say it by themselves; it comes before `after`.",
+        )
+        .streams::<StreamedEvent>(
+            "Server-sent events: `event:` is the type, `data:` an Event in one line, `id:` the place \
             in the stream. A planned end is `event: reconnect`; after `event: resync` read your chats \
             anew.",
-    )
-    .refuses([Error::NotFound("")])
+        )
+        .refuses([Error::NotFound("")])
 }
 
 pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
@@ -118,7 +112,7 @@ pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
 /// By bearer token, or by the `ticket` that one was changed for.
 async fn listener(reads: &Reads, request: &Request) -> Result<Holder> {
     let Some(text) = request.query("ticket")? else {
-        let caller = reads.caller(request, RateClass::Stream).await?;
+        let caller = reads.caller(request).await?;
         return Ok(Holder {
             id: caller.id,
             token_expires_at: caller.token_expires_at,

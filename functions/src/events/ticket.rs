@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use backtalk_http::{Request, Response, Result, created};
 use capabilities::Reads;
-use domain::rate::RateClass;
 use domain::ticket::Ticket;
-use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -26,18 +24,13 @@ struct IssuedTicket<'a> {
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    Operation::new(
-        Method::POST,
-        "/api/chat/stream-ticket",
-        "createStreamTicket",
-        "A ticket for an `EventSource`",
-    )
-    .for_people(RateClass::Stream)
-    .answers::<IssuedTicket<'_>>(201, "Good for `GET /api/chat/stream` alone, and not for long.")
+    Operation::new("createStreamTicket", "A ticket for an `EventSource`")
+        .for_people()
+        .answers::<IssuedTicket<'_>>(201, "Good for `GET /api/chat/stream` alone, and not for long.")
 }
 
 pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
-    let caller = reads.caller(&request, RateClass::Stream).await?;
+    let caller = reads.caller(&request).await?;
     let good_for = GOOD_FOR.min(time_left(caller.token_expires_at)?);
     reads.store.meet(&caller).await?;
     let ticket = Ticket::fresh();

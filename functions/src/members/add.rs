@@ -7,8 +7,6 @@ use domain::chat::MemberRole;
 use domain::ids::UserId;
 use domain::limits::Limits;
 use domain::person::UnknownPeople;
-use domain::rate::RateClass;
-use lambda_http::http::Method;
 use pusher::Delivery;
 use schemars::JsonSchema;
 use serde_json::Value;
@@ -33,27 +31,22 @@ pub struct MembersToAdd {
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    Operation::new(
-        Method::POST,
-        "/api/chat/{chatId}/members",
-        "addMembers",
-        "Adds people to a channel",
-    )
-    .for_people(RateClass::Write)
-    .in_chat()
-    .reads::<MembersToAdd>()
-    .answers::<MembersChanged>(200, "The chat as it is now.")
-    .refuses([
-        Error::NotFound(""),
-        Error::Forbidden(""),
-        Error::Conflict(""),
-        Error::BlockedPeople(Vec::new()),
-        Error::TooManyMembers { limit: 0 },
-    ])
+    Operation::new("addMembers", "Adds people to a channel")
+        .for_people()
+        .in_chat()
+        .reads::<MembersToAdd>()
+        .answers::<MembersChanged>(200, "The chat as it is now.")
+        .refuses([
+            Error::NotFound(""),
+            Error::Forbidden(""),
+            Error::Conflict(""),
+            Error::BlockedPeople(Vec::new()),
+            Error::TooManyMembers { limit: 0 },
+        ])
 }
 
 pub async fn handle(reads: Reads, delivery: Delivery, request: Request) -> Result<Response> {
-    let caller = reads.caller(&request, RateClass::Write).await?;
+    let caller = reads.caller(&request).await?;
     let chat_id = request.chat_id()?;
     let mut fields = request.fields()?;
     fields.require("members");

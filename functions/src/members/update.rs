@@ -5,8 +5,6 @@ use backtalk_http::{Request, Response, Result, parsed};
 use capabilities::Reads;
 use domain::chat::MemberRole;
 use domain::ids::UserId;
-use domain::rate::RateClass;
-use lambda_http::http::Method;
 use pusher::Delivery;
 use schemars::JsonSchema;
 
@@ -22,27 +20,22 @@ pub struct RoleToGive {
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    Operation::new(
-        Method::PATCH,
-        "/api/chat/{chatId}/members/{userId}",
-        "updateMember",
-        "Gives somebody another role in a channel",
-    )
-    .for_people(RateClass::Write)
-    .in_chat()
-    .path::<UserId>("userId", "Whose role.")
-    .reads::<RoleToGive>()
-    .answers::<MembersChanged>(200, "The chat as it is now.")
-    .refuses([
-        Error::NotFound(""),
-        Error::Forbidden(""),
-        Error::Conflict(""),
-        Error::BlockedPeople(Vec::new()),
-    ])
+    Operation::new("updateMember", "Gives somebody another role in a channel")
+        .for_people()
+        .in_chat()
+        .path::<UserId>("userId", "Whose role.")
+        .reads::<RoleToGive>()
+        .answers::<MembersChanged>(200, "The chat as it is now.")
+        .refuses([
+            Error::NotFound(""),
+            Error::Forbidden(""),
+            Error::Conflict(""),
+            Error::BlockedPeople(Vec::new()),
+        ])
 }
 
 pub async fn handle(reads: Reads, delivery: Delivery, request: Request) -> Result<Response> {
-    let caller = reads.caller(&request, RateClass::Write).await?;
+    let caller = reads.caller(&request).await?;
     let (chat_id, member) = (request.chat_id()?, request.user_id()?);
     let mut fields = request.fields()?;
     let role = fields.required("role", |text: String| {

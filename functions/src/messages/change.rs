@@ -20,7 +20,8 @@ pub(super) struct MessageChanged {
     pub pusher_sent: Option<bool>,
 }
 
-pub(super) async fn answer(delivery: &Delivery, queue: &Queue, change: Change) -> Result<Response> {
+/// `queue`: for a deletion, by which another reply may be the next; an edit wakes nobody.
+pub(super) async fn answer(delivery: &Delivery, queue: Option<&Queue>, change: Change) -> Result<Response> {
     match change {
         Change::Made {
             message,
@@ -32,7 +33,12 @@ pub(super) async fn answer(delivery: &Delivery, queue: &Queue, change: Change) -
             let ended = unanswered.map(|ended| Event::reply_ended(message.chat_id, &ended));
             let mut news = withheld.outgoing(&message, &audience, Event::message_changed);
             news.extend(ended.map(|event| Outgoing { event, audience }));
-            let (_woken, pusher_sent) = tokio::join!(queue.wake(wake.as_slice()), delivery.publish(&news));
+            let waking = async {
+                if let Some(queue) = queue {
+                    queue.wake(wake.as_slice()).await;
+                }
+            };
+            let ((), pusher_sent) = tokio::join!(waking, delivery.publish(&news));
             ok(&MessageChanged {
                 message: *message,
                 pusher_sent,

@@ -3,8 +3,6 @@
 use backtalk_http::error::Error;
 use backtalk_http::{Request, Response, Result};
 use capabilities::Reads;
-use domain::rate::RateClass;
-use lambda_http::http::Method;
 use pusher::Delivery;
 use queue::Queue;
 
@@ -14,25 +12,20 @@ use crate::openapi::Operation;
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    Operation::new(
-        Method::DELETE,
-        "/api/chat/{chatId}/messages/{messageId}",
-        "deleteMessage",
-        "Deletes a message of mine",
-    )
-    .describe("It keeps its place and loses its content.")
-    .for_people(RateClass::Write)
-    .in_chat()
-    .of_message()
-    .answers::<MessageChanged>(200, "The message without its content.")
-    .refuses([Error::NotFound(""), Error::Forbidden("")])
+    Operation::new("deleteMessage", "Deletes a message of mine")
+        .describe("It keeps its place and loses its content.")
+        .for_people()
+        .in_chat()
+        .of_message()
+        .answers::<MessageChanged>(200, "The message without its content.")
+        .refuses([Error::NotFound(""), Error::Forbidden("")])
 }
 
 pub async fn handle(reads: Reads, delivery: Delivery, queue: Queue, request: Request) -> Result<Response> {
-    let caller = reads.caller(&request, RateClass::Write).await?;
+    let caller = reads.caller(&request).await?;
     let change = reads
         .store
         .delete_message(&caller.id, request.chat_id()?, request.message_id()?)
         .await?;
-    answer(&delivery, &queue, change).await
+    answer(&delivery, Some(&queue), change).await
 }

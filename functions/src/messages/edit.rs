@@ -6,11 +6,8 @@ use capabilities::{ModerationHook, Reads};
 use domain::ids::UserId;
 use domain::limits::Limits;
 use domain::message::Edit;
-use domain::rate::RateClass;
 use domain::text::{Content, ContentOrNone};
-use lambda_http::http::Method;
 use pusher::Delivery;
-use queue::Queue;
 use schemars::JsonSchema;
 
 use super::change::{MessageChanged, answer};
@@ -30,34 +27,23 @@ pub struct MessageToEdit {
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    Operation::new(
-        Method::PATCH,
-        "/api/chat/{chatId}/messages/{messageId}",
-        "editMessage",
-        "Changes what a message of mine says",
-    )
-    .for_people(RateClass::Write)
-    .in_chat()
-    .of_message()
-    .reads::<MessageToEdit>()
-    .answers::<MessageChanged>(200, "The message as it is now.")
-    .refuses([
-        Error::NotFound(""),
-        Error::Forbidden(""),
-        Error::Blocked,
-        Error::ModerationUnavailable,
-        message_refused(),
-    ])
+    Operation::new("editMessage", "Changes what a message of mine says")
+        .for_people()
+        .in_chat()
+        .of_message()
+        .reads::<MessageToEdit>()
+        .answers::<MessageChanged>(200, "The message as it is now.")
+        .refuses([
+            Error::NotFound(""),
+            Error::Forbidden(""),
+            Error::Blocked,
+            Error::ModerationUnavailable,
+            message_refused(),
+        ])
 }
 
-pub async fn handle(
-    reads: Reads,
-    delivery: Delivery,
-    queue: Queue,
-    hook: ModerationHook,
-    request: Request,
-) -> Result<Response> {
-    let caller = reads.caller(&request, RateClass::Write).await?;
+pub async fn handle(reads: Reads, delivery: Delivery, hook: ModerationHook, request: Request) -> Result<Response> {
+    let caller = reads.caller(&request).await?;
     let (chat_id, message_id) = (request.chat_id()?, request.message_id()?);
     let mut fields = request.fields()?;
     let limits = &reads.settings.limits;
@@ -77,5 +63,5 @@ pub async fn handle(
         .store
         .edit_message(&caller.id, chat_id, message_id, &edit, reads.settings.edit_history)
         .await?;
-    answer(&delivery, &queue, change).await
+    answer(&delivery, None, change).await
 }

@@ -6,8 +6,6 @@ use capabilities::Reads;
 use domain::chat::Chat;
 use domain::ids::Seq;
 use domain::message::Message;
-use domain::rate::RateClass;
-use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
 use store::messages::Range;
@@ -29,33 +27,28 @@ pub(crate) struct Messages {
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    Operation::new(
-        Method::GET,
-        "/api/chat/{chatId}/messages",
-        "listMessages",
-        "Messages of a chat, ascending",
-    )
-    .for_people(RateClass::Read)
-    .in_chat()
-    .query::<Seq>(
-        "after",
-        "Those after this seq. One of `after`, `before` and `changedAfter` at most.",
-    )
-    .query::<Seq>("before", "The newest before this seq.")
-    .query::<Seq>(
-        "changedAfter",
-        "To catch up: what changed since, as it is now, and the chat where it did.",
-    )
-    .paged()
-    .answers::<Messages>(
-        200,
-        "A page of them, the newest without a bound, and the `seq` that it is true for.",
-    )
-    .refuses([Error::NotFound("")])
+    Operation::new("listMessages", "Messages of a chat, ascending")
+        .for_people()
+        .in_chat()
+        .query::<Seq>(
+            "after",
+            "Those after this seq. One of `after`, `before` and `changedAfter` at most.",
+        )
+        .query::<Seq>("before", "The newest before this seq.")
+        .query::<Seq>(
+            "changedAfter",
+            "To catch up: what changed since, as it is now, and the chat where it did.",
+        )
+        .paged()
+        .answers::<Messages>(
+            200,
+            "A page of them, the newest without a bound, and the `seq` that it is true for.",
+        )
+        .refuses([Error::NotFound("")])
 }
 
 pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
-    let caller = reads.caller(&request, RateClass::Read).await?;
+    let caller = reads.caller(&request).await?;
     let chat_id = request.chat_id()?;
     let range = range(&request)?;
     let page = reads

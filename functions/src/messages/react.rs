@@ -5,7 +5,6 @@ use backtalk_http::{Request, Response, Result, ok};
 use capabilities::Reads;
 use domain::event::{Event, Outgoing};
 use domain::message::Reacting;
-use domain::rate::RateClass;
 use domain::text::Emoji;
 use lambda_http::http::Method;
 use pusher::Delivery;
@@ -16,26 +15,28 @@ use crate::openapi::Operation;
 
 /// What the contract says of it.
 #[must_use]
-pub fn operations() -> [Operation; 2] {
-    let reacting = |method, id, summary| {
-        let path = "/api/chat/{chatId}/messages/{messageId}/reactions/{emoji}";
-        Operation::new(method, path, id, summary)
-            .describe("Said twice, it is one reaction or none.")
-            .for_people(RateClass::Write)
-            .in_chat()
-            .of_message()
-            .path::<Emoji>("emoji", "What one reacts with.")
-            .answers::<MessageChanged>(200, "The message with all its reactions.")
-            .refuses([Error::NotFound(""), Error::Blocked])
-    };
-    [
-        reacting(Method::PUT, "addReaction", "Reacts to a message").refuses([Error::TooManyReactions { limit: 0 }]),
-        reacting(Method::DELETE, "removeReaction", "Takes a reaction back"),
-    ]
+pub fn operation_to_add() -> Operation {
+    reacting("addReaction", "Reacts to a message").refuses([Error::TooManyReactions { limit: 0 }])
+}
+
+#[must_use]
+pub fn operation_to_remove() -> Operation {
+    reacting("removeReaction", "Takes a reaction back")
+}
+
+fn reacting(id: &'static str, summary: &'static str) -> Operation {
+    Operation::new(id, summary)
+        .describe("Said twice, it is one reaction or none.")
+        .for_people()
+        .in_chat()
+        .of_message()
+        .path::<Emoji>("emoji", "What one reacts with.")
+        .answers::<MessageChanged>(200, "The message with all its reactions.")
+        .refuses([Error::NotFound(""), Error::Blocked])
 }
 
 pub async fn handle(reads: Reads, delivery: Delivery, request: Request) -> Result<Response> {
-    let caller = reads.caller(&request, RateClass::Write).await?;
+    let caller = reads.caller(&request).await?;
     let (chat_id, message_id, emoji) = (request.chat_id()?, request.message_id()?, request.emoji()?);
     let reacting = if request.method() == Method::DELETE {
         Reacting::Remove

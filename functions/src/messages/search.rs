@@ -4,10 +4,8 @@ use backtalk_http::error::{Error, FieldError};
 use backtalk_http::{Request, Response, Result, ok};
 use capabilities::Reads;
 use domain::ids::{ChatId, MessageId};
-use domain::rate::RateClass;
 use domain::search::SearchResult;
 use domain::text::SearchText;
-use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
 use store::search::SearchCursor;
@@ -25,23 +23,18 @@ struct SearchResults {
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    Operation::new(
-        Method::GET,
-        "/api/chat/search",
-        "searchMessages",
-        "My messages that match, newest first",
-    )
-    .for_people(RateClass::Search)
-    .required_query::<SearchText>("q", "Words, \"a phrase\", or, -not this.")
-    .query::<ChatId>("chatId", "Only in this chat.")
-    .paged()
-    .after_cursor()
-    .answers::<SearchResults>(200, "A page of them, each with the text around the match.")
-    .refuses([Error::NotFound("")])
+    Operation::new("searchMessages", "My messages that match, newest first")
+        .for_people()
+        .required_query::<SearchText>("q", "Words, \"a phrase\", or, -not this.")
+        .query::<ChatId>("chatId", "Only in this chat.")
+        .paged()
+        .after_cursor()
+        .answers::<SearchResults>(200, "A page of them, each with the text around the match.")
+        .refuses([Error::NotFound("")])
 }
 
 pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
-    let caller = reads.caller(&request, RateClass::Search).await?;
+    let caller = reads.caller(&request).await?;
     let text = SearchText::parse(request.query("q")?.unwrap_or_default())
         .map_err(|refusal| Error::Invalid(vec![FieldError::parameter("q", refusal)]))?;
     let chat = request.query("chatId")?.map(chat_id).transpose()?;

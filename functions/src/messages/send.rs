@@ -7,11 +7,9 @@ use domain::event::{Event, Outgoing};
 use domain::ids::{MessageId, UserId};
 use domain::limits::Limits;
 use domain::message::{Attachment, AttachmentType, Draft, Message};
-use domain::rate::RateClass;
 use domain::reply::ReplyHandle;
 use domain::text::{AttachmentUrl, ClientId, Content, ContentOrNone, FileName, Metadata, MimeType};
 use foundation::faults;
-use lambda_http::http::Method;
 use pusher::Delivery;
 use queue::Queue;
 use schemars::JsonSchema;
@@ -81,19 +79,19 @@ pub enum ToSend {
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    at("/api/chat/{chatId}/messages", "sendMessage", "Says something in a chat")
+    sending("sendMessage", "Says something in a chat")
 }
 
 /// The same by the path that frontends of one assistant know.
 #[must_use]
 pub fn operation_of_the_singular() -> Operation {
     let summary = "Says something in a chat: the same as `sendMessage`";
-    at("/api/chat/{chatId}/message", "sendMessageToAssistant", summary)
+    sending("sendMessageToAssistant", summary)
 }
 
-fn at(path: &'static str, id: &'static str, summary: &'static str) -> Operation {
-    Operation::new(Method::POST, path, id, summary)
-        .for_people(RateClass::Send)
+fn sending(id: &'static str, summary: &'static str) -> Operation {
+    Operation::new(id, summary)
+        .for_people()
         .in_chat()
         .in_dialect()
         .reads::<ToSend>()
@@ -125,7 +123,7 @@ pub async fn handle(
     hook: ModerationHook,
     request: Request,
 ) -> Result<Response> {
-    let sender = reads.caller(&request, RateClass::Send).await?;
+    let sender = reads.caller(&request).await?;
     let chat_id = request.chat_id()?;
     let dialect = request.dialect()?;
     let endings = Endings::for_caller(&reads, delivery, queue, models.policy.clone());

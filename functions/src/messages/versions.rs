@@ -4,8 +4,6 @@ use backtalk_http::error::{Error, FieldError};
 use backtalk_http::{Request, Response, Result, ok};
 use capabilities::Reads;
 use domain::message::MessageVersion;
-use domain::rate::RateClass;
-use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -21,23 +19,18 @@ struct MessageVersions {
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    Operation::new(
-        Method::GET,
-        "/api/chat/{chatId}/messages/{messageId}/versions",
-        "listVersions",
-        "What a message said before, newest first",
-    )
-    .for_people(RateClass::Read)
-    .in_chat()
-    .of_message()
-    .query::<Number<1>>("before", "Those before this version.")
-    .paged()
-    .answers::<MessageVersions>(200, "A page of them.")
-    .refuses([Error::NotFound("")])
+    Operation::new("listVersions", "What a message said before, newest first")
+        .for_people()
+        .in_chat()
+        .of_message()
+        .query::<Number<1>>("before", "Those before this version.")
+        .paged()
+        .answers::<MessageVersions>(200, "A page of them.")
+        .refuses([Error::NotFound("")])
 }
 
 pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
-    let caller = reads.caller(&request, RateClass::Read).await?;
+    let caller = reads.caller(&request).await?;
     let (chat_id, message_id) = (request.chat_id()?, request.message_id()?);
     let before = request.query("before")?.map(version).transpose()?;
     let page = reads

@@ -5,9 +5,7 @@ use capabilities::Reads;
 use domain::ids::Seq;
 use domain::limits::PageSize;
 use domain::notice::TaskMessage;
-use domain::rate::RateClass;
 use domain::text::TaskId;
-use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -26,22 +24,17 @@ struct MessagesOfTask {
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    Operation::new(
-        Method::GET,
-        "/api/chat-messages/{taskId}",
-        "listTaskMessages",
-        "The newest messages of a task of mine, ascending",
-    )
-    .for_people(RateClass::Read)
-    .path::<TaskId>("taskId", "What the agent calls its task.")
-    .query::<Seq>("before", "The newest before this seq.")
-    .query::<PageSize>("limit", "How many; without it, as many as a page may have.")
-    .answers::<MessagesOfTask>(200, "A page of them; none where there is no such task.")
+    Operation::new("listTaskMessages", "The newest messages of a task of mine, ascending")
+        .for_people()
+        .path::<TaskId>("taskId", "What the agent calls its task.")
+        .query::<Seq>("before", "The newest before this seq.")
+        .query::<PageSize>("limit", "How many; without it, as many as a page may have.")
+        .answers::<MessagesOfTask>(200, "A page of them; none where there is no such task.")
 }
 
 /// A task has few messages: without a limit it is shown as far as a page goes.
 pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
-    let caller = reads.caller(&request, RateClass::Read).await?;
+    let caller = reads.caller(&request).await?;
     let task_id = request.task_id()?;
     let size = match request.query("limit")? {
         None => PageSize::LARGEST,

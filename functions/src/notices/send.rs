@@ -7,9 +7,8 @@ use domain::ids::{MessageId, UserId};
 use domain::message::MessageType;
 use domain::notice::{NoticeDraft, Priority};
 use domain::person::{Caller, CallerRole};
-use domain::rate::RateClass;
 use domain::text::{ClientId, Content, Metadata, OrganisationId, TaskId};
-use lambda_http::http::{HeaderName, Method};
+use lambda_http::http::HeaderName;
 use pusher::Delivery;
 use queue::Queue;
 use schemars::JsonSchema;
@@ -53,28 +52,23 @@ pub struct NoticeToSend {
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    Operation::new(
-        Method::POST,
-        "/api/chat-messages",
-        "sendNotice",
-        "Tells one person of one task",
-    )
-    .describe("For agents: tokens with `role: agent`.")
-    .for_people(RateClass::Notice)
-    .header::<ClientId>("Idempotency-Key", "The field `key` as a header.")
-    .reads::<NoticeToSend>()
-    .answers::<NoticeSent>(201, "It is stored.")
-    .answers::<NoticeSent>(200, "It was sent before by this key.")
-    .refuses([
-        Error::NotFound(""),
-        Error::Forbidden(""),
-        Error::Conflict(""),
-        Error::key_reused("/key"),
-    ])
+    Operation::new("sendNotice", "Tells one person of one task")
+        .describe("For agents: tokens with `role: agent`.")
+        .for_people()
+        .header::<ClientId>("Idempotency-Key", "The field `key` as a header.")
+        .reads::<NoticeToSend>()
+        .answers::<NoticeSent>(201, "It is stored.")
+        .answers::<NoticeSent>(200, "It was sent before by this key.")
+        .refuses([
+            Error::NotFound(""),
+            Error::Forbidden(""),
+            Error::Conflict(""),
+            Error::key_reused("/key"),
+        ])
 }
 
 pub async fn handle(reads: Reads, delivery: Delivery, queue: Queue, request: Request) -> Result<Response> {
-    let agent = reads.caller(&request, RateClass::Notice).await?;
+    let agent = reads.caller(&request).await?;
     if agent.role != CallerRole::Agent {
         return Err(Error::Forbidden("Only agents send notices."));
     }

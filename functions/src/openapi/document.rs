@@ -3,11 +3,8 @@
 use domain::event::Event;
 use serde_json::{Map, Value, json};
 
-use super::Operation;
 use super::components::Components;
-use crate::{
-    attachments, chats, events, members, messages, notices, openapi, people, posts, pusher, replies, unread, usage,
-};
+use crate::routes::FUNCTIONS;
 
 const ABOUT: &str = "\
 A chat backend that talks back: direct messages, channels, AI chats, posts with an assistant, and typed notices of agents.
@@ -18,105 +15,21 @@ A chat backend that talks back: direct messages, channels, AI chats, posts with 
 request may succeed later; `errors` names each bad field by a JSON pointer or parameter. Unknown fields are refused.
 - Whoever is too fast gets 429 with `Retry-After`.";
 
-/// The routes by what they are about.
-fn operations() -> Vec<(&'static str, Vec<Operation>)> {
-    vec![
-        (
-            "chats",
-            vec![
-                chats::list::operation(),
-                chats::create::operation(),
-                chats::get::operation(),
-                chats::update::operation(),
-                chats::delete::operation(),
-                chats::read::operation(),
-                chats::typing::operation(),
-            ],
-        ),
-        (
-            "members",
-            vec![
-                members::add::operation(),
-                members::update::operation(),
-                members::remove::operation(),
-            ],
-        ),
-        (
-            "messages",
-            [
-                messages::list::operation(),
-                messages::send::operation(),
-                messages::send::operation_of_the_singular(),
-                messages::edit::operation(),
-                messages::delete::operation(),
-                messages::versions::operation(),
-                messages::search::operation(),
-            ]
-            .into_iter()
-            .chain(messages::react::operations())
-            .collect(),
-        ),
-        (
-            "attachments",
-            vec![attachments::create::operation(), attachments::get::operation()],
-        ),
-        (
-            "replies",
-            vec![
-                replies::stop::operation(),
-                replies::regenerate::operation(),
-                replies::join::operation(),
-            ],
-        ),
-        ("events", vec![events::stream::operation(), events::ticket::operation()]),
-        (
-            "unread",
-            vec![unread::list::operation(), unread::mark_read::operation()],
-        ),
-        (
-            "notices",
-            vec![notices::send::operation(), notices::of_task::operation()],
-        ),
-        (
-            "posts",
-            vec![
-                posts::list::operation(),
-                posts::create::operation(),
-                posts::get::operation(),
-                posts::update::operation(),
-                posts::delete::operation(),
-                posts::follow_up::operation(),
-            ],
-        ),
-        (
-            "people",
-            [
-                people::me::operation(),
-                people::presence::operation(),
-                people::blocked::operation(),
-            ]
-            .into_iter()
-            .chain(people::block::operations())
-            .collect(),
-        ),
-        ("usage", vec![usage::get::operation()]),
-        ("pusher", vec![pusher::auth::operation(), pusher::webhook::operation()]),
-        ("contract", vec![openapi::get::operation()]),
-    ]
-}
-
 /// The document, as it is committed.
 #[must_use]
 pub fn document() -> Value {
     let mut components = Components::new();
     let mut paths = Map::<String, Value>::new();
     let mut tags = Vec::new();
-    for (tag, operations) in operations() {
-        tags.push(json!({ "name": tag }));
-        for operation in operations {
-            let (path, method) = operation.place();
-            let written = operation.written(tag, &mut components);
-            paths.entry(path).or_insert_with(|| json!({}))[method] = written;
+    for function in FUNCTIONS {
+        let tag = json!({ "name": function.tag });
+        if !tags.contains(&tag) {
+            tags.push(tag);
+        }
+        for route in function.routes {
+            let operation = (route.operation)().counted_in(function.class);
+            let written = operation.written(function.tag, &mut components);
+            paths.entry(route.path).or_insert_with(|| json!({}))[route.method.to_lowercase()] = written;
         }
     }
     // No operation names it: it is what `data:` of a stream is, and what Pusher carries.

@@ -6,8 +6,8 @@ use backtalk_http::error::Error;
 use backtalk_http::{Request, Response, Result, not_modified, ok, tagged};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use lambda_http::http::HeaderValue;
 use lambda_http::http::header::CACHE_CONTROL;
-use lambda_http::http::{HeaderValue, Method};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
@@ -23,7 +23,7 @@ static TAG: LazyLock<String> = LazyLock::new(|| {
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    Operation::new(Method::GET, "/api/openapi.json", "getOpenapi", "This document")
+    Operation::new("getOpenapi", "This document")
         .answers_once::<serde_json::Map<String, serde_json::Value>>("OpenAPI 3.1.")
 }
 

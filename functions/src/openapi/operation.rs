@@ -7,7 +7,6 @@ use backtalk_http::error::{Error, FieldError, ProblemType};
 use domain::budget::{Exhausted, Period, Subject};
 use domain::moderation::Refused;
 use domain::rate::{RateClass, RateLimit, Spent};
-use lambda_http::http::Method;
 use schemars::SchemaGenerator;
 use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
@@ -29,8 +28,6 @@ enum Access {
 
 #[derive(Debug)]
 pub struct Operation {
-    method: Method,
-    path: &'static str,
     id: &'static str,
     summary: &'static str,
     description: &'static str,
@@ -67,10 +64,8 @@ struct Answer {
 }
 
 impl Operation {
-    pub(crate) fn new(method: Method, path: &'static str, id: &'static str, summary: &'static str) -> Self {
+    pub(crate) fn new(id: &'static str, summary: &'static str) -> Self {
         Self {
-            method,
-            path,
             id,
             summary,
             description: "",
@@ -87,20 +82,18 @@ impl Operation {
         Self { description, ..self }
     }
 
-    /// Whoever has a token may call, and spends a request of `rate`.
-    pub(crate) fn for_people(self, rate: RateClass) -> Self {
+    /// Whoever has a token may call.
+    pub(crate) fn for_people(self) -> Self {
         Self {
             access: Access::Bearer,
-            rate: Some(rate),
             ..self
         }
     }
 
     /// The same, and a ticket in the query is as good.
-    pub(crate) fn for_ticket_holders(self, rate: RateClass) -> Self {
+    pub(crate) fn for_ticket_holders(self) -> Self {
         Self {
             access: Access::BearerOrTicket,
-            rate: Some(rate),
             ..self
         }
     }
@@ -228,8 +221,15 @@ impl Operation {
         self
     }
 
-    pub(super) fn place(&self) -> (&'static str, String) {
-        (self.path, self.method.as_str().to_lowercase())
+    /// Whether it takes a person's token.
+    #[cfg(test)]
+    pub(crate) fn is_for_people(&self) -> bool {
+        matches!(self.access, Access::Bearer | Access::BearerOrTicket)
+    }
+
+    /// Of a route whose requests are counted in this class.
+    pub(super) fn counted_in(self, rate: Option<RateClass>) -> Self {
+        Self { rate, ..self }
     }
 
     pub(super) fn written(&self, tag: &str, components: &mut Components) -> Value {

@@ -4,29 +4,31 @@ use backtalk_http::error::{Error, FieldError};
 use backtalk_http::{Request, Response, Result, no_content};
 use capabilities::Reads;
 use domain::ids::UserId;
-use domain::rate::RateClass;
 use lambda_http::http::Method;
 
 use crate::openapi::Operation;
 
 /// What the contract says of it.
 #[must_use]
-pub fn operations() -> [Operation; 2] {
-    let blocking = |method, id, summary| {
-        Operation::new(method, "/api/people/{userId}/block", id, summary)
-            .describe("Said twice, it is one block or none.")
-            .for_people(RateClass::Write)
-            .path::<UserId>("userId", "Whom.")
-            .answers_nothing(204, "It is so.")
-    };
-    [
-        blocking(Method::PUT, "blockPerson", "Blocks somebody").refuses([Error::NotFound("")]),
-        blocking(Method::DELETE, "unblockPerson", "Blocks somebody no more"),
-    ]
+pub fn operation_to_block() -> Operation {
+    blocking("blockPerson", "Blocks somebody").refuses([Error::NotFound("")])
+}
+
+#[must_use]
+pub fn operation_to_unblock() -> Operation {
+    blocking("unblockPerson", "Blocks somebody no more")
+}
+
+fn blocking(id: &'static str, summary: &'static str) -> Operation {
+    Operation::new(id, summary)
+        .describe("Said twice, it is one block or none.")
+        .for_people()
+        .path::<UserId>("userId", "Whom.")
+        .answers_nothing(204, "It is so.")
 }
 
 pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
-    let caller = reads.caller(&request, RateClass::Write).await?;
+    let caller = reads.caller(&request).await?;
     let other = request.user_id()?;
     if request.method() == Method::DELETE {
         reads.store.unblock(&caller.id, &other).await?;

@@ -4,8 +4,6 @@ use backtalk_http::{Request, Response, Result, ok};
 use capabilities::Reads;
 use domain::ids::UserId;
 use domain::person::BlockedPerson;
-use domain::rate::RateClass;
-use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
 use store::blocks::BlockedCursor;
@@ -23,20 +21,15 @@ struct BlockedPeople {
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    Operation::new(
-        Method::GET,
-        "/api/people/blocked",
-        "listBlocked",
-        "Whom I have blocked, newest first",
-    )
-    .for_people(RateClass::Read)
-    .paged()
-    .after_cursor()
-    .answers::<BlockedPeople>(200, "A page of them.")
+    Operation::new("listBlocked", "Whom I have blocked, newest first")
+        .for_people()
+        .paged()
+        .after_cursor()
+        .answers::<BlockedPeople>(200, "A page of them.")
 }
 
 pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
-    let caller = reads.caller(&request, RateClass::Read).await?;
+    let caller = reads.caller(&request).await?;
     let after = cursor::of(&request, UserId::parse)?.map(|(blocked_at, user_id)| BlockedCursor { blocked_at, user_id });
     let (people, next) = reads
         .store

@@ -4,8 +4,6 @@ use backtalk_http::error::Error;
 use backtalk_http::{Request, Response, Result, ok};
 use capabilities::Reads;
 use domain::person::Person;
-use domain::rate::RateClass;
-use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -21,14 +19,14 @@ struct Me {
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    Operation::new(Method::GET, "/api/me", "getMe", "Me, and how much I have not read")
-        .for_people(RateClass::Read)
+    Operation::new("getMe", "Me, and how much I have not read")
+        .for_people()
         .answers::<Me>(200, "As my token says.")
         .refuses([Error::NotFound("")])
 }
 
 pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
-    let caller = reads.caller(&request, RateClass::Read).await?;
+    let caller = reads.caller(&request).await?;
     reads.store.meet(&caller).await?;
     let me = reads.store.me(&caller.id).await?.ok_or(Error::NotFound("person"))?;
     ok(&Me {

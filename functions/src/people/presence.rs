@@ -5,8 +5,6 @@ use capabilities::Reads;
 use chrono::{DateTime, Utc};
 use domain::event::{Event, Outgoing};
 use domain::ids::UserId;
-use domain::rate::RateClass;
-use lambda_http::http::Method;
 use pusher::Delivery;
 use schemars::JsonSchema;
 use store::people::Presence;
@@ -20,15 +18,15 @@ pub struct Heartbeat {}
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    Operation::new(Method::POST, "/api/me/presence", "presence", "I am here")
+    Operation::new("presence", "I am here")
         .describe("The heartbeat of people without Pusher, whose connections tell it otherwise.")
-        .for_people(RateClass::Write)
+        .for_people()
         .may_read::<Heartbeat>()
         .answers_nothing(204, "It is noted.")
 }
 
 pub async fn handle(reads: Reads, delivery: Delivery, request: Request) -> Result<Response> {
-    let caller = reads.caller(&request, RateClass::Write).await?;
+    let caller = reads.caller(&request).await?;
     request.fields_or_none()?.finish()?;
     reads.store.meet(&caller).await?;
     let presence = reads.store.beat(&caller.id, reads.settings.people.online_for).await?;

@@ -7,9 +7,7 @@ use domain::event::{Event, Outgoing};
 use domain::ids::ChatId;
 use domain::limits::Limits;
 use domain::post::{Post, PostDraft};
-use domain::rate::RateClass;
 use domain::text::{AuthProviderId, ClientId, PostText, ProviderName};
-use lambda_http::http::Method;
 use models::assistants::ReplyPolicy;
 use pusher::Delivery;
 use queue::Queue;
@@ -44,8 +42,8 @@ pub struct PostToCreate {
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    Operation::new(Method::POST, "/api/posts", "createPost", "A new post with its AI chat")
-        .for_people(RateClass::Send)
+    Operation::new("createPost", "A new post with its AI chat")
+        .for_people()
         .reads::<PostToCreate>()
         .answers::<PostCreated>(201, "A draft; the assistant is about to welcome its owner in the chat.")
         .answers::<PostCreated>(200, "It was created before by this `clientId`.")
@@ -59,7 +57,7 @@ pub async fn handle(
     policy: ReplyPolicy,
     request: Request,
 ) -> Result<Response> {
-    let caller = reads.caller(&request, RateClass::Send).await?;
+    let caller = reads.caller(&request).await?;
     let mut fields = request.fields()?;
     let client_id = fields.optional("clientId", |text: String| ClientId::parse(&text));
     let draft = PostDraft {

@@ -4,8 +4,6 @@ use backtalk_http::error::Error;
 use backtalk_http::{Request, Response, Result, no_content};
 use capabilities::Reads;
 use domain::event::{Event, Outgoing};
-use domain::rate::RateClass;
-use lambda_http::http::Method;
 use pusher::Delivery;
 use queue::Queue;
 
@@ -14,20 +12,15 @@ use crate::openapi::Operation;
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    Operation::new(
-        Method::DELETE,
-        "/api/posts/{postId}",
-        "deletePost",
-        "Deletes a post with its chat",
-    )
-    .for_people(RateClass::Write)
-    .of_post()
-    .answers_nothing(204, "Both are gone.")
-    .refuses([Error::NotFound("")])
+    Operation::new("deletePost", "Deletes a post with its chat")
+        .for_people()
+        .of_post()
+        .answers_nothing(204, "Both are gone.")
+        .refuses([Error::NotFound("")])
 }
 
 pub async fn handle(reads: Reads, delivery: Delivery, queue: Queue, request: Request) -> Result<Response> {
-    let caller = reads.caller(&request, RateClass::Write).await?;
+    let caller = reads.caller(&request).await?;
     let gone = reads.store.delete_post(&caller.id, request.post_id()?).await?;
     let gone = gone.ok_or(Error::NotFound("post"))?;
     let news = [Outgoing {

@@ -4,9 +4,7 @@ use backtalk_http::error::Error;
 use backtalk_http::{Request, Response, Result, accepted, parsed};
 use capabilities::Reads;
 use domain::post::FOLLOWED_UP_ABOVE;
-use domain::rate::RateClass;
 use domain::text::{PostText, Trigger};
-use lambda_http::http::Method;
 use queue::Queue;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -31,21 +29,16 @@ pub struct FollowUpToAskFor {
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    Operation::new(
-        Method::POST,
-        "/api/posts/{postId}/follow-up",
-        "followUp",
-        "The assistant is to speak of a text that is not saved",
-    )
-    .for_people(RateClass::Write)
-    .of_post()
-    .reads::<FollowUpToAskFor>()
-    .answers::<FollowUpAccepted>(202, "It will, where the text is long enough to speak of.")
-    .refuses([Error::NotFound("")])
+    Operation::new("followUp", "The assistant is to speak of a text that is not saved")
+        .for_people()
+        .of_post()
+        .reads::<FollowUpToAskFor>()
+        .answers::<FollowUpAccepted>(202, "It will, where the text is long enough to speak of.")
+        .refuses([Error::NotFound("")])
 }
 
 pub async fn handle(reads: Reads, queue: Queue, request: Request) -> Result<Response> {
-    let caller = reads.caller(&request, RateClass::Write).await?;
+    let caller = reads.caller(&request).await?;
     let post_id = request.post_id()?;
     let mut fields = request.fields()?;
     let longest = reads.settings.limits.post_bytes;

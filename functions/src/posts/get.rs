@@ -3,8 +3,6 @@
 use backtalk_http::error::Error;
 use backtalk_http::{Request, Response, Result, ok};
 use capabilities::Reads;
-use domain::rate::RateClass;
-use lambda_http::http::Method;
 
 use super::fields::OnePost;
 use crate::openapi::Operation;
@@ -12,15 +10,15 @@ use crate::openapi::Operation;
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    Operation::new(Method::GET, "/api/posts/{postId}", "getPost", "A post of mine")
-        .for_people(RateClass::Read)
+    Operation::new("getPost", "A post of mine")
+        .for_people()
         .of_post()
         .answers::<OnePost>(200, "The post.")
         .refuses([Error::NotFound("")])
 }
 
 pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
-    let caller = reads.caller(&request, RateClass::Read).await?;
+    let caller = reads.caller(&request).await?;
     let post = reads.store.post(&caller.id, request.post_id()?).await?;
     ok(&OnePost {
         post: post.ok_or(Error::NotFound("post"))?,

@@ -5,8 +5,6 @@ use backtalk_http::{Request, Response, Result, ok};
 use capabilities::Reads;
 use domain::ids::PostId;
 use domain::post::{Post, PostStatus};
-use domain::rate::RateClass;
-use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
 use store::posts::PostCursor;
@@ -24,8 +22,8 @@ struct PostList {
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    Operation::new(Method::GET, "/api/posts", "listPosts", "My posts, newest first")
-        .for_people(RateClass::Read)
+    Operation::new("listPosts", "My posts, newest first")
+        .for_people()
         .query::<PostStatus>("status", "Only those with this status.")
         .paged()
         .after_cursor()
@@ -33,7 +31,7 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
-    let caller = reads.caller(&request, RateClass::Read).await?;
+    let caller = reads.caller(&request).await?;
     let size = request.page_size()?;
     let status = request.query("status")?.map(parse_status).transpose()?;
     let after = cursor::of(&request, PostId::parse)?.map(|(created_at, post_id)| PostCursor { created_at, post_id });

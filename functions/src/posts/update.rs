@@ -6,9 +6,7 @@ use backtalk_http::{Request, Response, Result, ok};
 use capabilities::Reads;
 use domain::limits::Limits;
 use domain::post::{PostChange, PostStatus};
-use domain::rate::RateClass;
 use domain::text::{AuthProviderId, PostText, ProviderName};
-use lambda_http::http::Method;
 use queue::Queue;
 use schemars::JsonSchema;
 use store::posts::PostUpdated;
@@ -31,9 +29,9 @@ pub struct PostChanges {
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    Operation::new(Method::PATCH, "/api/posts/{postId}", "updatePost", "Changes a post")
+    Operation::new("updatePost", "Changes a post")
         .describe("A new text is followed up by the assistant once it is left alone.")
-        .for_people(RateClass::Write)
+        .for_people()
         .of_post()
         .reads::<PostChanges>()
         .answers::<OnePost>(200, "The post as it is now.")
@@ -41,7 +39,7 @@ pub fn operation() -> Operation {
 }
 
 pub async fn handle(reads: Reads, queue: Queue, request: Request) -> Result<Response> {
-    let caller = reads.caller(&request, RateClass::Write).await?;
+    let caller = reads.caller(&request).await?;
     let post_id = request.post_id()?;
     let mut fields = request.fields()?;
     let change = PostChange {

@@ -3,8 +3,6 @@
 use backtalk_http::error::{Error, FieldError};
 use backtalk_http::{Request, Response, Result, ok};
 use capabilities::Reads;
-use domain::rate::RateClass;
-use lambda_http::http::Method;
 use pusher::Delivery;
 use pusher::client::{ChannelName, SocketId, user_channel};
 use schemars::JsonSchema;
@@ -32,24 +30,19 @@ pub struct PusherSubscription {
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    Operation::new(
-        Method::POST,
-        "/api/pusher/auth",
-        "authorizePusher",
-        "Lets me listen to a channel of mine",
-    )
-    .describe(
-        "Form-encoded, as pusher-js sends it. Mine are `private-user-{userId}`, and \
+    Operation::new("authorizePusher", "Lets me listen to a channel of mine")
+        .describe(
+            "Form-encoded, as pusher-js sends it. Mine are `private-user-{userId}`, and \
             `presence-chat-{chatId}` of my chats.",
-    )
-    .for_people(RateClass::Read)
-    .reads_form::<PusherSubscription>()
-    .answers::<Authorization>(200, "For pusher-js, as it is.")
-    .refuses([Error::NotFound(""), Error::Forbidden(""), Error::Blocked])
+        )
+        .for_people()
+        .reads_form::<PusherSubscription>()
+        .answers::<Authorization>(200, "For pusher-js, as it is.")
+        .refuses([Error::NotFound(""), Error::Forbidden(""), Error::Blocked])
 }
 
 pub async fn handle(reads: Reads, delivery: Delivery, request: Request) -> Result<Response> {
-    let caller = reads.caller(&request, RateClass::Read).await?;
+    let caller = reads.caller(&request).await?;
     let pusher = delivery.pusher().ok_or(Error::NotFound("Pusher application"))?;
     let (socket, channel) = form(request.raw_body()?)?;
     if channel == user_channel(&caller.id) {

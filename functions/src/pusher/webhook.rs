@@ -5,7 +5,7 @@ use backtalk_http::error::{Error, FieldError};
 use backtalk_http::{Request, Response, Result, no_content};
 use capabilities::Reads;
 use chrono::{TimeDelta, Utc};
-use lambda_http::http::{HeaderName, Method};
+use lambda_http::http::HeaderName;
 use pusher::Delivery;
 use pusher::client::{WebhookError, WebhookEvent};
 use serde_json::{Map, Value};
@@ -20,10 +20,7 @@ const SIGNATURE: HeaderName = HeaderName::from_static("x-pusher-signature");
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    Operation::new(
-        Method::POST,
-        "/api/pusher/webhook",
-        "receivePusherWebhook",
+    Operation::new("receivePusherWebhook",
         "Who came to a presence channel, and who left",
     )
     .describe("Pusher calls it, signed: `time_ms`, and `events` with `name`, `channel` and `user_id`. What is of another form is skipped, for Pusher would send it again and again.")

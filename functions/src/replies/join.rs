@@ -6,9 +6,7 @@ use backtalk_http::error::{Error, FieldError};
 use backtalk_http::{Request, Response, Result, event_stream, no_content};
 use capabilities::Reads;
 use domain::ids::{MessageId, UserId};
-use domain::rate::RateClass;
 use domain::stream::StreamKind;
-use lambda_http::http::Method;
 use store::streams::OpenStream;
 use tokio::time::sleep;
 
@@ -21,33 +19,28 @@ const KEEP_EVERY: Duration = Duration::from_secs(2);
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    Operation::new(
-        Method::GET,
-        "/api/chat/{chatId}/messages/{messageId}/stream",
-        "joinReply",
-        "An answer that is being written, from anywhere on",
-    )
-    .for_people(RateClass::Stream)
-    .in_chat()
-    .path::<MessageId>(
-        "messageId",
-        "The answer; the chat's own id means whatever is being written there.",
-    )
-    .query::<Number<0>>("offset", "UTF-8 bytes of its text that you have.")
-    .query::<Number<0>>(
-        "attempt",
-        "The attempt that you have them of; the present one unless it is said.",
-    )
-    .in_dialect()
-    .streams::<StreamedReply>("Its text from there on as events; `reply.ended` is always the last.")
-    .answers_nothing(204, "Nothing is being written.")
-    .refuses([Error::NotFound("")])
+    Operation::new("joinReply", "An answer that is being written, from anywhere on")
+        .for_people()
+        .in_chat()
+        .path::<MessageId>(
+            "messageId",
+            "The answer; the chat's own id means whatever is being written there.",
+        )
+        .query::<Number<0>>("offset", "UTF-8 bytes of its text that you have.")
+        .query::<Number<0>>(
+            "attempt",
+            "The attempt that you have them of; the present one unless it is said.",
+        )
+        .in_dialect()
+        .streams::<StreamedReply>("Its text from there on as events; `reply.ended` is always the last.")
+        .answers_nothing(204, "Nothing is being written.")
+        .refuses([Error::NotFound("")])
 }
 
 /// Streams a reply that runs, or waits to run, from what the reader has of it. The chat's own id in place of a message's
 /// means whatever runs there, for readers who were gone before they learnt its id.
 pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
-    let caller = reads.caller(&request, RateClass::Stream).await?;
+    let caller = reads.caller(&request).await?;
     let chat_id = request.chat_id()?;
     let message_id = request.message_id()?;
     let offset = number(&request, "offset")?;

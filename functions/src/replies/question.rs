@@ -100,7 +100,8 @@ pub(super) async fn prepared<'a>(engine: &'a Engine, claim: &Claim, lighter: &Li
     let Some(fitting) = fitting else {
         return Ok(Prepared::Unaffordable(model));
     };
-    Ok(match fitting.with_images(&engine.uploads, answering, lighter).await {
+    let with_images = Box::pin(fitting.with_images(&engine.uploads, answering, lighter));
+    Ok(match with_images.await {
         Some(question) => Prepared::Question(Box::new(question)),
         None => Prepared::Unaffordable(model),
     })

@@ -5,10 +5,8 @@ use backtalk_http::{Dialect, Request, Response, Result, created, event_stream, o
 use capabilities::{Models, Reads};
 use domain::ids::{ChatId, MessageId};
 use domain::person::Caller;
-use domain::rate::RateClass;
 use domain::reply::ReplyHandle;
 use domain::text::ClientId;
-use lambda_http::http::Method;
 use pusher::Delivery;
 use queue::Queue;
 use schemars::JsonSchema;
@@ -38,25 +36,20 @@ pub struct AnswerToWriteAgain {
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    Operation::new(
-        Method::POST,
-        "/api/chat/{chatId}/regenerate",
-        "regenerateReply",
-        "Has an answer written again",
-    )
-    .for_people(RateClass::Send)
-    .in_chat()
-    .in_dialect()
-    .may_read::<AnswerToWriteAgain>()
-    .answers::<ReplyRegenerated>(201, "It will be; it comes as events.")
-    .answers::<ReplyRegenerated>(200, "It was asked for before by this `clientId`.")
-    .streams::<StreamedReply>("With `Accept: text/event-stream`, the answer as it is written.")
-    .refuses([
-        Error::NotFound(""),
-        Error::ReplyRunning,
-        Error::key_reused("/clientId"),
-        quota_exceeded(),
-    ])
+    Operation::new("regenerateReply", "Has an answer written again")
+        .for_people()
+        .in_chat()
+        .in_dialect()
+        .may_read::<AnswerToWriteAgain>()
+        .answers::<ReplyRegenerated>(201, "It will be; it comes as events.")
+        .answers::<ReplyRegenerated>(200, "It was asked for before by this `clientId`.")
+        .streams::<StreamedReply>("With `Accept: text/event-stream`, the answer as it is written.")
+        .refuses([
+            Error::NotFound(""),
+            Error::ReplyRunning,
+            Error::key_reused("/clientId"),
+            quota_exceeded(),
+        ])
 }
 
 pub async fn handle(
@@ -67,7 +60,7 @@ pub async fn handle(
     uploads: Attachments,
     request: Request,
 ) -> Result<Response> {
-    let caller = reads.caller(&request, RateClass::Send).await?;
+    let caller = reads.caller(&request).await?;
     let chat_id = request.chat_id()?;
     let dialect = request.dialect()?;
     let mut fields = request.fields_or_none()?;

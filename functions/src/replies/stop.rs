@@ -7,9 +7,7 @@ use backtalk_http::{Request, Response, Result, ok};
 use capabilities::Reads;
 use domain::event::{Event, Outgoing};
 use domain::ids::{ChatId, MessageId, UserId};
-use domain::rate::RateClass;
 use domain::reply::ReplyState;
-use lambda_http::http::Method;
 use models::assistants::ReplyPolicy;
 use pusher::Delivery;
 use queue::Queue;
@@ -42,9 +40,9 @@ pub struct ReplyToStop {
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    Operation::new(Method::POST, "/api/chat/{chatId}/stop", "stopReply", "Stops an answer")
+    Operation::new("stopReply", "Stops an answer")
         .describe("What was written stays.")
-        .for_people(RateClass::Write)
+        .for_people()
         .in_chat()
         .may_read::<ReplyToStop>()
         .answers::<RepliesStopped>(200, "What is over by this.")
@@ -58,7 +56,7 @@ pub async fn handle(
     policy: ReplyPolicy,
     request: Request,
 ) -> Result<Response> {
-    let caller = reads.caller(&request, RateClass::Write).await?;
+    let caller = reads.caller(&request).await?;
     let chat_id = request.chat_id()?;
     let mut fields = request.fields_or_none()?;
     let reply = fields.optional("messageId", |text: String| {

@@ -80,7 +80,8 @@ pub async fn write(engine: &Engine, claim: &Claim, reader: Option<&EventSink>) -
         let mut audience = Audience::new(&engine.delivery, claim, reader);
         audience.tell(Event::reply_started(claim.chat_id, claim.reply_id, claim.attempt));
         faults::point("claimed", claim.chat_id);
-        let attempt = writer.run(&mut audience).await;
+        // On the heap, for what an attempt holds is large, and a thread's stack is not.
+        let attempt = Box::pin(writer.run(&mut audience)).await;
         audience.all_told().await;
         attempt
     })

@@ -2,9 +2,7 @@
 
 use backtalk_http::{Request, Response, Result, not_modified, ok, tagged};
 use capabilities::Reads;
-use domain::rate::RateClass;
 use domain::unread::UnreadMessages;
-use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -24,20 +22,15 @@ pub(crate) struct Unread {
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    Operation::new(
-        Method::GET,
-        "/api/chat-messages",
-        "listUnread",
-        "My unread messages over all chats, oldest first",
-    )
-    .describe("The polling fallback.")
-    .for_people(RateClass::Read)
-    .paged()
-    .answers_once::<Unread>("A page of them, and when to ask again.")
+    Operation::new("listUnread", "My unread messages over all chats, oldest first")
+        .describe("The polling fallback.")
+        .for_people()
+        .paged()
+        .answers_once::<Unread>("A page of them, and when to ask again.")
 }
 
 pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
-    let caller = reads.caller(&request, RateClass::Read).await?;
+    let caller = reads.caller(&request).await?;
     let size = request.page_size()?;
     // Read before the list: a tag may be older than what it names, never newer.
     let tag = request.tag(&caller, &reads.store.inbox_head(&caller.id).await?, size);

@@ -5,8 +5,6 @@ use capabilities::Reads;
 use domain::event::{Event, Outgoing};
 use domain::ids::MessageId;
 use domain::limits::Limits;
-use domain::rate::RateClass;
-use lambda_http::http::Method;
 use pusher::Delivery;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -32,19 +30,14 @@ pub struct MessagesToMark {
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    Operation::new(
-        Method::POST,
-        "/api/chat-messages/mark-read",
-        "markMessagesRead",
-        "Marks messages as read",
-    )
-    .for_people(RateClass::Write)
-    .reads::<MessagesToMark>()
-    .answers::<MarkedRead>(200, "How many of them were unread.")
+    Operation::new("markMessagesRead", "Marks messages as read")
+        .for_people()
+        .reads::<MessagesToMark>()
+        .answers::<MarkedRead>(200, "How many of them were unread.")
 }
 
 pub async fn handle(reads: Reads, delivery: Delivery, request: Request) -> Result<Response> {
-    let caller = reads.caller(&request, RateClass::Write).await?;
+    let caller = reads.caller(&request).await?;
     let mut fields = request.fields()?;
     // Required, though it may be empty: a body without it is a mistake.
     fields.require("messageIds");

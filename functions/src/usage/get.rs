@@ -3,8 +3,6 @@
 use backtalk_http::{Request, Response, Result, ok};
 use capabilities::Reads;
 use domain::budget::Balance;
-use domain::rate::RateClass;
-use lambda_http::http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -21,13 +19,13 @@ struct Usage {
 /// What the contract says of it.
 #[must_use]
 pub fn operation() -> Operation {
-    Operation::new(Method::GET, "/api/usage", "getUsage", "Tokens used, reserved and left")
-        .for_people(RateClass::Read)
+    Operation::new("getUsage", "Tokens used, reserved and left")
+        .for_people()
         .answers::<Usage>(200, "My budget, and that of my organisation.")
 }
 
 pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
-    let caller = reads.caller(&request, RateClass::Read).await?;
+    let caller = reads.caller(&request).await?;
     let balances = reads.store.balances(&caller, &reads.settings.budget).await?;
     ok(&Usage {
         person: balances.person,

@@ -98,7 +98,7 @@ pub async fn handle(
         async move {
             let began = Instant::now();
             let job = info_span!("job", trace = record.attributes.trace);
-            let running = AssertUnwindSafe(run(&engine, &webhooks, record))
+            let running = AssertUnwindSafe(run(&engine, &webhooks, record).boxed())
                 .catch_unwind()
                 .instrument(job.clone());
             let (outcome, gathered) = telemetry::gathering(record.attributes.trace.clone(), running).await;

@@ -11,6 +11,7 @@ use capabilities::{Capabilities, Capability, Jobs, Models, ModerationHook, Reads
 use chrono::Utc;
 use domain::ids::{ChatId, UserId};
 use domain::person::{Caller, CallerRole};
+use domain::rate::RateClass;
 use foundation::deadline::Deadline;
 use functions::{messages, replies, worker};
 use hooks::webhooks::Webhooks;
@@ -213,16 +214,17 @@ impl World {
         let request = request(person, "POST", &path, accept, body).with_path_parameters(path_parameters);
         let app = app.clone();
         let most = app.settings.limits.body_bytes;
-        messages::send::handle(
+        let handled = messages::send::handle(
             app.reads,
             app.delivery,
             app.queue,
             app.models,
             app.uploads,
             app.hook,
-            Request::new(request, most),
-        )
-        .await
+            Request::new(request, most, Some(RateClass::Send)),
+        );
+        // As the loop around a handler does it.
+        Box::pin(handled).await
     }
 
     /// Asks; the worker is to answer.
@@ -244,7 +246,7 @@ impl World {
     /// The request for somebody's events.
     pub(crate) fn listening(&self, person: &Person) -> Request {
         let request = request(person, "GET", "/api/chat/stream", "text/event-stream", Value::Null);
-        Request::new(request, self.people.settings.limits.body_bytes)
+        Request::new(request, self.people.settings.limits.body_bytes, Some(RateClass::Send))
     }
 
     /// The same person in another chat of theirs.
@@ -269,9 +271,12 @@ impl World {
         let request = request(person, "GET", &path, "text/event-stream", Value::Null)
             .with_path_parameters(HashMap::from(of_path))
             .with_query_string_parameters(of_query.into_iter().collect::<HashMap<_, _>>());
-        replies::join::handle(app.reads.clone(), Request::new(request, app.settings.limits.body_bytes))
-            .await
-            .unwrap()
+        replies::join::handle(
+            app.reads.clone(),
+            Request::new(request, app.settings.limits.body_bytes, Some(RateClass::Send)),
+        )
+        .await
+        .unwrap()
     }
 
     /// Hands the worker a wake-up for each job that waits, in one batch.
@@ -289,7 +294,7 @@ impl World {
             .collect();
         let batch = serde_json::from_value(json!({ "Records": records })).unwrap();
         let system = system.clone();
-        let answer = worker::handle(
+        let handled = worker::handle(
             system.jobs,
             system.delivery,
             system.queue,
@@ -297,9 +302,8 @@ impl World {
             system.uploads,
             system.webhooks,
             batch,
-        )
-        .await
-        .unwrap();
+        );
+        let answer = Box::pin(handled).await.unwrap();
         assert_eq!(serde_json::to_value(answer).unwrap(), json!({"batchItemFailures": []}));
     }
 

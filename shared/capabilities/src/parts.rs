@@ -43,11 +43,13 @@ impl Reads {
         self.deadline
     }
 
-    /// Who calls, as the bearer token proves, and may go ahead: it spends one request of `class`.
-    pub async fn caller(&self, request: &Request, class: RateClass) -> Result<Caller, Error> {
+    /// Who calls, as the bearer token proves, and may go ahead: it spends one request of the route's class.
+    pub async fn caller(&self, request: &Request) -> Result<Caller, Error> {
         let caller = self.authenticator.caller(request.authorization()).await?;
         telemetry::caller(&caller.id);
-        self.spend(request, &caller.id, class).await?;
+        if let Some(class) = request.class() {
+            self.spend(request, &caller.id, class).await?;
+        }
         Ok(caller)
     }
 

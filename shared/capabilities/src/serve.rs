@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use backtalk_http::{Context, Request, Response, Result};
+use domain::rate::RateClass;
 use foundation::deadline::Deadline;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -46,14 +47,16 @@ handle!(A B C D E F G);
 struct Served<C> {
     capabilities: C,
     settings: Arc<WebSettings>,
+    class: Option<RateClass>,
 }
 
 impl<C: Capabilities> Served<C> {
-    async fn start() -> std::result::Result<Self, StartError> {
+    async fn start(class: Option<RateClass>) -> std::result::Result<Self, StartError> {
         let start = Start::of_process().await?;
         Ok(Self {
             capabilities: C::make(&start).await?,
             settings: Arc::new(start.read(WebSettings::read)?),
+            class,
         })
     }
 }
@@ -64,6 +67,7 @@ impl<C: Capabilities> Context for Served<C> {
         Self {
             capabilities: self.capabilities.invoked(deadline),
             settings: Arc::clone(&self.settings),
+            class: self.class,
         }
     }
 
@@ -74,29 +78,40 @@ impl<C: Capabilities> Context for Served<C> {
     fn most_body_bytes(&self) -> usize {
         self.settings.body_bytes
     }
+
+    fn class(&self) -> Option<RateClass> {
+        self.class
+    }
 }
 
-/// Serves one route whose answers are whole.
-pub fn serve<C: Capabilities>(handler: impl Handle<C, Request, Response>) -> std::result::Result<(), LambdaError> {
-    backtalk_http::serve(Served::<C>::start, move |served: Served<C>, request| {
-        handler.handle(served.capabilities, request)
-    })
+/// Serves a route whose answers are whole. `class`: as what its requests are counted.
+pub fn serve<C: Capabilities>(
+    handler: impl Handle<C, Request, Response>,
+    class: Option<RateClass>,
+) -> std::result::Result<(), LambdaError> {
+    backtalk_http::serve(
+        async || Served::<C>::start(class).await,
+        move |served: Served<C>, request| handler.handle(served.capabilities, request),
+    )
 }
 
-/// Serves one route whose answers may be streams.
+/// Serves a route whose answers may be streams.
 pub fn serve_streaming<C: Capabilities>(
     handler: impl Handle<C, Request, Response>,
+    class: Option<RateClass>,
 ) -> std::result::Result<(), LambdaError> {
-    backtalk_http::serve_streaming(Served::<C>::start, move |served: Served<C>, request| {
-        handler.handle(served.capabilities, request)
-    })
+    backtalk_http::serve_streaming(
+        async || Served::<C>::start(class).await,
+        move |served: Served<C>, request| handler.handle(served.capabilities, request),
+    )
 }
 
 /// Serves events that no person sent: queue batches and the schedule.
 pub fn serve_batches<C: Capabilities, Batch: DeserializeOwned + 'static, Done: Serialize + 'static>(
     handler: impl Handle<C, Batch, Done>,
 ) -> std::result::Result<(), LambdaError> {
-    backtalk_http::serve_batches(Served::<C>::start, move |served: Served<C>, batch| {
-        handler.handle(served.capabilities, batch)
-    })
+    backtalk_http::serve_batches(
+        async || Served::<C>::start(None).await,
+        move |served: Served<C>, batch| handler.handle(served.capabilities, batch),
+    )
 }

@@ -16,7 +16,7 @@ use domain::ids::{ChatId, MessageId, PostId, Seq, UserId};
 use domain::inbox::InboxHead;
 use domain::limits::PageSize;
 use domain::person::Caller;
-use domain::rate::Spent;
+use domain::rate::{RateClass, Spent};
 use domain::text::{Emoji, TaskId};
 
 /// Lambda takes 6 MB, of which a body that is sent as base64 keeps three quarters.
@@ -30,13 +30,14 @@ pub struct Request {
     inner: lambda_http::Request,
     id: String,
     most_body_bytes: usize,
+    class: Option<RateClass>,
     /// What this request has spent of its caller's allowance, for the answer's headers.
     spent: Arc<OnceLock<Spent>>,
 }
 
 impl Request {
     #[must_use]
-    pub fn new(inner: lambda_http::Request, most_body_bytes: usize) -> Self {
+    pub fn new(inner: lambda_http::Request, most_body_bytes: usize, class: Option<RateClass>) -> Self {
         let id = inner
             .lambda_context_ref()
             .map(|context| context.request_id.clone())
@@ -46,6 +47,7 @@ impl Request {
             inner,
             id,
             most_body_bytes,
+            class,
             spent: Arc::default(),
         }
     }
@@ -54,6 +56,12 @@ impl Request {
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// As what its route's requests are counted.
+    #[must_use]
+    pub fn class(&self) -> Option<RateClass> {
+        self.class
     }
 
     /// Says what this request has spent of its caller's allowance; the first word counts.
@@ -360,7 +368,7 @@ mod tests {
         let inner = lambda_http::Request::default()
             .with_raw_http_path(path)
             .with_query_string_parameters(query);
-        Request::new(inner, 64 * 1024)
+        Request::new(inner, 64 * 1024, None)
     }
 
     fn caller(name: &str) -> Caller {

@@ -25,7 +25,7 @@ use super::response::problem;
 use super::{Request, Response, Result, no_content};
 use crate::error::Error;
 use domain::budget::Exhausted;
-use domain::rate::Spent;
+use domain::rate::{RateClass, Spent};
 use telemetry::Gathered;
 use telemetry::say_gathered;
 
@@ -49,6 +49,9 @@ pub trait Context: Clone + Send + Sync + 'static {
 
     /// Of a request's body.
     fn most_body_bytes(&self) -> usize;
+
+    /// As what the route's requests are counted; none: nobody counts them.
+    fn class(&self) -> Option<RateClass>;
 }
 
 /// What a handler's work is.
@@ -122,7 +125,7 @@ async fn answer<C: Context>(
     let context = context.invoked(request.lambda_context_ref().map_or(0, |lambda| lambda.deadline));
     let origin = allowed_origin(context.cors_origins(), request.headers().get(ORIGIN));
     let is_preflight = request.method() == Method::OPTIONS;
-    let request = Request::new(request, context.most_body_bytes());
+    let request = Request::new(request, context.most_body_bytes(), context.class());
     let id = request.id().to_owned();
     let method = request.method().clone();
     let route = request.route();
