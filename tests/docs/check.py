@@ -277,12 +277,12 @@ def wrong(block):
         return done, [f"{block}: {parsed.stderr.strip()}"] if parsed.returncode else []
     if language == "sql":
         return "not run" if "not run" in block.marks else "run with --stack", []
+    if language in TYPESCRIPT:
+        return "not checked" if "not checked" in block.marks else "type-checked by web/scripts/packed.mjs", []
     if block.page in TESTED_ELSEWHERE:
         return f"by a test in Rust ({TESTED_ELSEWHERE[block.page]})", []
     if language == "json":
         return "not checked" if "not checked" in block.marks else "schema", list(wrong_json(block))
-    if language in TYPESCRIPT:
-        return "not checked" if "not checked" in block.marks else "type-checked by web/scripts/packed.mjs", []
     if language == "mermaid":
         known = re.match(r"(flowchart|sequenceDiagram|stateDiagram-v2|erDiagram)\b", block.text)
         return "a diagram, drawn by nobody here", [] if known else [f"{block}: no diagram that we know"]

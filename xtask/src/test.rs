@@ -115,6 +115,7 @@ impl Test {
             report.step("advisories", advisories()).await;
             report.step("query data", Prepare { check: true }.run()).await;
             report.step("the template, and its gate", gate()).await;
+            report.step("the documentation", documentation(None)).await;
         }
         report
             .step("golden answers against the providers' SDKs", golden_answers())
@@ -159,6 +160,9 @@ impl Test {
                     report.step(&format!("the store on Postgres {version}"), store).await;
                 }
                 report.step("the contract, by schemathesis", contract(&exports)).await;
+                report
+                    .step("the documentation's commands", documentation(Some(&exports)))
+                    .await;
                 let built = build::functions(Profile::Debug).await?;
                 let rehearsal = rehearse(instance, supervisor, &built, &exports["DATABASE_URL"]);
                 report.step("the template, deployed", rehearsal).await;
@@ -253,6 +257,18 @@ async fn contract(stack: &BTreeMap<String, String>) -> Result<()> {
         .envs(stack)
         .env("PYTHONDONTWRITEBYTECODE", "1");
     program::run(run).await
+}
+
+/// Whether the links and blocks of the documentation are right; with a stack, whether its commands do what they say.
+async fn documentation(stack: Option<&BTreeMap<String, String>>) -> Result<()> {
+    let mut check = Command::new(tools::contract().await?.join("python"));
+    check
+        .arg(repository().join("tests/docs/check.py"))
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    if let Some(stack) = stack {
+        check.arg("--stack").envs(stack).env("XTASK", std::env::current_exe()?);
+    }
+    program::run(check).await
 }
 
 async fn advisories() -> Result<()> {
