@@ -235,7 +235,7 @@ def schema_of(name):
     """`openapi NAME`: a schema; `asyncapi NAME`: what a message carries."""
     document, name = name.split()
     if document == "openapi":
-        return {"$ref": f"#/components/schemas/{name}", "components": openapi()["components"]}
+        return {"allOf": [openapi()["components"]["schemas"][name]], "components": openapi()["components"]}
     return {"allOf": [asyncapi()["components"]["messages"][name]["payload"]], "components": asyncapi()["components"]}
 
 

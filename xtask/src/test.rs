@@ -259,16 +259,25 @@ async fn contract(stack: &BTreeMap<String, String>) -> Result<()> {
     program::run(run).await
 }
 
-/// Whether the links and blocks of the documentation are right; with a stack, whether its commands do what they say.
+/// Whether the links and blocks of the documentation are right, and whether it would be told if they were not; with a stack, whether
+/// its commands do what they say.
 async fn documentation(stack: Option<&BTreeMap<String, String>>) -> Result<()> {
-    let mut check = Command::new(tools::contract().await?.join("python"));
-    check
-        .arg(repository().join("tests/docs/check.py"))
-        .env("PYTHONDONTWRITEBYTECODE", "1");
-    if let Some(stack) = stack {
-        check.arg("--stack").envs(stack).env("XTASK", std::env::current_exe()?);
+    let python = tools::contract().await?.join("python");
+    let runs: &[&[&str]] = match stack {
+        None => &[&["check.py"], &["-m", "unittest", "--quiet", "test_check"]],
+        Some(_) => &[&["check.py", "--stack"]],
+    };
+    for arguments in runs {
+        let mut check = Command::new(&python);
+        check
+            .current_dir(repository().join("tests/docs"))
+            .args(*arguments)
+            .envs(stack.into_iter().flatten())
+            .env("XTASK", std::env::current_exe()?)
+            .env("PYTHONDONTWRITEBYTECODE", "1");
+        program::run(check).await?;
     }
-    program::run(check).await
+    Ok(())
 }
 
 async fn advisories() -> Result<()> {
