@@ -169,11 +169,47 @@ def settings():
     return (read | OTHER_SETTINGS) - NOT_SETTINGS
 
 
+def rows(page):
+    """The cells of each row of the tables of a page, without heads."""
+    tables = re.findall(r"^\|[ -]*-{3}.*\n((?:\|.*\n?)+)", pages()[page].prose, re.M)
+    return [re.split(r"(?<!\\)\|", row)[1:-1] for table in tables for row in table.splitlines()]
+
+
 def first_cells(page, pattern):
     """What matches in the first column of the tables of a page."""
-    tables = re.findall(r"^\|[ -]*-{3}.*\n((?:\|.*\n?)+)", pages()[page].prose, re.M)
-    rows = [row for table in tables for row in table.splitlines()]
-    return {found for row in rows for found in re.findall(pattern, re.split(r"(?<!\\)\|", row)[1])}
+    return {found for cells in rows(page) for found in re.findall(pattern, cells[0])}
+
+
+def defaults():
+    """The defaults that stand beside their names in the sources."""
+    numbers = re.findall(r'\b(?:parsed|seconds)\(\s*"([A-Z0-9_]+)",\s*([\d_]+)\)', sources())
+    texts = re.findall(r'\b(?:limit|names)\(\s*"([A-Z0-9_]+)",\s*"([^"]+)"\)', sources())
+    # A 0 stands where the default is another function's.
+    return {**{name: value.replace("_", "") for name, value in numbers if value != "0"}, **dict(texts)}
+
+
+def wrong_defaults():
+    page = "docs/reference/configuration.md"
+    real = defaults()
+    for cells in rows(page):
+        for name in re.findall(r"`([A-Z][A-Z0-9_]+)`", cells[0]):
+            if name in real and real[name] not in cells[-1]:
+                yield f"{page}: the default of {name} is {real[name]}, and not{cells[-1].rstrip()}"
+
+
+def wrong_statuses():
+    """Statuses of problems, as the contract's answers have them."""
+    page = "docs/reference/errors.md"
+    real = {}
+    for answer in openapi()["components"]["responses"].values():
+        (content,) = answer["content"].values()
+        told = content["schema"]["allOf"][1]["properties"]
+        for problem in told["type"]["enum"]:
+            real.setdefault(problem, set()).add(str(told["status"]["const"]))
+    for cells in rows(page):
+        (problem,) = re.findall(r"^ `([a-z-]+)` $", cells[0]) or [None]
+        if len(cells) == 4 and problem in real and {cells[1].strip()} != real[problem]:
+            yield f"{page}: {problem} has the status {', '.join(sorted(real[problem]))}, and not{cells[1].rstrip()}"
 
 
 def compared(what, documented, real):
@@ -197,6 +233,8 @@ def references():
     words = set(schemas["ProblemType"]["enum"]) | set(schemas["Failure"]["enum"])
     fields = set(schemas["Problem"]["properties"])
     yield from compared("docs/reference/errors.md", first_cells("docs/reference/errors.md", r"`([a-zA-Z-]+)`") - fields, words)
+    yield from wrong_statuses()
+    yield from wrong_defaults()
     parameters = set(re.findall(r"^  (\w+):$", template().partition("\nConditions:")[0], re.M))
     unknown = first_cells("docs/deploy/aws.md", r"`(\w+)(?:=\w+)?`") - parameters
     yield from (f"docs/deploy/aws.md: the template has no parameter {name}" for name in sorted(unknown))

@@ -74,6 +74,15 @@ class Tables(unittest.TestCase):
         faults = list(check.compared("page", {"a", "b"}, {"b", "c"}))
         self.assertEqual(faults, ["page: a is documented, and not there", "page: c is not documented"])
 
+    def test_defaults_and_statuses_that_are_others(self):
+        self.assertEqual([*check.wrong_defaults(), *check.wrong_statuses()], [])
+        self.assertGreater(len(check.defaults()), 20)
+        config = Page("docs/reference/configuration.md", "|---|---|---|\n| `REPLY_ATTEMPTS` | tries | 4 |\n", [])
+        errors = Page("docs/reference/errors.md", "|---|---|---|---|\n| `blocked` | 404 | no | x |\n", [])
+        with mock.patch.object(check, "pages", lambda: {page.path: page for page in (config, errors)}):
+            self.assertEqual(len(list(check.wrong_defaults())), 1)
+            self.assertEqual(len(list(check.wrong_statuses())), 1)
+
     def test_the_settings_that_sources_read(self):
         settings = check.settings()
         self.assertGreater(len(settings), 80)
