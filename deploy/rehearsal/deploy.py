@@ -47,7 +47,7 @@ class Cloud:
 
 
 def keep_secrets(cloud, secrets):
-    """As the README's `put` does."""
+    """As `put` in docs/deploy/aws.md does."""
     for name, value in secrets.items():
         cloud.ssm.put_parameter(Name=f"/backtalk/{name}", Type="SecureString", Value=value)
 

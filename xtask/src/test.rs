@@ -115,6 +115,7 @@ impl Test {
             report.step("advisories", advisories()).await;
             report.step("query data", Prepare { check: true }.run()).await;
             report.step("the template, and its gate", gate()).await;
+            report.step("the documentation", documentation(None)).await;
         }
         report
             .step("golden answers against the providers' SDKs", golden_answers())
@@ -159,6 +160,9 @@ impl Test {
                     report.step(&format!("the store on Postgres {version}"), store).await;
                 }
                 report.step("the contract, by schemathesis", contract(&exports)).await;
+                report
+                    .step("the documentation's commands", documentation(Some(&exports)))
+                    .await;
                 let built = build::functions(Profile::Debug).await?;
                 let rehearsal = rehearse(instance, supervisor, &built, &exports["DATABASE_URL"]);
                 report.step("the template, deployed", rehearsal).await;
@@ -236,7 +240,7 @@ async fn golden_answers() -> Result<()> {
 /// Whether the template can be deployed, and whether it would be told if it could not.
 async fn gate() -> Result<()> {
     let python = tools::gate().await?.join("python");
-    for arguments in [&["gate.py"][..], &["-m", "unittest", "--quiet", "test_gate"]] {
+    for arguments in [&["gate.py"][..], &["-m", "unittest", "--quiet", "test_gate", "test_crates"]] {
         let mut gate = Command::new(&python);
         gate.current_dir(repository().join("deploy/gate"))
             .args(arguments)
@@ -253,6 +257,27 @@ async fn contract(stack: &BTreeMap<String, String>) -> Result<()> {
         .envs(stack)
         .env("PYTHONDONTWRITEBYTECODE", "1");
     program::run(run).await
+}
+
+/// Whether the links and blocks of the documentation are right, and whether it would be told if they were not; with a stack, whether
+/// its commands do what they say.
+async fn documentation(stack: Option<&BTreeMap<String, String>>) -> Result<()> {
+    let python = tools::contract().await?.join("python");
+    let runs: &[&[&str]] = match stack {
+        None => &[&["check.py"], &["-m", "unittest", "--quiet", "test_check"]],
+        Some(_) => &[&["check.py", "--stack"]],
+    };
+    for arguments in runs {
+        let mut check = Command::new(&python);
+        check
+            .current_dir(repository().join("tests/docs"))
+            .args(*arguments)
+            .envs(stack.into_iter().flatten())
+            .env("XTASK", std::env::current_exe()?)
+            .env("PYTHONDONTWRITEBYTECODE", "1");
+        program::run(check).await?;
+    }
+    Ok(())
 }
 
 async fn advisories() -> Result<()> {
