@@ -240,7 +240,10 @@ async fn golden_answers() -> Result<()> {
 /// Whether the template can be deployed, and whether it would be told if it could not.
 async fn gate() -> Result<()> {
     let python = tools::gate().await?.join("python");
-    for arguments in [&["gate.py"][..], &["-m", "unittest", "--quiet", "test_gate", "test_crates"]] {
+    for arguments in [
+        &["gate.py"][..],
+        &["-m", "unittest", "--quiet", "test_gate", "test_crates"],
+    ] {
         let mut gate = Command::new(&python);
         gate.current_dir(repository().join("deploy/gate"))
             .args(arguments)
