@@ -30,11 +30,19 @@ pub(super) struct Heard {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
     Stop,
+    /// A tool is called. None is offered, so without words that is no answer, and the next one would be none either.
+    ToolCall,
     Length,
     /// Prompt and answer together have filled the model's context window.
     WindowFull,
     /// With the provider's word for why.
     Blocked(String),
+}
+
+impl Ending {
+    fn is_stop(&self) -> bool {
+        matches!(self, Self::Stop | Self::ToolCall)
+    }
 }
 
 /// Where an answer comes from.
@@ -132,7 +140,7 @@ impl<S: Source> Answer<S> {
     /// those that end nothing.
     fn fail(&mut self, error: ModelError) {
         self.is_over = true;
-        let is_whole = |reason: &Reason| reason.is_certain() && (self.has_words || reason.ending != Ending::Stop);
+        let is_whole = |reason: &Reason| reason.is_certain() && (self.has_words || !reason.ending.is_stop());
         if !self.reason.as_ref().is_some_and(is_whole) {
             self.failure = Some(error);
         }
@@ -172,7 +180,7 @@ impl<S: Source> Answer<S> {
     /// Of two reasons behind the same text the one that says more counts, else the later one.
     fn take_reason(&mut self, ending: Ending, came_with_text: bool) {
         let is_doubtful = self.reason.as_ref().is_some_and(|reason| reason.is_doubtful);
-        let says_more = |reason: &Reason| reason.is_followed || ending != Ending::Stop || reason.ending == Ending::Stop;
+        let says_more = |reason: &Reason| reason.is_followed || !ending.is_stop() || reason.ending.is_stop();
         if self.reason.as_ref().is_none_or(says_more) {
             self.reason = Some(Reason {
                 ending,
@@ -255,10 +263,16 @@ impl<S: Source> Answer<S> {
                     detail: "the context window was full before the first word".into(),
                 });
             }
+            Ending::ToolCall if !self.has_words => {
+                return Err(ModelError::Rejected {
+                    status: 200,
+                    detail: "the model called a tool instead of answering, and none was offered".into(),
+                });
+            }
             // It has stopped in the middle of a thought.
-            Ending::Stop if self.tagged.is_in_a_thought() => return Err(ModelError::Truncated),
+            Ending::Stop | Ending::ToolCall if self.tagged.is_in_a_thought() => return Err(ModelError::Truncated),
             Ending::Blocked(_) => Finish::Blocked,
-            Ending::Stop => Finish::Stop,
+            Ending::Stop | Ending::ToolCall => Finish::Stop,
             Ending::Length | Ending::WindowFull => Finish::Length,
         };
         Ok(Chunk::Done { finish, usage })

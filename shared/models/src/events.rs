@@ -11,6 +11,9 @@ use values::Values;
 
 mod values;
 
+/// What begins as a page of the web does is no stream, and no answer of a model: another address is meant.
+pub(super) const A_PAGE: &str = "it is a page";
+
 /// The longest line or event, in bytes; a chunk of a chat completion has a few hundred.
 pub(super) const MAX_EVENT_BYTES: usize = 1024 * 1024;
 
@@ -94,7 +97,7 @@ impl Events {
             .find(|byte| !byte.is_ascii_whitespace() && !mark.contains(byte));
         self.past_first_byte = first.is_some();
         if first == Some(&b'<') {
-            self.unreadable = Some("it is a page");
+            self.unreadable = Some(A_PAGE);
         }
     }
 

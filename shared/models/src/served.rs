@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::answer::{Heard, Source};
 use super::encoding::Decoder;
-use super::events::{END_MARK, Event, Events};
+use super::events::{A_PAGE, END_MARK, Event, Events};
 use super::json;
 use super::refusal::{Asked, Refusal};
 use super::upstream::lost;
@@ -87,7 +87,7 @@ impl<D: Dialect> Served<D> {
 
     async fn event(&mut self) -> Result<Option<Event>, ModelError> {
         loop {
-            if let Some(event) = self.events.next().map_err(|why| self.malformed(why))? {
+            if let Some(event) = self.events.next().map_err(|why| self.unreadable(why))? {
                 return Ok(Some(event));
             }
             if let Some(end) = &self.end {
@@ -173,6 +173,17 @@ impl<D: Dialect> Served<D> {
             return Err(self.malformed("no event of it can be read"));
         }
         Ok(None)
+    }
+
+    /// A page is what stands at an address that is not a model's, or before it: to ask again brings it again.
+    fn unreadable(&self, why: &'static str) -> ModelError {
+        if why == A_PAGE {
+            return ModelError::Rejected {
+                status: self.response.status().as_u16(),
+                detail: "the answer is a page of the web: is MODEL_URL right?".into(),
+            };
+        }
+        self.malformed(why)
     }
 
     fn malformed(&self, why: &str) -> ModelError {

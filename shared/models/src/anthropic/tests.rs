@@ -68,7 +68,7 @@ fn each_reason_to_stop_has_its_meaning() {
     for (reason, ending) in [
         ("end_turn", Ending::Stop),
         ("stop_sequence", Ending::Stop),
-        ("tool_use", Ending::Stop),
+        ("tool_use", Ending::ToolCall),
         ("pause_turn", Ending::Stop),
         ("a_reason_of_next_year", Ending::Stop),
         ("max_tokens", Ending::Length),

@@ -71,12 +71,13 @@ impl<'a> Block<'a> {
     }
 }
 
-/// An open list: what is not known is an end like any other. Tools are never offered, so that a call of one is, too.
+/// An open list: what is not known is an end like any other.
 pub(super) fn finish(reason: &str) -> Ending {
     match reason {
         "max_tokens" => Ending::Length,
         "model_context_window_exceeded" => Ending::WindowFull,
         "refusal" => Ending::Blocked(reason.into()),
+        "tool_use" => Ending::ToolCall,
         _ => Ending::Stop,
     }
 }

@@ -58,7 +58,7 @@ pub(super) fn limits(prompt: &Prompt) -> InferenceConfiguration {
         .build()
 }
 
-/// An open list: what is not known is an end like any other. Tools are never offered, so that a call of one is, too.
+/// An open list: what is not known is an end like any other.
 pub(super) fn finish(reason: &str) -> Result<Ending, ModelError> {
     match reason {
         "max_tokens" => Ok(Ending::Length),
@@ -67,6 +67,7 @@ pub(super) fn finish(reason: &str) -> Result<Ending, ModelError> {
         "malformed_model_output" | "malformed_tool_use" => Err(ModelError::Malformed {
             detail: format!("the answer was given up: {reason}"),
         }),
+        "tool_use" => Ok(Ending::ToolCall),
         _ => Ok(Ending::Stop),
     }
 }

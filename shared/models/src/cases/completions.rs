@@ -51,6 +51,13 @@ fn amid(odd: &str) -> Answer {
     sent(&events)
 }
 
+fn tool_called() -> ModelError {
+    ModelError::Rejected {
+        status: 200,
+        detail: "the model called a tool instead of answering, and none was offered".into(),
+    }
+}
+
 fn framed(events: &[String]) -> Answer {
     sent(events)
 }
@@ -204,7 +211,7 @@ async fn events_that_say_nothing() {
                     delta(json!({}), json!("tool_calls")),
                     DONE.into(),
                 ]),
-                heard("", Ok((Finish::Stop, None))),
+                heard("", Err(tool_called())),
             ),
         ],
     )

@@ -122,7 +122,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// An open list: what is not known is an end like any other. Tools are never offered, so that a call of one is, too.
+/// An open list: what is not known is an end like any other.
 pub(super) fn finish(reason: &str) -> Result<Ending, ModelError> {
     match reason {
         // Mistral's is `model_length`.
@@ -130,6 +130,7 @@ pub(super) fn finish(reason: &str) -> Result<Ending, ModelError> {
         "content_filter" => Ok(Ending::Blocked(reason.into())),
         // OpenRouter's, vLLM's and DeepSeek's words for an answer that was given up.
         "error" | "abort" | "insufficient_system_resource" => Err(ModelError::Overloaded { retry_after: None }),
+        "tool_calls" | "function_call" => Ok(Ending::ToolCall),
         _ => Ok(Ending::Stop),
     }
 }

@@ -152,10 +152,22 @@ async fn a_refusal_without_end_is_not_read_to_its_end() {
 }
 
 #[tokio::test]
-async fn what_is_no_answer_is_malformed_unless_it_says_why() {
+async fn a_page_of_the_web_is_asked_for_once() {
     for (kind, body) in [
         ("text/html", "<html><body>Just a moment...</body></html>"),
         ("text/event-stream", "\n <!DOCTYPE html>"),
+    ] {
+        let (texts, end) = hear_of(response("200 OK", &[&format!("content-type: {kind}")], body)).await;
+        assert_eq!(texts, [""; 0]);
+        let error = end.unwrap_err();
+        assert!(matches!(error, ModelError::Rejected { status: 200, .. }), "{error:?}");
+        assert!(!error.is_retryable() && !error.detail().unwrap_or_default().contains("moment"));
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_answer_is_malformed_unless_it_says_why() {
+    for (kind, body) in [
         ("application/json", "{\"ok\": true}"),
         ("application/json", "[]"),
         ("text/plain", "upstream connect error"),
