@@ -22,6 +22,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
 
 use super::response::problem;
+use super::streaming;
 use super::{Request, Response, Result, no_content};
 use crate::error::Error;
 use domain::budget::Exhausted;
@@ -71,7 +72,7 @@ pub async fn serve_streaming<C: Context, E: Display>(
     handler: Handler<C>,
 ) -> std::result::Result<(), LambdaError> {
     let context = started(start).await?;
-    lambda_http::run_with_streaming_response(service_fn(|request| answer(context.clone(), handler, request))).await
+    streaming::run(move |request| answer(context.clone(), handler, request)).await
 }
 
 /// Serves events that no person sent: queue batches and the schedule.
