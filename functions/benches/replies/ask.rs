@@ -6,8 +6,6 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use app::App;
 use app::config::Config;
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_sqs::config::Credentials;
 use backtalk_http::Request;
 use chrono::Utc;
 use domain::ids::{ChatId, UserId};
@@ -166,14 +164,7 @@ impl Place {
             ("BUDGET_TOKENS_PERSON", "1000000000".to_owned()),
         ]);
         let config = Config::read(&Environment(&|name| settings.get(name).cloned()))?;
-        let aws = SdkConfig::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new("us-east-1"))
-            .endpoint_url(format!("http://{}", self.model.at))
-            .credentials_provider(aws_sdk_sqs::config::SharedCredentialsProvider::new(Credentials::new(
-                "bench", "bench", None, None, "bench",
-            )))
-            .build();
+        let aws = aws::at(&format!("http://{}", self.model.at));
         Ok(App::of(config, &aws, &BTreeMap::new(), Acting::ForAPerson)?)
     }
 

@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use app::App;
 use app::config::Config;
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
 use backtalk_http::{Request, Response};
 use chrono::Utc;
 use domain::ids::{ChatId, UserId};
@@ -95,14 +93,7 @@ impl World {
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
         let config = Config::read(&Environment(&|name| settings.get(name).cloned())).unwrap();
-        let aws = SdkConfig::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new("us-east-1"))
-            .endpoint_url(&endpoint)
-            .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
-                "test", "test", None, None, "test",
-            )))
-            .build();
+        let aws = aws::at(&endpoint);
         let app = |acting| App::of(config.clone(), &aws, &BTreeMap::new(), acting).unwrap();
         Self {
             people: app(Acting::ForAPerson),

@@ -5,9 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_config::retry::RetryConfig;
-use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws::SdkConfig;
 use futures_util::FutureExt;
 
 use crate::config::Config;
@@ -70,6 +68,8 @@ pub enum StartError {
     #[error("the HTTP client cannot be made: {0}")]
     Http(#[from] reqwest::Error),
     #[error(transparent)]
+    Tls(#[from] tls::TlsError),
+    #[error(transparent)]
     Variable(#[from] VariableError),
     #[error("a model's key is missing: {0}")]
     ModelKey(#[from] ParameterError),
@@ -79,7 +79,7 @@ impl App {
     /// Reads the configuration and makes every part; connects to nothing but what is needed to know the AWS account, and to
     /// SSM for keys that are kept there.
     pub async fn start(acting: Acting) -> Result<Self, StartError> {
-        let aws = aws().await;
+        let aws = aws::settings();
         let variables = Variables::of_process(async || aws.clone()).await?;
         let config = variables.read(Config::read)?;
         variables.all_read()?;
@@ -103,7 +103,7 @@ impl App {
 
     fn on(store: Store, config: Config, aws: &SdkConfig, keys: &BTreeMap<String, ApiKey>) -> Result<Self, StartError> {
         // A redirected request would carry a signature or a key to a stranger.
-        let http = reqwest::Client::builder()
+        let http = tls::client()?
             .connect_timeout(Duration::from_secs(3))
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
@@ -195,16 +195,7 @@ impl Context for App {
 
 /// What the clients of AWS go by.
 pub async fn aws() -> SdkConfig {
-    aws_config::defaults(BehaviorVersion::latest())
-        // A refusal is not retried at length: the sweeper is the retry, and the sender waits.
-        .retry_config(RetryConfig::standard().with_max_attempts(2))
-        .timeout_config(
-            TimeoutConfig::builder()
-                .connect_timeout(Duration::from_millis(700))
-                .build(),
-        )
-        .load()
-        .await
+    aws::settings()
 }
 
 /// Where the database is by now, of what the process was told of it and what SSM keeps.
@@ -225,7 +216,7 @@ async fn model_keys(config: &Config, aws: &SdkConfig) -> Result<BTreeMap<String,
     if names.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let values = parameters::read(&aws_sdk_ssm::Client::new(aws), &names).await?;
+    let values = parameters::read(&parameters::Client::new(aws), &names).await?;
     Ok(values
         .into_iter()
         .map(|(name, value)| (name, ApiKey::new(value.expose())))
