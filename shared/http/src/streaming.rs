@@ -161,9 +161,10 @@ where
         .headers
         .entry(CONTENT_TYPE)
         .or_insert(HeaderValue::from_static("application/octet-stream"));
-    let mut prelude = serde_json::to_vec(&prelude)?;
-    prelude.extend(END_OF_PRELUDE);
-    let pieces = stream::iter([Ok(Bytes::from(prelude))]).chain(response.stream);
+    let prelude = Bytes::from(serde_json::to_vec(&prelude)?);
+    // Chunks of their own, though written together: `cargo lambda watch` looks for the mark where a chunk begins.
+    let beginning = [prelude, Bytes::from_static(&END_OF_PRELUDE)];
+    let pieces = stream::iter(beginning.map(Ok)).chain(response.stream);
     let request = to
         .header("lambda-runtime-function-response-mode", "streaming")
         .header("transfer-encoding", "chunked")

@@ -109,7 +109,7 @@ async fn each_piece_is_posted_as_soon_as_it_is_there() {
         "lambda-runtime-function-response-mode: streaming\r\n",
         "content-type: application/vnd.awslambda.http-integration-response\r\n",
         "transfer-encoding: chunked\r\n",
-        r#"{"statusCode":200,"headers":{"content-type":"application/octet-stream"},"cookies":[]}"#,
+        "{\"statusCode\":200,\"headers\":{\"content-type\":\"application/octet-stream\"},\"cookies\":[]}\r\n8\r\n\0",
     ] {
         assert!(head.contains(line), "{line} is not in {head}");
     }
