@@ -30,7 +30,7 @@ def used():
 class Crates(unittest.TestCase):
     def test_the_picture_is_that_of_cargo(self):
         text = (REPOSITORY / "ARCHITECTURE.md").read_text()
-        block = re.search(r"```text\n(domain:.*?)```", text, re.DOTALL)[1]
+        block = re.search(r"```text\n(\w+:.*?)```", text, re.DOTALL)[1]
         told = {line.partition(":")[0]: set(line.partition(":")[2].split()) for line in block.splitlines()}
         self.assertEqual(told, used())
 

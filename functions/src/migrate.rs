@@ -1,7 +1,6 @@
 //! `migrate`: brings the database to this version's schema, at deploy or by hand.
 
 use backtalk_http::log_to_stdout;
-use capabilities::aws;
 use lambda_runtime::{Error as LambdaError, LambdaEvent, service_fn};
 use parameters::Variables;
 use serde_json::{Value, json};
@@ -23,7 +22,9 @@ pub async fn serve() -> Result<(), LambdaError> {
 }
 
 async fn migrate() -> Result<(), LambdaError> {
-    let config = Variables::of_process(aws).await?.read(DatabaseConfig::read)?;
+    let config = Variables::of_process(async || aws::settings())
+        .await?
+        .read(DatabaseConfig::read)?;
     store::migrate(&config)
         .await
         .map_err(|error| LambdaError::from(format!("{error:#}")))?;

@@ -36,7 +36,8 @@ LONGEST_README = 150
 PATIENCE = 180
 
 # Read by functions in another way than `Environment`, or by the AWS SDK.
-OTHER_SETTINGS = {"SETTINGS", "LOG", "LOG_FORMAT", "METRICS_NAMESPACE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"}
+OTHER_SETTINGS = {"SETTINGS", "LOG", "LOG_FORMAT", "METRICS_NAMESPACE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION",
+                  "SSL_CERT_FILE"}
 # Names of settings that only tests read.
 NOT_SETTINGS = {"A_KEY", "MAX_MEMBRES"}
 # Pages whose blocks a test in Rust reads: shared's `recipes`.
@@ -222,7 +223,7 @@ def references():
     yield from compared(
         "docs/reference/configuration.md",
         first_cells("docs/reference/configuration.md", r"`([A-Z][A-Z0-9_]+)`"),
-        settings() - {"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "SETTINGS"},
+        settings() - {"AWS_ENDPOINT_URL_S3", "SETTINGS"},
     )
     routes = {f"{method.upper()} {path}" for path, methods in openapi()["paths"].items() for method in methods}
     yield from compared("docs/reference/api.md", first_cells("docs/reference/api.md", r"`([A-Z]+ /api/\S+)`"), routes)

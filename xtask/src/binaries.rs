@@ -23,6 +23,13 @@ use crate::{functions, migrate};
 
 const SCHEMA: &str = "backtalk";
 
+/// What a function's binary may have, in millions of bytes, built for release: a little more than it has. Raise it for a reason,
+/// and lower it when a binary has become smaller.
+const CEILING: f64 = 10.0;
+/// The same of those that ask a model, or show it images.
+const CEILING_WITH_MODELS: f64 = 12.0;
+const WITH_MODELS: [&str; 3] = ["regenerate-reply", "send-message", "worker"];
+
 /// Measure each function's size and start.
 #[derive(Debug, Args)]
 pub(crate) struct Binaries {
@@ -41,13 +48,46 @@ impl Binaries {
             migrate::apply_without_build(&url, SCHEMA).await?;
             if self.folders.is_empty() {
                 let built = build::functions(Profile::Release).await?;
-                return table(&[built.directory], &built.functions, &url, self.times).await;
+                table(
+                    std::slice::from_ref(&built.directory),
+                    &built.functions,
+                    &url,
+                    self.times,
+                )
+                .await?;
+                return keep_to_ceilings(&built.directory, &built.functions);
             }
             let functions = functions_in(&self.folders[0])?;
             table(&self.folders, &functions, &url, self.times).await
         })
         .await
     }
+}
+
+/// Here, and not in `cargo xtask test`: that builds nothing for release, which takes ten minutes. What makes a binary heavy is
+/// refused there by `deny.toml`.
+fn keep_to_ceilings(folder: &Path, functions: &[String]) -> Result<()> {
+    let mut sizes = BTreeMap::new();
+    for function in functions {
+        sizes.insert(function.as_str(), fs::metadata(folder.join(function))?.len());
+    }
+    let heavy = too_heavy(&sizes);
+    ensure!(heavy.is_empty(), "too heavy: {}", heavy.join(", "));
+    Ok(())
+}
+
+fn too_heavy(sizes: &BTreeMap<&str, u64>) -> Vec<String> {
+    let ceiling = |function| {
+        if WITH_MODELS.contains(&function) {
+            CEILING_WITH_MODELS
+        } else {
+            CEILING
+        }
+    };
+    let all = sizes.iter().map(|(function, bytes)| (*function, megabytes(*bytes)));
+    all.filter(|(function, size)| *size > ceiling(function))
+        .map(|(function, size)| format!("{function} has {size:.1} MB, more than {}", ceiling(function)))
+        .collect()
 }
 
 fn functions_in(folder: &Path) -> Result<Vec<String>> {
@@ -160,4 +200,22 @@ fn settings(url: &str) -> BTreeMap<String, String> {
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_binary_over_its_ceiling_is_named() {
+        let bytes = |ceiling: f64, more: f64| ((ceiling + more) * 1_000_000.0) as u64;
+        let sizes = BTreeMap::from([
+            ("get-chat", bytes(CEILING, 0.2)),
+            ("list-unread", bytes(CEILING, -0.2)),
+            ("worker", bytes(CEILING_WITH_MODELS, -0.2)),
+        ]);
+        let heavy = too_heavy(&sizes);
+        assert_eq!(heavy.len(), 1, "{heavy:?}");
+        assert!(heavy[0].starts_with("get-chat has "), "{heavy:?}");
+    }
 }

@@ -21,7 +21,7 @@ use crate::{migrate, model, processes, pusher, queue, tools, web};
 
 /// Start everything on this machine, until Ctrl-C.
 ///
-/// Parts can be replaced by real ones: DATABASE_URL; SQS_QUEUE_URL with AWS_ENDPOINT_URL and AWS credentials;
+/// Parts can be replaced by real ones: DATABASE_URL; SQS_QUEUE_URL with AWS_ENDPOINT_URL and the keys of AWS in variables;
 /// PUSHER_APP_ID, PUSHER_KEY, PUSHER_SECRET and PUSHER_CLUSTER or PUSHER_HOST; MODEL_PROVIDER, MODEL_URL, MODEL_KEY and
 /// MODEL_NAME. All other settings of the functions are passed on to them as they are.
 #[derive(Debug, Args)]

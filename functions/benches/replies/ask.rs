@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_sqs::config::Credentials;
 use backtalk_http::Request;
 use capabilities::{Capabilities, Models, ModerationHook, Reads, Start};
 use chrono::Utc;
@@ -173,14 +171,7 @@ impl Place {
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value))
             .collect();
-        let aws = SdkConfig::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new("us-east-1"))
-            .endpoint_url(format!("http://{}", self.model.at))
-            .credentials_provider(aws_sdk_sqs::config::SharedCredentialsProvider::new(Credentials::new(
-                "bench", "bench", None, None, "bench",
-            )))
-            .build();
+        let aws = aws::at(&format!("http://{}", self.model.at));
         Ok(App::make(&Start::of(settings, aws)).await?)
     }
 

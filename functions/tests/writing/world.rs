@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Deref;
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
 use backtalk_http::{Request, Response};
 use capabilities::{Capabilities, Capability, Jobs, Models, ModerationHook, Reads, Start};
 use chrono::Utc;
@@ -138,14 +136,7 @@ impl World {
             .chain(settings)
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
-        let aws = SdkConfig::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new("us-east-1"))
-            .endpoint_url(&endpoint)
-            .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
-                "test", "test", None, None, "test",
-            )))
-            .build();
+        let aws = aws::at(&endpoint);
         let start = Start::of(settings, aws);
         let (delivery, queue, models, uploads) = <(Delivery, Queue, Models, Attachments)>::make(&start).await.unwrap();
         let (reads, hook, jobs, webhooks) = <(Reads, ModerationHook, Jobs, Webhooks)>::make(&start).await.unwrap();

@@ -12,7 +12,7 @@ use foundation::deadline::Deadline;
 
 pub use parts::{Jobs, Models, ModerationHook, Reads};
 pub use serve::{Handle, serve, serve_batches, serve_streaming};
-pub use start::{Start, StartError, aws};
+pub use start::{Start, StartError};
 
 /// What a function is given by the template for one capability.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

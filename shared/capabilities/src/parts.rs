@@ -147,7 +147,7 @@ impl Capability for Jobs {
 async fn database(start: &Start, role: DbRole) -> Result<Store, StartError> {
     let config = start.read(DatabaseConfig::read)?;
     let read_again: Option<ReadAgain> = if DatabaseConfig::SECRETS.iter().any(|name| start.is_kept(name)) {
-        let aws_now = start.aws().await.clone();
+        let aws_now = start.aws().clone();
         Some(Arc::new(move || {
             let aws_now = aws_now.clone();
             async move {
@@ -184,11 +184,7 @@ impl Capability for Queue {
     async fn make(start: &Start) -> Result<Self, StartError> {
         let url = start.read(|env| env.required("SQS_QUEUE_URL", "the SQS queue that wakes the worker"))?;
         let dead_letters = start.read(|env| Ok(env.optional("SQS_DEAD_LETTER_QUEUE_URL")))?;
-        Ok(Self::new(
-            aws_sdk_sqs::Client::new(start.aws().await),
-            url,
-            dead_letters,
-        ))
+        Ok(Self::new(aws_sdk_sqs::Client::new(start.aws()), url, dead_letters))
     }
 }
 
@@ -201,7 +197,7 @@ impl Capability for Attachments {
 
     async fn make(start: &Start) -> Result<Self, StartError> {
         let config = start.read(AttachmentConfig::read)?;
-        Ok(Self::new(&config, start.aws().await, start.http()?))
+        Ok(Self::new(&config, start.aws(), start.http()?))
     }
 }
 
@@ -232,7 +228,7 @@ impl Capability for Webhooks {
 
     async fn make(start: &Start) -> Result<Self, StartError> {
         let config = start.read(WebhookConfig::read)?;
-        Ok(Self::new(&config, start.aws().await)?)
+        Ok(Self::new(&config, start.aws())?)
     }
 }
 
@@ -283,7 +279,7 @@ impl Capability for Models {
         let keys: BTreeMap<_, _> = if names.is_empty() {
             BTreeMap::new()
         } else {
-            let client = aws_sdk_ssm::Client::new(start.aws().await);
+            let client = parameters::Client::new(start.aws());
             let values = parameters::read(&client, &names).await?;
             let key = |(name, value): (String, foundation::secret::Secret)| (name, ApiKey::new(value.expose()));
             values.into_iter().map(key).collect()

@@ -4,12 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use aws_config::retry::RetryConfig;
-use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws::SdkConfig;
 use foundation::environment::{ConfigError, Environment};
 use parameters::{ParameterError, VariableError, Variables};
-use tokio::sync::OnceCell;
 
 use crate::settings::KNOWN;
 
@@ -22,6 +19,8 @@ pub enum StartError {
     #[error("the HTTP client cannot be made: {0}")]
     Http(#[from] reqwest::Error),
     #[error(transparent)]
+    Tls(#[from] tls::TlsError),
+    #[error(transparent)]
     Variable(#[from] VariableError),
     #[error("a model's key is missing: {0}")]
     ModelKey(#[from] ParameterError),
@@ -30,15 +29,15 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Start {
     variables: Variables,
-    aws: OnceCell<SdkConfig>,
+    aws: OnceLock<SdkConfig>,
     http: OnceLock<reqwest::Client>,
 }
 
 impl Start {
     /// By the process's own variables; secrets that are kept in SSM are read, and names in `SETTINGS` that mean nothing refused.
     pub async fn of_process() -> Result<Self, StartError> {
-        let known_aws = OnceCell::new();
-        let variables = Variables::of_process(async || known_aws.get_or_init(aws).await.clone()).await?;
+        let known_aws = OnceLock::new();
+        let variables = Variables::of_process(async || known_aws.get_or_init(aws::settings).clone()).await?;
         variables.refuse_unknown(KNOWN)?;
         Ok(Self {
             variables,
@@ -52,7 +51,7 @@ impl Start {
     pub fn of(variables: BTreeMap<String, String>, aws: SdkConfig) -> Self {
         Self {
             variables: Variables::of(variables),
-            aws: OnceCell::new_with(Some(aws)),
+            aws: OnceLock::from(aws),
             http: OnceLock::new(),
         }
     }
@@ -66,34 +65,20 @@ impl Start {
         self.variables.is_kept(variable)
     }
 
-    pub(crate) async fn aws(&self) -> &SdkConfig {
-        self.aws.get_or_init(aws).await
+    pub(crate) fn aws(&self) -> &SdkConfig {
+        self.aws.get_or_init(aws::settings)
     }
 
     /// The client of all who need no settings of their own. It follows no redirects, which would carry a signature or a key to a
     /// stranger.
-    pub(crate) fn http(&self) -> Result<reqwest::Client, reqwest::Error> {
+    pub(crate) fn http(&self) -> Result<reqwest::Client, StartError> {
         if let Some(client) = self.http.get() {
             return Ok(client.clone());
         }
-        let client = reqwest::Client::builder()
+        let client = tls::client()?
             .connect_timeout(Duration::from_secs(3))
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
         Ok(self.http.get_or_init(|| client).clone())
     }
-}
-
-/// What the clients of AWS go by.
-pub async fn aws() -> SdkConfig {
-    aws_config::defaults(BehaviorVersion::latest())
-        // A refusal is not retried at length: the sweeper is the retry, and the sender waits.
-        .retry_config(RetryConfig::standard().with_max_attempts(2))
-        .timeout_config(
-            TimeoutConfig::builder()
-                .connect_timeout(Duration::from_millis(700))
-                .build(),
-        )
-        .load()
-        .await
 }

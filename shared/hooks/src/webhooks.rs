@@ -13,8 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use aws_config::SdkConfig;
-use aws_sdk_ssm::Client;
+use aws::SdkConfig;
 use chrono::Utc;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use serde_json::{Value, json};
@@ -23,6 +22,7 @@ use url::{Host, Url};
 pub use self::config::{Targets, WebhookConfig};
 use crate::signing::SigningSecret;
 use domain::webhook::{WebhookCall, WebhookEvent};
+use parameters::Client;
 
 /// A secret that was changed is taken up so soon.
 const SECRET_KEEPS: Duration = Duration::from_secs(5 * 60);
@@ -43,8 +43,8 @@ struct Kept {
 }
 
 impl Webhooks {
-    pub fn new(config: &WebhookConfig, aws: &SdkConfig) -> Result<Self, reqwest::Error> {
-        let mut http = reqwest::Client::builder()
+    pub fn new(config: &WebhookConfig, aws: &SdkConfig) -> Result<Self, tls::TlsError> {
+        let mut http = tls::client()?
             .timeout(config.timeout)
             .connect_timeout(config.timeout)
             // It would carry what is said, signed, to a stranger.

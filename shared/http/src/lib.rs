@@ -8,6 +8,7 @@ mod json;
 mod request;
 mod response;
 mod serve;
+mod streaming;
 mod ui_message_stream;
 
 pub use fields::{Fields, parsed};

@@ -17,11 +17,13 @@ use lambda_runtime::LambdaEvent;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracing::{error, field, warn};
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, fmt};
+use tracing_subscriber::{Layer, fmt};
 
 use super::response::problem;
+use super::streaming;
 use super::{Request, Response, Result, no_content};
 use crate::error::Error;
 use domain::budget::Exhausted;
@@ -61,7 +63,7 @@ pub type Work<T> = BoxFuture<'static, Result<T>>;
 #[tokio::main]
 pub async fn serve<C: Context, E: Display>(
     start: impl AsyncFnOnce() -> std::result::Result<C, E>,
-    handler: impl Fn(C, Request) -> Work<Response> + Copy + Send + Sync,
+    handler: impl Fn(C, Request) -> Work<Response> + Copy + Send + Sync + 'static,
 ) -> std::result::Result<(), LambdaError> {
     let context = started(start).await?;
     lambda_http::run(service_fn(|request| answer(context.clone(), handler, request))).await
@@ -71,10 +73,10 @@ pub async fn serve<C: Context, E: Display>(
 #[tokio::main]
 pub async fn serve_streaming<C: Context, E: Display>(
     start: impl AsyncFnOnce() -> std::result::Result<C, E>,
-    handler: impl Fn(C, Request) -> Work<Response> + Copy + Send + Sync,
+    handler: impl Fn(C, Request) -> Work<Response> + Copy + Send + Sync + 'static,
 ) -> std::result::Result<(), LambdaError> {
     let context = started(start).await?;
-    lambda_http::run_with_streaming_response(service_fn(|request| answer(context.clone(), handler, request))).await
+    streaming::run(move |request| answer(context.clone(), handler, request)).await
 }
 
 /// Serves events that no person sent: queue batches and the schedule.
@@ -103,8 +105,7 @@ async fn started<C, E: Display>(
 
 /// JSON lines on AWS, where a query reads them; plain lines where a person does.
 pub fn log_to_stdout() {
-    let filter = std::env::var("LOG").unwrap_or_else(|_| "info".into());
-    let filter = EnvFilter::try_new(&filter).unwrap_or_else(|_| "info".into());
+    let filter = filter(&std::env::var("LOG").unwrap_or_default());
     let lines = fmt::layer().with_target(false).with_ansi(false);
     let listening = tracing_subscriber::registry().with(telemetry::statements());
     if std::env::var("LOG_FORMAT").is_ok_and(|format| format == "text") {
@@ -113,6 +114,17 @@ pub fn log_to_stdout() {
         listening
             .with(lines.json().flatten_event(true).with_filter(filter))
             .init();
+    }
+}
+
+/// What `LOG` lets through: a level, levels of modules (`info,sqlx=debug`), or both. Where it names no level for all, or
+/// cannot be read, that is `info`: a slip must not silence the log.
+fn filter(text: &str) -> Targets {
+    let said = Some(text.trim()).filter(|text| !text.is_empty());
+    let filter: Targets = said.and_then(|text| text.parse().ok()).unwrap_or_default();
+    match filter.default_level() {
+        Some(_) => filter,
+        None => filter.with_default(LevelFilter::INFO),
     }
 }
 
@@ -296,6 +308,8 @@ fn add_cors(response: &mut Response, origin: Option<HeaderValue>) {
 mod tests {
     use lambda_http::http::header::ETAG;
 
+    use tracing::Level;
+
     use super::super::response::{created, found, not_modified, ok, tagged};
     use super::*;
 
@@ -310,6 +324,32 @@ mod tests {
                 .join(", ")
         };
         (all(CACHE_CONTROL), all(VARY))
+    }
+
+    #[test]
+    fn the_log_is_filtered_by_level_and_module() {
+        for (text, ours, sqlx) in [
+            ("", Level::INFO, Level::INFO),
+            (" ", Level::INFO, Level::INFO),
+            ("warn", Level::WARN, Level::WARN),
+            ("info,sqlx=debug", Level::INFO, Level::DEBUG),
+            ("sqlx=error,trace", Level::TRACE, Level::ERROR),
+            ("sqlx=debug", Level::INFO, Level::DEBUG),
+            ("functions[send]=debug", Level::INFO, Level::INFO),
+            ("loud", Level::INFO, Level::INFO),
+            ("info=info=info", Level::INFO, Level::INFO),
+        ] {
+            let filter = filter(text);
+            for (module, most) in [("functions::worker", ours), ("sqlx::query", sqlx)] {
+                for level in [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE] {
+                    assert_eq!(
+                        filter.would_enable(module, &level),
+                        level <= most,
+                        "{text:?}: {module} {level}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]

@@ -60,7 +60,8 @@ impl Upstream {
             key.set_sensitive(true);
             headers.insert(key_header, key);
         }
-        let client = Client::builder()
+        let client = tls::client()
+            .map_err(|error| SettingsError(error.to_string()))?
             .connect_timeout(CONNECT_TIMEOUT)
             // The key is for this host alone.
             .redirect(Policy::none())

@@ -7,10 +7,11 @@ use std::ffi::OsString;
 use std::fmt;
 use std::time::Duration;
 
-use aws_config::SdkConfig;
-use aws_sdk_ssm::Client;
-use aws_sdk_ssm::error::ProvideErrorMetadata;
-use serde_json::{Map, Value};
+use aws::{SdkConfig, Service};
+use bytes::Bytes;
+use http::Request;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
 use tokio::time::timeout;
 
 use foundation::causes;
@@ -165,6 +166,47 @@ pub struct ParameterError {
     why: String,
 }
 
+/// The parameter store.
+#[derive(Clone, Debug)]
+pub struct Client(Service);
+
+impl Client {
+    /// Connects to nothing.
+    #[must_use]
+    pub fn new(aws: &SdkConfig) -> Self {
+        Self(Service::new(aws, "ssm"))
+    }
+
+    /// Those of these names that there are. <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameters.html>
+    async fn parameters(&self, names: &[String]) -> Result<Vec<Parameter>, String> {
+        let because = |error: &dyn std::error::Error| causes(error);
+        let body = json!({"Names": names, "WithDecryption": true}).to_string();
+        let request = Request::post(self.0.endpoint().map_err(|error| because(&error))?)
+            .header("content-type", "application/x-amz-json-1.1")
+            .header("x-amz-target", "AmazonSSM.GetParameters")
+            .body(Bytes::from(body))
+            .map_err(|error| because(&error))?;
+        let answer = self.0.send(&request).await.map_err(|error| because(&error))?;
+        let answer: Parameters = answer.json().await.map_err(|error| because(&error.without_url()))?;
+        Ok(answer.parameters)
+    }
+}
+
+/// What SSM answers.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Parameters {
+    #[serde(default)]
+    parameters: Vec<Parameter>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Parameter {
+    name: String,
+    value: String,
+}
+
 /// The parameters' values, decrypted. One that is not there is an error.
 pub async fn read(client: &Client, names: &BTreeSet<&str>) -> Result<BTreeMap<String, Secret>, ParameterError> {
     read_within(PATIENCE, client, names).await
@@ -182,19 +224,12 @@ async fn read_within(
             names: batch.join(", "),
             why,
         };
-        let asked = client
-            .get_parameters()
-            .set_names(Some(batch.to_vec()))
-            .with_decryption(true)
-            .send();
-        let answer = timeout(patience, asked)
+        let answer = timeout(patience, client.parameters(batch))
             .await
             .map_err(|_| failed("no answer in time".into()))?
-            .map_err(|error| failed(reason(&error)))?;
-        for parameter in answer.parameters() {
-            if let (Some(name), Some(value)) = (parameter.name(), parameter.value()) {
-                values.insert(name.to_owned(), Secret::new(value));
-            }
+            .map_err(failed)?;
+        for Parameter { name, value } in answer {
+            values.insert(name, Secret::new(value));
         }
         let missing: Vec<_> = batch
             .iter()
@@ -209,13 +244,6 @@ async fn read_within(
         }
     }
     Ok(values)
-}
-
-/// The service's code, where it has answered, else what came between.
-fn reason<E: ProvideErrorMetadata + std::error::Error + 'static, R: std::fmt::Debug>(
-    error: &aws_sdk_ssm::error::SdkError<E, R>,
-) -> String {
-    error.code().map_or_else(|| causes(error), str::to_owned)
 }
 
 #[cfg(test)]

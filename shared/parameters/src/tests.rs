@@ -1,18 +1,10 @@
-use aws_sdk_ssm::config::{BehaviorVersion, Credentials, Region};
 use serde_json::{Value, json};
 
 use super::*;
 use fakes::{Act, Fake, nobody, response};
 
 fn client(url: &str) -> Client {
-    let config = aws_sdk_ssm::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("eu-central-1"))
-        .credentials_provider(Credentials::new("AKID", "secret", None, None, "test"))
-        .retry_config(aws_sdk_ssm::config::retry::RetryConfig::disabled())
-        .endpoint_url(url)
-        .build();
-    Client::from_conf(config)
+    Client::new(&aws::at(url))
 }
 
 fn answering(status: &str, body: &Value) -> Fake {

@@ -1,6 +1,7 @@
 //! The bucket of uploads. People's devices send to it and read from it directly, by addresses that are signed here; only
 //! what a model is shown passes through us ([`pictures`]).
 
+mod bucket;
 mod config;
 mod pictures;
 
@@ -10,12 +11,7 @@ pub use pictures::{AN_IMAGE, Pictures, Room, Shown, UNREADABLE};
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use aws_config::SdkConfig;
-use aws_sdk_s3::Client;
-use aws_sdk_s3::config::Builder;
-use aws_sdk_s3::operation::head_object::HeadObjectError;
-use aws_sdk_s3::presigning::{PresignedRequest, PresigningConfig};
-use aws_sdk_s3::types::{Delete, ObjectIdentifier};
+use aws::SdkConfig;
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 use schemars::JsonSchema;
@@ -23,11 +19,12 @@ use serde::Serialize;
 use tokio::time::timeout;
 use tracing::warn;
 
+use self::bucket::{Bucket, encoded};
 use domain::attachment::{UPLOAD_WITHIN, Upload};
 use domain::ids::AttachmentId;
 use domain::message::{Attachment, AttachmentType};
 use domain::text::AttachmentUrl;
-use foundation::{PartError as Error, causes};
+use foundation::PartError as Error;
 
 /// How long an address that was given out shows its image.
 const SHOWN_FOR: Duration = Duration::from_secs(5 * 60);
@@ -42,12 +39,6 @@ pub struct Attachments {
     bucket: Option<Bucket>,
     http: reqwest::Client,
     memory: pictures::Memory,
-}
-
-#[derive(Clone, Debug)]
-struct Bucket {
-    name: String,
-    client: Client,
 }
 
 /// Where and how an upload is sent.
@@ -86,10 +77,8 @@ impl Attachments {
     /// `http` must follow no redirects: they would lead away from the hosts that may be asked.
     #[must_use]
     pub fn new(config: &AttachmentConfig, aws: &SdkConfig, http: reqwest::Client) -> Self {
-        let bucket = config.bucket.as_ref().map(|name| Bucket {
-            name: name.clone(),
-            client: Client::from_conf(Builder::from(aws).force_path_style(config.is_path_style).build()),
-        });
+        let bucket = config.bucket.as_ref();
+        let bucket = bucket.map(|name| Bucket::new(aws, name.clone(), config.is_path_style));
         Self {
             config: config.clone(),
             bucket,
@@ -108,7 +97,7 @@ impl Attachments {
     pub fn attachment(&self, upload: &Upload) -> Result<Attachment, Error> {
         Ok(Attachment {
             attachment_type: AttachmentType::Image,
-            url: AttachmentUrl::of_object(&self.bucket()?.name, &upload.key()),
+            url: AttachmentUrl::of_object(self.bucket()?.name(), &upload.key()),
             mime_type: Some(upload.mime_type.clone()),
             size: Some(upload.size),
             file_name: upload.file_name.clone(),
@@ -123,29 +112,26 @@ impl Attachments {
 
     fn key_of<'a>(&self, url: &'a AttachmentUrl) -> Option<&'a str> {
         let (bucket, key) = url.object()?;
-        (self.bucket.as_ref()?.name == bucket).then_some(key)
+        (self.bucket.as_ref()?.name() == bucket).then_some(key)
     }
 
     /// Lets a device send an upload once, of this type and size alone: what lies there already is not replaced (412).
     pub async fn signed_upload(&self, upload: &Upload) -> Result<SignedUpload, Error> {
-        let bucket = self.bucket()?;
         let now = SystemTime::now();
-        let request = bucket
-            .client
-            .put_object()
-            .bucket(&bucket.name)
-            .key(upload.key())
-            .content_type(upload.mime_type.as_str())
-            .content_length(upload.size)
+        let headers = BTreeMap::from([
+            ("content-type".to_owned(), upload.mime_type.as_str().to_owned()),
             // A signed address is good for more than one request.
-            .if_none_match("*")
-            .presigned(signed_for(UPLOAD_WITHIN, now)?)
+            ("if-none-match".to_owned(), "*".to_owned()),
+        ]);
+        let url = self
+            .bucket()?
+            .to_put(&upload.key(), &headers, upload.size, now, UPLOAD_WITHIN)
             .await
-            .map_err(|error| Error::Unavailable(error.into()))?;
+            .map_err(Error::Unavailable)?;
         Ok(SignedUpload {
             method: "PUT",
-            url: request.uri().to_owned(),
-            headers: to_be_set(&request),
+            url,
+            headers,
             expires_at: DateTime::from(now + UPLOAD_WITHIN),
         })
     }
@@ -157,20 +143,17 @@ impl Attachments {
         mime_type: Option<&str>,
         file_name: Option<&str>,
     ) -> Result<View, Error> {
-        let bucket = self.bucket()?;
         let now = SystemTime::now();
-        let request = bucket
-            .client
-            .get_object()
-            .bucket(&bucket.name)
-            .key(Upload::key_of(id))
-            .set_response_content_type(mime_type.map(str::to_owned))
-            .response_content_disposition(disposition(file_name))
-            .presigned(signed_for(SHOWN_FOR, now)?)
+        let disposition = disposition(file_name);
+        let mut shown_as = vec![("response-content-disposition", disposition.as_str())];
+        shown_as.extend(mime_type.map(|mime_type| ("response-content-type", mime_type)));
+        let url = self
+            .bucket()?
+            .to_get(&Upload::key_of(id), &shown_as, now, SHOWN_FOR)
             .await
-            .map_err(|error| Error::Unavailable(error.into()))?;
+            .map_err(Error::Unavailable)?;
         Ok(View {
-            url: request.uri().to_owned(),
+            url,
             expires_at: Some(DateTime::from(now + SHOWN_FOR)),
         })
     }
@@ -181,16 +164,15 @@ impl Attachments {
     pub async fn missing(&self, uploads: &[AttachmentId]) -> Vec<AttachmentId> {
         let Some(bucket) = &self.bucket else { return Vec::new() };
         let looks = uploads.iter().map(|id| async move {
-            let look = bucket
-                .client
-                .head_object()
-                .bucket(&bucket.name)
-                .key(Upload::key_of(*id));
-            match timeout(LOOK_TIMEOUT, look.send()).await {
-                Ok(Ok(_)) => None,
-                Ok(Err(error)) if error.as_service_error().is_some_and(HeadObjectError::is_not_found) => Some(*id),
+            let key = Upload::key_of(*id);
+            match timeout(LOOK_TIMEOUT, bucket.has(&key)).await {
+                Ok(Ok(true)) => None,
+                Ok(Ok(false)) => Some(*id),
                 Ok(Err(error)) => {
-                    warn!(error = causes(&error), "S3 does not say whether an upload is there");
+                    warn!(
+                        error = format!("{error:#}"),
+                        "S3 does not say whether an upload is there"
+                    );
                     None
                 }
                 Err(_) => {
@@ -214,26 +196,9 @@ impl Attachments {
             return Ok(());
         }
         let bucket = self.bucket()?;
-        let objects = uploads
-            .iter()
-            .map(|id| ObjectIdentifier::builder().key(Upload::key_of(*id)).build());
-        let objects = Delete::builder()
-            .set_objects(Some(objects.collect::<Result<_, _>>()?))
-            .quiet(true)
-            .build()?;
-        let request = bucket
-            .client
-            .delete_objects()
-            .bucket(&bucket.name)
-            .delete(objects)
-            .send();
-        let answer = timeout(DELETE_TIMEOUT, request).await??;
-        anyhow::ensure!(
-            answer.errors().is_empty(),
-            "S3 kept {} of {} objects",
-            answer.errors().len(),
-            uploads.len()
-        );
+        let keys: Vec<_> = uploads.iter().map(|id| Upload::key_of(*id)).collect();
+        let kept = timeout(DELETE_TIMEOUT, bucket.delete(&keys)).await??;
+        anyhow::ensure!(kept == 0, "S3 kept {kept} of {} objects", uploads.len());
         Ok(())
     }
 
@@ -244,37 +209,13 @@ impl Attachments {
     }
 }
 
-fn signed_for(duration: Duration, now: SystemTime) -> Result<PresigningConfig, Error> {
-    PresigningConfig::builder()
-        .start_time(now)
-        .expires_in(duration)
-        .build()
-        .map_err(|error| Error::Broken(error.into()))
-}
-
-/// Every HTTP client tells the length of its body by itself, and browsers let nobody else.
-fn to_be_set(request: &PresignedRequest) -> BTreeMap<String, String> {
-    request
-        .headers()
-        .filter(|(name, _)| *name != "content-length")
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect()
-}
-
 /// RFC 6266: shown in place, and saved under its owner's name for it.
 fn disposition(file_name: Option<&str>) -> String {
     let Some(name) = file_name else {
         return "inline".to_owned();
     };
-    // RFC 8187's attr-char, and no more.
-    let encoded: String = name
-        .bytes()
-        .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' => char::from(byte).to_string(),
-            _ => format!("%{byte:02X}"),
-        })
-        .collect();
-    format!("inline; filename*=UTF-8''{encoded}")
+    // Less than RFC 8187's attr-char stays as it is.
+    format!("inline; filename*=UTF-8''{}", encoded(name))
 }
 
 #[cfg(test)]

@@ -12,14 +12,14 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use bytes::{Bytes, BytesMut};
 use futures_util::future::join_all;
-use futures_util::{FutureExt, Stream, TryStreamExt, stream};
+use futures_util::{FutureExt, Stream, TryStreamExt};
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 use url::Url;
 
-use super::{Attachments, Bucket};
+use super::Attachments;
 use domain::text::AttachmentUrl;
 use models::Image;
 
@@ -193,25 +193,16 @@ impl Attachments {
     async fn fetch_from_bucket(&self, url: &str, most: Most<'_>) -> anyhow::Result<Image> {
         let url = AttachmentUrl::parse(url).map_err(anyhow::Error::msg)?;
         let key = self.key_of(&url).context("it is not in our bucket")?;
-        let Bucket { name, client } = self.bucket.as_ref().context("there is no bucket")?;
-        let object = client.get_object().bucket(name).key(key).send().await?;
-        let length = object.content_length().and_then(|length| u64::try_from(length).ok());
-        let parts = stream::unfold(object.body, |mut body| async move {
-            let part = body.next().await?;
-            Some((part.map_err(anyhow::Error::from), body))
-        });
-        image(most.read(length, parts).await?)
+        let bucket = self.bucket.as_ref().context("there is no bucket")?;
+        let object = bucket.get(key).await?;
+        image(most.read_of(object).await?)
     }
 
     async fn fetch_from_web(&self, url: Url, most: Most<'_>) -> anyhow::Result<Image> {
         // Addresses may hold secrets of their owners, and errors are logged.
         let answer = self.http.get(url).send().await.map_err(reqwest::Error::without_url)?;
         ensure!(answer.status() == reqwest::StatusCode::OK, "status {}", answer.status());
-        let length = answer.content_length();
-        let parts = answer
-            .bytes_stream()
-            .map_err(|error| anyhow::Error::from(error.without_url()));
-        image(most.read(length, parts).await?)
+        image(most.read_of(answer).await?)
     }
 }
 
@@ -225,6 +216,13 @@ impl Shown {
 }
 
 impl Most<'_> {
+    async fn read_of(self, answer: reqwest::Response) -> anyhow::Result<Bytes> {
+        let length = answer.content_length();
+        let parts = answer.bytes_stream();
+        let parts = parts.map_err(|error| anyhow::Error::from(error.without_url()));
+        self.read(length, parts).await
+    }
+
     /// A whole body, unless it is over the limit, whatever it says of its length.
     async fn read(
         self,

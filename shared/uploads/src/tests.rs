@@ -1,5 +1,3 @@
-use aws_config::{BehaviorVersion, Region};
-use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
 use url::Url;
 
 use super::*;
@@ -14,20 +12,12 @@ pub(super) fn attachments(settings: &[(&str, &str)], endpoint: &str) -> Attachme
         .chain([("AWS_ENDPOINT_URL", "somewhere")])
         .collect();
     let config = AttachmentConfig::read(&Environment(&|name| all.get(name).map(|value| (*value).to_owned()))).unwrap();
-    let aws = SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("eu-central-1"))
-        .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
-            "id", "secret", None, None, "test",
-        )))
-        .endpoint_url(endpoint)
-        .build();
     let http = reqwest::Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .build()
         .unwrap();
-    Attachments::new(&config, &aws, http)
+    Attachments::new(&config, &aws::at(endpoint), http)
 }
 
 pub(super) const BUCKET: (&str, &str) = ("ATTACHMENTS_BUCKET", "bucket");
