@@ -147,14 +147,24 @@ export class SimulatedServer {
   /** The first attempt, or another. */
   beginReply(): void {
     if (!this.running) return;
-    this.running = { ...this.running, state: 'streaming', attempt: this.running.attempt + 1, text: '' };
+    const { messageId, attempt } = this.running;
+    this.running = { messageId, state: 'streaming', attempt: attempt + 1, text: '', isThinking: false };
     this.#tell('reply.started', { messageId: this.running.messageId, attempt: this.running.attempt });
+  }
+
+  /** The model thinks before its first word; what it thinks is told, or only that it does. */
+  think(thought: string): void {
+    if (this.running?.state !== 'streaming' || this.running.text) return;
+    const { messageId, attempt, reasoning = '' } = this.running;
+    this.running = { ...this.running, isThinking: true, ...(thought && { reasoning: reasoning + thought }) };
+    const piece = thought && { offset: bytes(reasoning), text: thought };
+    this.#tell('reply.reasoning', { messageId, attempt, ...piece });
   }
 
   growReply(text: string): void {
     if (this.running?.state !== 'streaming') return;
     const offset = bytes(this.running.text);
-    this.running = { ...this.running, text: this.running.text + text };
+    this.running = { ...this.running, text: this.running.text + text, isThinking: false };
     this.#tell('reply.delta', { messageId: this.running.messageId, attempt: this.running.attempt, offset, text });
   }
 
@@ -176,7 +186,7 @@ export class SimulatedServer {
     this.#tell('reply.ended', { messageId, attempt, state: text ? 'completed' : 'stopped' });
   }
 
-  #tell(type: 'reply.started' | 'reply.delta' | 'reply.ended', data: unknown): void {
+  #tell(type: 'reply.started' | 'reply.reasoning' | 'reply.delta' | 'reply.ended', data: unknown): void {
     this.made.push({ type, chatId: 'chat', data } as ChatEvent);
   }
 
@@ -213,6 +223,9 @@ export class SimulatedServer {
     const begun = { messageId: running.messageId, attempt: running.attempt };
     const more = { ...begun, offset: isSame ? offset : 0, text };
     const lines: [string, object][] = isSame ? [] : [['reply.started', begun]];
+    const { isThinking, reasoning } = running;
+    if (isThinking || reasoning)
+      lines.push(['reply.reasoning', { ...begun, ...(reasoning && { offset: 0, text: reasoning }) }]);
     if (text) lines.push(['reply.delta', more]);
     // Then the connection ends, as planned ends do.
     const body = lines

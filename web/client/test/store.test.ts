@@ -35,7 +35,7 @@ afterEach(() => {
 /** Something happens in the chat. */
 function happen(server: SimulatedServer, random: Random): void {
   const place = random.below(Math.max(1, server.messages.length));
-  switch (random.below(14)) {
+  switch (random.below(15)) {
     case 0:
       return server.change(place, 'edit');
     case 1:
@@ -53,6 +53,8 @@ function happen(server: SimulatedServer, random: Random): void {
       return random.chance(0.3) ? server.beginReply() : server.endReply();
     case 9:
       return server.beginReply();
+    case 10:
+      return server.think(random.pick(['', 'Hm ', 'grün ', '🤔']));
     case 8: {
       const original = server.messages[place];
       return original ? server.replyTo(original) : undefined;
