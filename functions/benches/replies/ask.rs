@@ -187,7 +187,7 @@ impl Place {
             token_expires_at: Utc::now(),
         };
         let store = &app.0.store;
-        store.meet(&caller).await?;
+        store.upsert_user(&caller).await?;
         let opened = store
             .open_assistant_chat(&caller.id, None, None, ASSISTANT_CHATS, None)
             .await?;

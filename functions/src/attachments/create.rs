@@ -51,7 +51,7 @@ pub async fn handle(reads: Reads, uploads: Attachments, request: Request) -> Res
     let caller = reads.caller(&request).await?;
     let upload = upload(request.fields()?, uploads.config())?;
     let signed = uploads.signed_upload(&upload).await?;
-    reads.store.meet(&caller).await?;
+    reads.store.upsert_user(&caller).await?;
     reads.store.announce_upload(&caller.id, &upload).await?;
     created(&Announced {
         attachment: uploads.attachment(&upload)?,

@@ -88,7 +88,7 @@ pub async fn handle(reads: Reads, delivery: Delivery, request: Request) -> Resul
     });
     fields.finish()?;
 
-    reads.store.meet(&caller).await?;
+    reads.store.upsert_user(&caller).await?;
     let kind = parsed(kind);
     let key = client_id.map(|client_id| IdempotencyKey {
         client_id,
@@ -143,7 +143,7 @@ async fn open_direct(
     }
     let mut opened = reads.store.open_direct_chat(&caller.id, other, key).await?;
     if opened == DirectChat::NoSuchPerson && reads.settings.people.unknown == UnknownPeople::Create {
-        reads.store.introduce(members).await?;
+        reads.store.create_placeholder_users(members).await?;
         opened = reads.store.open_direct_chat(&caller.id, other, key).await?;
     }
     match opened {
@@ -177,7 +177,7 @@ async fn open_channel(
         .open_channel(&caller.id, org_id, title, members, key)
         .await?;
     if let (Channel::Unknown(people), UnknownPeople::Create) = (&opened, reads.settings.people.unknown) {
-        reads.store.introduce(people).await?;
+        reads.store.create_placeholder_users(people).await?;
         opened = reads
             .store
             .open_channel(&caller.id, org_id, title, members, key)

@@ -50,7 +50,7 @@ pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
     if request.has(&tag) {
         return Ok(not_modified(&tag));
     }
-    reads.store.meet(&caller).await?;
+    reads.store.upsert_user(&caller).await?;
     let page = reads.store.chats(&caller.id, filter, cursor, size).await?;
     let list = ChatList {
         chats: page.chats,

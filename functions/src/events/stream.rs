@@ -9,7 +9,7 @@ use std::fmt;
 use std::time::Duration;
 
 use backtalk_http::error::{Error, FieldError};
-use backtalk_http::{Dialect, EventSink, Request, Response, Result, event_stream};
+use backtalk_http::{EventSink, Request, Response, Result, StreamFormat, event_stream};
 use capabilities::Reads;
 use domain::event::Event;
 use domain::ids::{ChatId, MessageId, UserId};
@@ -87,7 +87,7 @@ pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
     let cursor = cursor(&request)?;
     let most = reads.settings.streams_per_person;
     let opened = reads.store.open_stream(&listener, StreamKind::Events, most).await?;
-    let (reader, response) = event_stream(Dialect::Events);
+    let (reader, response) = event_stream(StreamFormat::Events);
     let request_id = request.id().to_owned();
     tokio::spawn(async move {
         let mut stream = Listening {
@@ -99,7 +99,7 @@ pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
             listener,
             open: opened.stream,
             chat,
-            after: cursor.unwrap_or(Place::after(opened.inbox_version)),
+            after: cursor.unwrap_or(StreamCursor::after(opened.inbox_version)),
             replies: HashMap::new(),
         };
         stream.run(&reader, &request_id).await;
@@ -131,9 +131,9 @@ fn chat_id(text: &str) -> Result<ChatId> {
 }
 
 /// Where to go on: a browser that reconnects by itself says `Last-Event-ID`, which is newer than the URL's `after`.
-fn cursor(request: &Request) -> Result<Option<Place>> {
+fn cursor(request: &Request) -> Result<Option<StreamCursor>> {
     let place = |text: &str, name, detail| {
-        Place::parse(text).ok_or_else(|| Error::Invalid(vec![FieldError::parameter(name, detail)]))
+        StreamCursor::parse(text).ok_or_else(|| Error::Invalid(vec![FieldError::parameter(name, detail)]))
     };
     let last = request.last_event_id().filter(|text| !text.trim().is_empty());
     let last = last.map(|text| place(text, "Last-Event-ID", "must be an id of this stream"));
@@ -145,7 +145,7 @@ fn cursor(request: &Request) -> Result<Option<Place>> {
 /// How far a reader has come. A version may be told by two events, and a connection may break between them, so a place
 /// can lie within: `41.1` is all of version 41 and the first event of 42.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place {
+struct StreamCursor {
     version: i64,
     /// How many events of the next version.
     told: usize,
@@ -161,7 +161,7 @@ pub(crate) struct Mark {
     version: i64,
 }
 
-impl Place {
+impl StreamCursor {
     fn after(version: i64) -> Self {
         Self { version, told: 0 }
     }
@@ -180,7 +180,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for StreamCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.told {
             0 => write!(f, "{}", self.version),
@@ -197,7 +197,7 @@ struct Listening {
     until: Instant,
     chat: Option<ChatId>,
     /// Up to where the reader has everything.
-    after: Place,
+    after: StreamCursor,
     /// What the reader has of the replies that are being written, and where.
     replies: HashMap<MessageId, (ChatId, Seen)>,
 }
@@ -277,7 +277,7 @@ impl Listening {
             .news(&self.listener, self.after.version, self.chat, EVENTS_A_LOOK)
             .await?;
         if news.is_lost {
-            self.after = Place::after(news.version);
+            self.after = StreamCursor::after(news.version);
             self.replies.clear();
             reader.send_mark(self.after, "resync", &self.after.mark());
             if let Some(chat) = self.chat
@@ -295,7 +295,7 @@ impl Listening {
             self.tell_version(reader, *version, events).await;
         }
         if news.next > self.after.version {
-            self.after = Place::after(news.next);
+            self.after = StreamCursor::after(news.next);
         }
         let last = news.events.last().and_then(|(_, events)| events.last());
         if self.chat.is_some() && last.is_some_and(|event| event.ends_for(&self.listener)) {
@@ -321,9 +321,9 @@ impl Listening {
         for (number, event) in (1..).zip(events).skip(known) {
             let is_last = number == events.len();
             let place = if is_last {
-                Place::after(version)
+                StreamCursor::after(version)
             } else {
-                Place {
+                StreamCursor {
                     version: version - 1,
                     told: number,
                 }
@@ -386,10 +386,10 @@ mod tests {
     #[test]
     fn a_place_reads_back_and_nonsense_is_refused() {
         for text in ["0", "41", "41.1"] {
-            assert_eq!(Place::parse(text).expect(text).to_string(), text);
+            assert_eq!(StreamCursor::parse(text).expect(text).to_string(), text);
         }
         for odd in ["", " ", "-1", "1.", ".1", "1.-1", "1.2.3", "x", "9223372036854775808"] {
-            assert_eq!(Place::parse(odd), None, "{odd}");
+            assert_eq!(StreamCursor::parse(odd), None, "{odd}");
         }
     }
 }

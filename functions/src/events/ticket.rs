@@ -32,7 +32,7 @@ pub fn operation() -> Operation {
 pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
     let caller = reads.caller(&request).await?;
     let good_for = GOOD_FOR.min(time_left(caller.token_expires_at)?);
-    reads.store.meet(&caller).await?;
+    reads.store.upsert_user(&caller).await?;
     let ticket = Ticket::fresh();
     reads
         .store

@@ -74,7 +74,7 @@ pub async fn handle(reads: Reads, delivery: Delivery, request: Request) -> Resul
     };
     let mut outcome = add().await?;
     if let (Membership::Unknown(people), UnknownPeople::Create) = (&outcome, reads.settings.people.unknown) {
-        reads.store.introduce(people).await?;
+        reads.store.create_placeholder_users(people).await?;
         outcome = add().await?;
     }
     match &outcome {

@@ -1,7 +1,7 @@
 //! `POST /api/chat/{chatId}/messages`
 
 use backtalk_http::error::{Error, FieldError};
-use backtalk_http::{Dialect, Fields, Request, Response, Result, created, event_stream, ok, parsed};
+use backtalk_http::{Fields, Request, Response, Result, StreamFormat, created, event_stream, ok, parsed};
 use capabilities::{Models, ModerationHook, Reads};
 use domain::event::{Event, Outgoing};
 use domain::ids::{MessageId, UserId};
@@ -71,9 +71,9 @@ pub struct AttachmentToSend {
 /// Our own body, or in its dialect that of Vercel's AI SDK.
 #[derive(Debug, JsonSchema)]
 #[schemars(untagged, inline)]
-pub enum ToSend {
-    Ours(MessageToSend),
-    OfTheSdk(ui_message::UiMessages),
+pub enum SendBody {
+    Native(MessageToSend),
+    AiSdk(ui_message::UiMessages),
 }
 
 /// What the contract says of it.
@@ -94,7 +94,7 @@ fn sending(id: &'static str, summary: &'static str) -> Operation {
         .for_people()
         .in_chat()
         .in_dialect()
-        .reads::<ToSend>()
+        .reads::<SendBody>()
         .answers::<MessageSent<'_>>(201, "It is stored. In AI chats the answer comes as events.")
         .answers::<MessageSent<'_>>(200, "It was sent before by this `clientId`; the same message again.")
         .streams::<StreamedReply>(
@@ -125,16 +125,16 @@ pub async fn handle(
 ) -> Result<Response> {
     let sender = reads.caller(&request).await?;
     let chat_id = request.chat_id()?;
-    let dialect = request.dialect()?;
+    let stream_format = request.stream_format()?;
     let endings = Endings::for_caller(&reads, delivery, queue, models.policy.clone());
     let engine = Engine::new(endings, models, uploads, reads.deadline());
-    let (fields, places) = match asked(&request, dialect)? {
+    let (fields, places) = match asked(&request, stream_format)? {
         Asked::ToSend { fields, places } => (fields, places),
         Asked::ToRegenerate { named, client_id } => {
             let regenerate = Regenerate {
                 which: named.as_deref().map_or(Which::Newest, Which::Named),
                 client_id,
-                streamed: Some(dialect),
+                streamed: Some(stream_format),
             };
             return regenerate.answered(engine, reads, &request, sender, chat_id).await;
         }
@@ -143,7 +143,7 @@ pub async fn handle(
     let draft = with_own_uploads(&reads, &engine.uploads, &sender, chat_id, draft)
         .await
         .map_err(|error| places.restored(error))?;
-    let wants_stream = dialect == Dialect::UiMessageStream || request.accepts_event_stream();
+    let wants_stream = stream_format == StreamFormat::UiMessageStream || request.accepts_event_stream();
     let claim_for = wants_stream.then_some(reads.settings.replies.lease);
 
     moderated(&reads, &hook, &sender.id, chat_id, Saying::New(&draft)).await?;
@@ -170,10 +170,10 @@ pub async fn handle(
     };
     faults::point("sent", chat_id);
     if let Some(reply) = sent.reply.filter(|_| wants_stream) {
-        let (reader, response) = event_stream(dialect);
+        let (reader, response) = event_stream(stream_format);
         let request_id = request.id().to_owned();
         // A task of its own: the reply outlives this response, whatever its reader does.
-        tokio::spawn(telemetry::carrying(async move {
+        tokio::spawn(telemetry::in_current_request(async move {
             reader.send(&Event::message_created(&sent.message));
             let streamed = Streamed {
                 chat_id,
@@ -212,10 +212,10 @@ async fn tell(engine: &Engine, sent: &Sent) -> Option<bool> {
 }
 
 /// What the body asks for, in the client's dialect.
-fn asked(request: &Request, dialect: Dialect) -> Result<Asked> {
-    match dialect {
-        Dialect::UiMessageStream => ui_message::read(request),
-        Dialect::Events => Ok(Asked::ToSend {
+fn asked(request: &Request, stream_format: StreamFormat) -> Result<Asked> {
+    match stream_format {
+        StreamFormat::UiMessageStream => ui_message::read(request),
+        StreamFormat::Events => Ok(Asked::ToSend {
             fields: request.fields()?,
             places: Places::default(),
         }),

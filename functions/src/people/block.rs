@@ -38,7 +38,7 @@ pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
         let oneself = FieldError::parameter("userId", "must be somebody else");
         return Err(Error::Invalid(vec![oneself]));
     }
-    reads.store.meet(&caller).await?;
+    reads.store.upsert_user(&caller).await?;
     if reads.store.block(&caller.id, &other).await? {
         Ok(no_content())
     } else {

@@ -27,7 +27,7 @@ pub fn operation() -> Operation {
 
 pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
     let caller = reads.caller(&request).await?;
-    reads.store.meet(&caller).await?;
+    reads.store.upsert_user(&caller).await?;
     let me = reads.store.me(&caller.id).await?.ok_or(Error::NotFound("person"))?;
     ok(&Me {
         user: me.person,

@@ -28,15 +28,18 @@ pub fn operation() -> Operation {
 pub async fn handle(reads: Reads, delivery: Delivery, request: Request) -> Result<Response> {
     let caller = reads.caller(&request).await?;
     request.fields_or_none()?.finish()?;
-    reads.store.meet(&caller).await?;
-    let presence = reads.store.beat(&caller.id, reads.settings.people.online_for).await?;
+    reads.store.upsert_user(&caller).await?;
+    let presence = reads
+        .store
+        .heartbeat(&caller.id, reads.settings.people.online_for)
+        .await?;
     tell(&reads, &delivery, &caller.id, presence, Utc::now()).await?;
     Ok(no_content())
 }
 
 /// So many people are told at most that somebody came online or went: those with whom they have a direct chat, and who
 /// are online. Others see it when they next look at a chat.
-const COMPANY: i64 = 20;
+const MOST_CONTACTS: i64 = 20;
 
 pub(crate) async fn tell(
     reads: &Reads,
@@ -48,8 +51,8 @@ pub(crate) async fn tell(
     if presence.was_online == presence.is_online || delivery.pusher().is_none() {
         return Ok(());
     }
-    let company = reads.store.company(person, COMPANY).await?;
-    let news: Vec<_> = company
+    let contacts = reads.store.online_contacts(person, MOST_CONTACTS).await?;
+    let news: Vec<_> = contacts
         .into_iter()
         .map(|(chat_id, other)| Outgoing {
             event: Event::presence(chat_id, person, presence.is_online, at),

@@ -67,7 +67,7 @@ pub async fn handle(
     };
     fields.finish()?;
 
-    reads.store.meet(&caller).await?;
+    reads.store.upsert_user(&caller).await?;
     let welcome = terms::of_welcome(&policy, caller.org_id.as_deref());
     let made = reads
         .store

@@ -70,7 +70,7 @@ impl<'a> Audience<'a> {
         if text.len() <= self.pushed {
             return Vec::new();
         }
-        let delta = said(self.claim, self.pushed, &text[self.pushed..]);
+        let delta = delta_event(self.claim, self.pushed, &text[self.pushed..]);
         self.pushed = text.len();
         self.pushed_at = Instant::now();
         vec![Outgoing {
@@ -87,7 +87,7 @@ impl<'a> Audience<'a> {
     }
 
     /// Tells the reader and the devices of whoever asked.
-    pub(super) fn tell(&mut self, event: Event) {
+    pub(super) fn broadcast(&mut self, event: Event) {
         self.stream(&event);
         self.push(vec![Outgoing {
             event,
@@ -98,7 +98,7 @@ impl<'a> Audience<'a> {
     /// Tells the reader of a thought; the other devices, which are told what it thinks at times, that it has begun to.
     pub(super) fn tell_thought(&mut self, event: Event, is_first: bool) {
         if is_first && event.data.get("text").is_none() {
-            self.tell(event);
+            self.broadcast(event);
         } else {
             self.stream(&event);
         }
@@ -124,7 +124,7 @@ impl<'a> Audience<'a> {
     /// Requests overtake each other: what must come second is sent once the first has come.
     fn push_in_order(&mut self, news: [Vec<Outgoing>; 2]) {
         let delivery = self.delivery.clone();
-        self.pushes.spawn(telemetry::carrying(async move {
+        self.pushes.spawn(telemetry::in_current_request(async move {
             for news in news.iter().filter(|news| !news.is_empty()) {
                 delivery.publish(news).await;
             }
@@ -132,13 +132,13 @@ impl<'a> Audience<'a> {
     }
 
     /// A function may be frozen once its work is done: what was to be pushed must be on its way before.
-    pub(super) async fn all_told(&mut self) {
+    pub(super) async fn flush(&mut self) {
         while self.pushes.join_next().await.is_some() {}
     }
 }
 
 /// More of an attempt's text, after `offset` bytes of it.
-pub(super) fn said(claim: &Claim, offset: usize, text: &str) -> Event {
+pub(super) fn delta_event(claim: &Claim, offset: usize, text: &str) -> Event {
     let delta = ReplyDelta {
         message_id: claim.reply_id,
         attempt: claim.attempt,

@@ -45,7 +45,7 @@ pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
     let message_id = request.message_id()?;
     let offset = number(&request, "offset")?;
     let attempt = number(&request, "attempt")?;
-    let dialect = request.dialect()?;
+    let stream_format = request.stream_format()?;
 
     let named = (message_id.uuid() != chat_id.uuid()).then_some(message_id);
     let running = reads
@@ -72,7 +72,7 @@ pub async fn handle(reads: Reads, request: Request) -> Result<Response> {
         .open_stream(&caller.id, StreamKind::Reply, limit)
         .await?
         .stream;
-    let (reader, response) = event_stream(dialect);
+    let (reader, response) = event_stream(stream_format);
     let request_id = request.id().to_owned();
     tokio::spawn(async move {
         let (me, reply) = (&caller.id, running.message_id);

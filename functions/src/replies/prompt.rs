@@ -343,7 +343,7 @@ mod tests {
         }
     }
 
-    fn said(role: Role, content: impl Into<String>) -> ContextMessage {
+    fn message(role: Role, content: impl Into<String>) -> ContextMessage {
         ContextMessage {
             seq: None,
             role,
@@ -366,9 +366,9 @@ mod tests {
         // 400 characters are 130 tokens and 4 around them; the system prompt takes 27.
         let old = "o".repeat(400);
         let messages = vec![
-            said(Role::User, old),
-            said(Role::Assistant, "a".repeat(400)),
-            said(Role::User, "newest"),
+            message(Role::User, old),
+            message(Role::Assistant, "a".repeat(400)),
+            message(Role::User, "newest"),
         ];
         let shown = fitting(context(messages), &answering(270), None, &Lighter::default())
             .expect("there is room")
@@ -385,9 +385,9 @@ mod tests {
     #[test]
     fn a_gap_is_never_left_in_the_middle() {
         let messages = vec![
-            said(Role::User, "small"),
-            said(Role::Assistant, "x".repeat(4000)),
-            said(Role::User, "hi"),
+            message(Role::User, "small"),
+            message(Role::Assistant, "x".repeat(4000)),
+            message(Role::User, "hi"),
         ];
         let shown = fitting(context(messages), &answering(400), None, &Lighter::default())
             .expect("there is room")
@@ -399,7 +399,7 @@ mod tests {
     fn the_question_is_shown_even_if_it_is_too_long_alone() {
         let question = "q".repeat(30_000);
         let shown = fitting(
-            context(vec![said(Role::User, question.clone())]),
+            context(vec![message(Role::User, question.clone())]),
             &answering(400),
             None,
             &Lighter::default(),
@@ -413,9 +413,9 @@ mod tests {
     fn no_more_is_shown_and_said_than_is_reserved() {
         let messages = || {
             vec![
-                said(Role::User, "o".repeat(400)),
-                said(Role::Assistant, "a".repeat(400)),
-                said(Role::User, "newest"),
+                message(Role::User, "o".repeat(400)),
+                message(Role::Assistant, "a".repeat(400)),
+                message(Role::User, "newest"),
             ]
         };
         let with = |reserved| {
@@ -449,12 +449,12 @@ mod tests {
     fn the_newest_ten_images_are_to_be_shown_and_counted() {
         let with_images = |content: &str, images: usize| ContextMessage {
             attachments: vec![json!({"url": "s3://b/k"}); images].into(),
-            ..said(Role::User, content)
+            ..message(Role::User, content)
         };
         let messages = || {
             vec![
                 with_images("first", 6),
-                said(Role::Assistant, "nice"),
+                message(Role::Assistant, "nice"),
                 with_images("second", 6),
             ]
         };
@@ -472,7 +472,7 @@ mod tests {
     #[test]
     fn the_model_is_asked_as_its_settings_say() {
         let shown = fitting(
-            context(vec![said(Role::User, "hi")]),
+            context(vec![message(Role::User, "hi")]),
             &answering(400),
             None,
             &Lighter::default(),

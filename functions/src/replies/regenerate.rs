@@ -1,7 +1,7 @@
 //! `POST /api/chat/{chatId}/regenerate`
 
 use backtalk_http::error::Error;
-use backtalk_http::{Dialect, Request, Response, Result, created, event_stream, ok};
+use backtalk_http::{Request, Response, Result, StreamFormat, created, event_stream, ok};
 use capabilities::{Models, Reads};
 use domain::ids::{ChatId, MessageId};
 use domain::person::Caller;
@@ -62,18 +62,18 @@ pub async fn handle(
 ) -> Result<Response> {
     let caller = reads.caller(&request).await?;
     let chat_id = request.chat_id()?;
-    let dialect = request.dialect()?;
+    let stream_format = request.stream_format()?;
     let mut fields = request.fields_or_none()?;
     let message = fields.optional("messageId", |text: String| {
         MessageId::parse(&text).ok_or_else(|| "must be the id of an answer, a UUID".to_owned())
     });
     let client_id = fields.optional("clientId", |text: String| ClientId::parse(&text));
     fields.finish()?;
-    let wants_stream = dialect == Dialect::UiMessageStream || request.accepts_event_stream();
+    let wants_stream = stream_format == StreamFormat::UiMessageStream || request.accepts_event_stream();
     let regenerate = Regenerate {
         which: message.map_or(Which::Newest, Which::Answer),
         client_id,
-        streamed: wants_stream.then_some(dialect),
+        streamed: wants_stream.then_some(stream_format),
     };
     let endings = Endings::for_caller(&reads, delivery, queue, models.policy.clone());
     let engine = Engine::new(endings, models, uploads, reads.deadline());
@@ -85,7 +85,7 @@ pub(crate) struct Regenerate<'a> {
     pub(crate) which: Which<'a>,
     pub(crate) client_id: Option<ClientId>,
     /// In which dialect the new answer streams in the response, if it does.
-    pub(crate) streamed: Option<Dialect>,
+    pub(crate) streamed: Option<StreamFormat>,
 }
 
 impl Regenerate<'_> {
@@ -112,11 +112,11 @@ impl Regenerate<'_> {
             Regeneration::NothingToRegenerate => return Err(Error::NotFound("answer that could be written again")),
             Regeneration::NoSuchChat => return Err(Error::NotFound("chat")),
         };
-        if let Some(dialect) = self.streamed {
-            let (reader, response) = event_stream(dialect);
+        if let Some(stream_format) = self.streamed {
+            let (reader, response) = event_stream(stream_format);
             let request_id = request.id().to_owned();
             // A task of its own: the reply outlives this response, whatever its reader does.
-            tokio::spawn(telemetry::carrying(async move {
+            tokio::spawn(telemetry::in_current_request(async move {
                 let streamed = Streamed {
                     chat_id,
                     reply: reply.id,

@@ -19,12 +19,12 @@ use futures_util::future::BoxFuture;
 use models::{Chunk, Chunks, Finish, Model, ModelError, TokenUsage};
 use store::replies::{Ended, Ending, Hold, Remarks, Seized};
 use telemetry::Part;
+use telemetry::log_request;
 use telemetry::metrics::{self, Metric};
-use telemetry::say_gathered;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 use tracing::{field, warn};
 
-use super::audience::{Audience, said};
+use super::audience::{Audience, delta_event};
 use super::engine::{Endings, Engine};
 use super::post;
 use super::question::{Lighter, Prepared, Question, prepared};
@@ -75,14 +75,14 @@ pub enum Attempt {
 pub async fn write(engine: &Engine, claim: &Claim, reader: Option<&EventSink>) -> Attempt {
     let began = Instant::now();
     let mut writer = Writer::new(engine, claim);
-    let (attempt, gathered) = telemetry::gathering(telemetry::trace(), async {
+    let (attempt, request_log) = telemetry::with_request_log(telemetry::trace(), async {
         telemetry::caller(&claim.asked_by);
         let mut audience = Audience::new(&engine.delivery, claim, reader);
-        audience.tell(Event::reply_started(claim.chat_id, claim.reply_id, claim.attempt));
+        audience.broadcast(Event::reply_started(claim.chat_id, claim.reply_id, claim.attempt));
         faults::point("claimed", claim.chat_id);
         // On the heap, for what an attempt holds is large, and a thread's stack is not.
         let attempt = Box::pin(writer.run(&mut audience)).await;
-        audience.all_told().await;
+        audience.flush().await;
         attempt
     })
     .await;
@@ -93,8 +93,8 @@ pub async fn write(engine: &Engine, claim: &Claim, reader: Option<&EventSink>) -
         Attempt::Lost => ("lost", None, None),
         Attempt::Broken(error) => ("broken", None, Some(error)),
     };
-    say_gathered!(
-        gathered,
+    log_request!(
+        request_log,
         began,
         reply = %claim.reply_id,
         chat = %claim.chat_id,
@@ -141,7 +141,7 @@ async fn end_seized(endings: &Endings, claim: &Claim, ending: &Ending) -> Attemp
         post::beginning(text, text.len().saturating_sub(UNTOLD_BYTES)).len()
     });
     let attempt = end(endings, claim, ending, Remarks::default(), &mut audience).await;
-    audience.all_told().await;
+    audience.flush().await;
     attempt
 }
 
@@ -344,7 +344,7 @@ impl<'a> Writer<'a> {
                     {
                         return Asking::Over(Came { asked, end, omitted });
                     }
-                    let end = self.take_down(asked, chunks, audience).await;
+                    let end = self.consume_stream(asked, chunks, audience).await;
                     return Asking::Over(Came { asked, end, omitted });
                 }
                 Err(end) => {
@@ -480,7 +480,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Listens to the model until it ends, storing and renewing beside it.
-    async fn take_down(&mut self, asked: Asked<'_>, mut chunks: Chunks, audience: &mut Audience<'_>) -> End {
+    async fn consume_stream(&mut self, asked: Asked<'_>, mut chunks: Chunks, audience: &mut Audience<'_>) -> End {
         let mut tick = every(STORE_EVERY);
         loop {
             let held = tokio::select! {
@@ -515,7 +515,7 @@ impl<'a> Writer<'a> {
     }
 
     fn hear(&mut self, model: &dyn Model, text: &str, audience: &Audience<'_>) {
-        audience.stream(&said(self.claim, self.text.len(), text));
+        audience.stream(&delta_event(self.claim, self.text.len(), text));
         if self.first_word.is_none() {
             let waited = self.began_at.elapsed();
             self.first_word = Some(waited);

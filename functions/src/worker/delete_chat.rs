@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use domain::ids::JobId;
-use domain::job::JobReach;
+use domain::job::JobClaimOutcome;
 use domain::reply::Wake;
 use tracing::info;
 
@@ -23,10 +23,10 @@ pub(super) async fn run(engine: &Engine, job_id: JobId) -> store::Result<Vec<Wak
             after_seconds,
         }]
     };
-    let job = match engine.store.reach_for_job(job_id, LEASE).await? {
-        JobReach::Claimed(job) => job,
-        JobReach::Later { after_seconds } => return Ok(again(after_seconds)),
-        JobReach::Over => return Ok(Vec::new()),
+    let job = match engine.store.try_claim_job(job_id, LEASE).await? {
+        JobClaimOutcome::Claimed(job) => job,
+        JobClaimOutcome::Later { after_seconds } => return Ok(again(after_seconds)),
+        JobClaimOutcome::Over => return Ok(Vec::new()),
     };
     let Some(chat) = job.chat_id else { return Ok(Vec::new()) };
     for _ in 0..BATCHES_A_RUN {

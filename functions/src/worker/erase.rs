@@ -3,37 +3,37 @@
 use std::time::Duration;
 
 use domain::ids::JobId;
-use domain::job::JobReach;
+use domain::job::JobClaimOutcome;
 use domain::reply::Wake;
-use store::erasure::Bite;
+use store::erasure::ErasureStep;
 use tracing::{info, warn};
 
 use crate::replies::engine::Engine;
 
 /// Longer than a run takes; a run that died is found by the sweeper after it.
 const LEASE: Duration = Duration::from_secs(120);
-const BITES_A_RUN: usize = 20;
+const STEPS_A_RUN: usize = 20;
 /// When to try again what S3 would not delete.
 const REST: Duration = Duration::from_secs(60);
 
 pub(super) async fn run(engine: &Engine, job_id: JobId) -> store::Result<Vec<Wake>> {
-    let job = match engine.store.reach_for_job(job_id, LEASE).await? {
-        JobReach::Claimed(job) => job,
-        JobReach::Later { after_seconds } => {
+    let job = match engine.store.try_claim_job(job_id, LEASE).await? {
+        JobClaimOutcome::Claimed(job) => job,
+        JobClaimOutcome::Later { after_seconds } => {
             return Ok(vec![Wake {
                 job_id,
                 chat_id: None,
                 after_seconds,
             }]);
         }
-        JobReach::Over => return Ok(Vec::new()),
+        JobClaimOutcome::Over => return Ok(Vec::new()),
     };
-    for _ in 0..BITES_A_RUN {
+    for _ in 0..STEPS_A_RUN {
         match engine.store.erase_some(&job).await? {
-            Bite::Taken(news) => {
+            ErasureStep::Taken(news) => {
                 engine.delivery.publish(&news).await;
             }
-            Bite::Uploads(unused) => {
+            ErasureStep::Uploads(unused) => {
                 // First the objects, then what we know of them.
                 if engine.uploads.are_stored()
                     && let Err(error) = engine.uploads.delete(&unused).await
@@ -49,7 +49,7 @@ pub(super) async fn run(engine: &Engine, job_id: JobId) -> store::Result<Vec<Wak
                 }
                 engine.store.erase_uploads(&job, &unused).await?;
             }
-            Bite::Last => {
+            ErasureStep::Last => {
                 info!(job = %job_id, "a person is erased");
                 return Ok(Vec::new());
             }

@@ -2,7 +2,7 @@
 
 use domain::ids::JobId;
 use domain::reply::Wake;
-use store::posts::FollowUpReach;
+use store::posts::FollowUpClaimOutcome;
 
 use super::reply;
 use crate::replies::engine::Engine;
@@ -20,12 +20,12 @@ pub(super) async fn run(engine: &Engine, job_id: JobId) -> store::Result<Vec<Wak
         .open_follow_up(job_id, allowance, quiet, &engine.settings.budget)
         .await?
     {
-        FollowUpReach::Opened => reply::run(engine, job_id).await,
-        FollowUpReach::Later { after_seconds } => Ok(vec![Wake {
+        FollowUpClaimOutcome::Opened => reply::run(engine, job_id).await,
+        FollowUpClaimOutcome::Later { after_seconds } => Ok(vec![Wake {
             job_id,
             chat_id: None,
             after_seconds,
         }]),
-        FollowUpReach::Over => Ok(Vec::new()),
+        FollowUpClaimOutcome::Over => Ok(Vec::new()),
     }
 }

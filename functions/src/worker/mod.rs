@@ -19,7 +19,7 @@ use queue::Queue;
 use queue::{WakeUp, Woken};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use telemetry::say_gathered;
+use telemetry::log_request;
 use tracing::{Instrument, error, info_span, warn};
 use uploads::Attachments;
 
@@ -101,14 +101,14 @@ pub async fn handle(
             let running = AssertUnwindSafe(run(&engine, &webhooks, record).boxed())
                 .catch_unwind()
                 .instrument(job.clone());
-            let (outcome, gathered) = telemetry::gathering(record.attributes.trace.clone(), running).await;
+            let (outcome, request_log) = telemetry::with_request_log(record.attributes.trace.clone(), running).await;
             let _job = job.entered();
             let outcome = outcome.unwrap_or_else(|_| {
                 error!(sqs_message = record.message_id, "a job panicked");
                 Err(Undone)
             });
-            say_gathered!(
-                gathered,
+            log_request!(
+                request_log,
                 began,
                 sqs_message = record.message_id,
                 done = outcome.is_ok(),
@@ -139,10 +139,10 @@ async fn run(engine: &Engine, webhooks: &Webhooks, record: &Record) -> std::resu
             return match notice::run(engine, &record.message_id, notice).await {
                 Ok(()) => Ok(()),
                 Err(notice::Failed::ForNow) => Err(Undone),
-                Err(notice::Failed::ForGood(reason)) => bury(engine, record, &reason).await,
+                Err(notice::Failed::ForGood(reason)) => send_to_dead_letter_queue(engine, record, &reason).await,
             };
         }
-        Err(reason) => return bury(engine, record, &reason).await,
+        Err(reason) => return send_to_dead_letter_queue(engine, record, &reason).await,
     };
     let wakes = run_by_kind(engine, webhooks, job_id).await.map_err(|error| {
         error!(job = %job_id, %error, "a job failed");
@@ -174,10 +174,14 @@ async fn run_by_kind(engine: &Engine, webhooks: &Webhooks, job_id: JobId) -> sto
 
 /// Puts a message among the dead letters, so that it does not come again. Where that cannot be, it comes again until SQS
 /// itself puts it there.
-async fn bury(engine: &Engine, record: &Record, reason: &str) -> std::result::Result<(), Undone> {
+async fn send_to_dead_letter_queue(engine: &Engine, record: &Record, reason: &str) -> std::result::Result<(), Undone> {
     warn!(sqs_message = record.message_id, reason, "a queue message is refused");
     let body = record.body.as_deref().unwrap_or_default();
-    if engine.queue.bury(&record.message_id, body, reason).await {
+    if engine
+        .queue
+        .send_to_dead_letter_queue(&record.message_id, body, reason)
+        .await
+    {
         Ok(())
     } else {
         Err(Undone)

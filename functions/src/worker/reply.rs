@@ -2,7 +2,7 @@
 
 use domain::ids::JobId;
 use domain::reply::Wake;
-use store::replies::Reach;
+use store::replies::ClaimOutcome;
 
 use crate::replies::engine::Engine;
 use crate::replies::write::{Attempt, abandon, stop_seized, write};
@@ -13,12 +13,12 @@ pub(super) async fn run(engine: &Engine, job_id: JobId) -> store::Result<Vec<Wak
     Ok(
         match engine
             .store
-            .reach_for_reply(job_id, config.lease, config.attempts)
+            .try_claim_reply(job_id, config.lease, config.attempts)
             .await?
         {
-            Reach::Claimed(claim) => next(write(engine, &claim, None).await)?,
+            ClaimOutcome::Claimed(claim) => next(write(engine, &claim, None).await)?,
             // Its own: another that is abandoned has a job that ends it.
-            Reach::Exhausted { reply_id } => match engine
+            ClaimOutcome::Exhausted { reply_id } => match engine
                 .store
                 .seize_abandoned_reply(Some(reply_id), config.attempts, config.lease)
                 .await?
@@ -26,7 +26,7 @@ pub(super) async fn run(engine: &Engine, job_id: JobId) -> store::Result<Vec<Wak
                 Some(seized) => next(abandon(engine, seized).await)?,
                 None => Vec::new(),
             },
-            Reach::StopAsked {
+            ClaimOutcome::StopAsked {
                 chat_id,
                 reply_id,
                 asked_by,
@@ -38,12 +38,12 @@ pub(super) async fn run(engine: &Engine, job_id: JobId) -> store::Result<Vec<Wak
                 Some(seized) => next(stop_seized(engine, seized).await)?,
                 None => Vec::new(),
             },
-            Reach::Later { after_seconds } => vec![Wake {
+            ClaimOutcome::Later { after_seconds } => vec![Wake {
                 job_id,
                 chat_id: None,
                 after_seconds,
             }],
-            Reach::Behind | Reach::Over => Vec::new(),
+            ClaimOutcome::Behind | ClaimOutcome::Over => Vec::new(),
         },
     )
 }

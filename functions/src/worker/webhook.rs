@@ -5,7 +5,7 @@ use std::time::Duration;
 use domain::ids::JobId;
 use domain::job::ClaimedJob;
 use domain::reply::Wake;
-use domain::webhook::{WebhookCall, WebhookEvent, WebhookReach};
+use domain::webhook::{WebhookCall, WebhookClaimOutcome, WebhookEvent};
 use hooks::webhooks::Webhooks;
 use store::webhooks::WebhookEnd;
 use tracing::{info, warn};
@@ -20,16 +20,16 @@ const MOST_REASON_CHARS: usize = 500;
 /// Delivers the event if it comes next. What is to be woken: this one again, or the chat's next one for the same webhook.
 pub(super) async fn run(engine: &Engine, webhooks: &Webhooks, job_id: JobId) -> store::Result<Vec<Wake>> {
     let config = webhooks.config();
-    let call = match engine.store.reach_for_webhook(job_id, config.timeout + MARGIN).await? {
-        WebhookReach::Claimed(call) => call,
-        WebhookReach::Later { job, after_seconds } => {
+    let call = match engine.store.try_claim_webhook(job_id, config.timeout + MARGIN).await? {
+        WebhookClaimOutcome::Claimed(call) => call,
+        WebhookClaimOutcome::Later { job, after_seconds } => {
             return Ok(vec![Wake {
                 job_id: job,
                 chat_id: None,
                 after_seconds,
             }]);
         }
-        WebhookReach::Behind | WebhookReach::Over => return Ok(Vec::new()),
+        WebhookClaimOutcome::Behind | WebhookClaimOutcome::Over => return Ok(Vec::new()),
     };
     if is_gone(&call) {
         info!(job = %job_id, event = %call.event, "what a webhook was to be told is gone");

@@ -172,7 +172,7 @@ impl World {
             token_expires_at: Utc::now(),
         };
         let store = &self.people.store;
-        store.meet(&caller).await.unwrap();
+        store.upsert_user(&caller).await.unwrap();
         let chat = store.open_assistant_chat(&caller.id, None, None, i32::MAX, None).await;
         let claims = json!({"sub": name, "iss": ISSUER, "aud": ISSUER, "exp": Utc::now().timestamp() + 3600});
         Person {

@@ -37,7 +37,7 @@ pub struct ClaimedJob {
 
 /// What came of reaching for a job.
 #[derive(Clone, Debug, PartialEq)]
-pub enum JobReach {
+pub enum JobClaimOutcome {
     Claimed(ClaimedJob),
     /// It is not due yet, or somebody is at it: come again.
     Later {

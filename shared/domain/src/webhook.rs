@@ -45,7 +45,7 @@ pub struct WebhookCall {
 
 /// What came of reaching for a webhook's event.
 #[derive(Clone, Debug)]
-pub enum WebhookReach {
+pub enum WebhookClaimOutcome {
     Claimed(Box<WebhookCall>),
     /// An earlier event of the chat comes first, and its end wakes this one.
     Behind,

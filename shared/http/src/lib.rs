@@ -15,8 +15,8 @@ pub use fields::{Fields, parsed};
 pub use json::json_of;
 pub use request::Request;
 pub use response::{
-    Body, Dialect, EventSink, Response, accepted, created, event_stream, found, json, no_content, not_modified, ok,
-    tagged,
+    Body, EventSink, Response, StreamFormat, accepted, created, event_stream, found, json, no_content, not_modified,
+    ok, tagged,
 };
 pub use serve::{Context, Work, log_to_stdout, serve, serve_batches, serve_streaming};
 

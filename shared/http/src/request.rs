@@ -10,7 +10,7 @@ use lambda_http::http::Method;
 use lambda_http::http::header::{ACCEPT, AUTHORIZATION, HeaderName, IF_NONE_MATCH};
 use sha2::{Digest, Sha256};
 
-use super::{Dialect, Fields, Result, ui_message_stream};
+use super::{Fields, Result, StreamFormat, ui_message_stream};
 use crate::error::{Error, FieldError};
 use domain::ids::{ChatId, MessageId, PostId, Seq, UserId};
 use domain::inbox::InboxHead;
@@ -254,12 +254,14 @@ impl Request {
     }
 
     /// How the client wants a streamed answer to be told: by `format`, or by the header of Vercel's AI SDK.
-    pub fn dialect(&self) -> Result<Dialect> {
+    pub fn stream_format(&self) -> Result<StreamFormat> {
         const UI_MESSAGE_STREAM: &str = "ui-message-stream";
         let header = HeaderName::from_static(ui_message_stream::HEADER);
         match (self.query("format")?, self.header(header)) {
-            (Some(UI_MESSAGE_STREAM), _) | (None, Some(ui_message_stream::VERSION)) => Ok(Dialect::UiMessageStream),
-            (None, _) => Ok(Dialect::Events),
+            (Some(UI_MESSAGE_STREAM), _) | (None, Some(ui_message_stream::VERSION)) => {
+                Ok(StreamFormat::UiMessageStream)
+            }
+            (None, _) => Ok(StreamFormat::Events),
             (Some(_), _) => Err(Error::Invalid(vec![FieldError::parameter(
                 "format",
                 format!("must be {UI_MESSAGE_STREAM}, or absent"),

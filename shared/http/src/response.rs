@@ -102,7 +102,7 @@ pub(super) fn problem(problem: &Problem) -> Response {
 
 /// How a streamed answer is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dialect {
+pub enum StreamFormat {
     /// Our own events.
     Events,
     /// As Vercel's AI SDK reads it.
@@ -230,7 +230,7 @@ impl EventSink {
 
 /// A `text/event-stream` answer, and the sink that feeds it. The stream ends when the last sink is dropped.
 #[must_use]
-pub fn event_stream(dialect: Dialect) -> (EventSink, Response) {
+pub fn event_stream(stream_format: StreamFormat) -> (EventSink, Response) {
     let (sender, receiver) = mpsc::unbounded_channel::<Bytes>();
     let waiting = Arc::new(AtomicUsize::new(0));
     let taken = waiting.clone();
@@ -251,9 +251,9 @@ pub fn event_stream(dialect: Dialect) -> (EventSink, Response) {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     let frames = Frames { sender, waiting };
-    let translator = match dialect {
-        Dialect::Events => None,
-        Dialect::UiMessageStream => {
+    let translator = match stream_format {
+        StreamFormat::Events => None,
+        StreamFormat::UiMessageStream => {
             headers.insert(
                 ui_message_stream::HEADER,
                 HeaderValue::from_static(ui_message_stream::VERSION),
@@ -280,7 +280,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_that_falls_silent_ends_as_an_error_where_an_end_would_be_taken_for_a_good_one() {
-        let (sink, response) = event_stream(Dialect::UiMessageStream);
+        let (sink, response) = event_stream(StreamFormat::UiMessageStream);
         assert_eq!(response.headers()["x-vercel-ai-ui-message-stream"], "v1");
         let (chat, reply) = (ChatId::fresh(), MessageId::fresh());
         let other = sink.clone();
@@ -308,7 +308,7 @@ mod tests {
 
     #[tokio::test]
     async fn our_own_dialect_carries_events_as_they_are() {
-        let (sink, response) = event_stream(Dialect::Events);
+        let (sink, response) = event_stream(StreamFormat::Events);
         assert!(!response.headers().contains_key("x-vercel-ai-ui-message-stream"));
         let event = Event::reply_started(ChatId::fresh(), MessageId::fresh(), 1);
         sink.send(&event);

@@ -28,8 +28,8 @@ use super::{Request, Response, Result, no_content};
 use crate::error::Error;
 use domain::budget::Exhausted;
 use domain::rate::{RateClass, Spent};
-use telemetry::Gathered;
-use telemetry::say_gathered;
+use telemetry::RequestLog;
+use telemetry::log_request;
 
 /// What browsers of other origins may send and read.
 const ALLOWED_HEADERS: &str =
@@ -144,14 +144,14 @@ async fn answer<C: Context>(
     let chat = request.chat_id().ok();
     let spent = request.spent();
     let request_trace = request.trace();
-    let mut gathered = Arc::<Gathered>::default();
+    let mut request_log = Arc::<RequestLog>::default();
     let mut response = if is_preflight {
         no_content()
     } else {
         // A panic in a handler is a bug of ours, but one request's bug: the process goes on.
         let answering = AssertUnwindSafe(handler(context, request)).catch_unwind();
-        let (outcome, observed) = telemetry::gathering(request_trace, answering).await;
-        gathered = observed;
+        let (outcome, observed) = telemetry::with_request_log(request_trace, answering).await;
+        request_log = observed;
         let outcome = outcome.unwrap_or_else(|_| Err(Error::Internal(anyhow::anyhow!("the handler panicked"))));
         outcome.unwrap_or_else(|error| refuse(&error, &id))
     };
@@ -163,8 +163,8 @@ async fn answer<C: Context>(
     }
     add_caching(&mut response);
     add_cors(&mut response, origin);
-    say_gathered!(
-        gathered,
+    log_request!(
+        request_log,
         started,
         request = id,
         %method,

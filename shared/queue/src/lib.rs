@@ -73,7 +73,7 @@ impl Queue {
 
     /// Puts a message that nothing can be done with among the dead letters, as it came and with the reason. `false`: it is
     /// not there, for none are configured or SQS did not take it; then it is left to the queue's own redrive policy.
-    pub async fn bury(&self, message_id: &str, body: &str, reason: &str) -> bool {
+    pub async fn send_to_dead_letter_queue(&self, message_id: &str, body: &str, reason: &str) -> bool {
         let Some(url) = self.dead_letters.as_deref().filter(|_| !body.is_empty()) else {
             return false;
         };

@@ -82,7 +82,7 @@ async fn run(store: &Store, members: usize, sends: usize) -> Result<(Duration, V
     let mut people = Vec::new();
     for _ in 0..members {
         let person = person()?;
-        store.meet(&person).await?;
+        store.upsert_user(&person).await?;
         people.push(person);
     }
     let others: Vec<_> = people[1..].iter().map(|person| person.id.clone()).collect();

@@ -71,7 +71,7 @@ fn texts<'a>(ids: impl IntoIterator<Item = &'a UserId>) -> Vec<String> {
 
 impl Store {
     /// Makes people known who have not signed in yet.
-    pub async fn introduce(&self, ids: &[UserId]) -> Result<()> {
+    pub async fn create_placeholder_users(&self, ids: &[UserId]) -> Result<()> {
         sqlx::query!("select introduce($1)", &texts(ids))
             .execute(&self.pool)
             .await

@@ -39,7 +39,7 @@ const COMMITTED_WITHIN_SECONDS: f64 = 60.0;
 
 /// What a bite has done.
 #[derive(Debug)]
-pub enum Bite {
+pub enum ErasureStep {
     /// Something was erased, and these are to be told.
     Taken(Vec<Outgoing>),
     /// These objects are to be deleted next, and then their rows with [`Store::erase_uploads`].
@@ -73,41 +73,41 @@ impl Store {
 
     /// Erases a little of the person that a job names: first what they have alone, then what they said, what they did with
     /// what others said, where they are, what others were told of them, and at last themselves and the job.
-    pub async fn erase_some(&self, job: &ClaimedJob) -> Result<Bite> {
+    pub async fn erase_some(&self, job: &ClaimedJob) -> Result<ErasureStep> {
         let person = &whose(job)?;
         // Somebody else has it, or has done it: then whoever is there by that name is somebody new.
         if !has_job(&self.pool, job).await? {
-            return Ok(Bite::Last);
+            return Ok(ErasureStep::Last);
         }
         if self.erase_chats_of_their_own(person).await? {
-            return Ok(Bite::Taken(Vec::new()));
+            return Ok(ErasureStep::Taken(Vec::new()));
         }
         if let Some(news) = self.erase_messages(person).await? {
-            return Ok(Bite::Taken(news));
+            return Ok(ErasureStep::Taken(news));
         }
         if let Some(news) = self.erase_reactions(person).await? {
-            return Ok(Bite::Taken(news));
+            return Ok(ErasureStep::Taken(news));
         }
         if let Some(news) = self.erase_mentions(person).await? {
-            return Ok(Bite::Taken(news));
+            return Ok(ErasureStep::Taken(news));
         }
         if let Some(news) = self.erase_memberships(person).await? {
-            return Ok(Bite::Taken(news));
+            return Ok(ErasureStep::Taken(news));
         }
         if self.erase_name_in_chats(person).await? {
-            return Ok(Bite::Taken(Vec::new()));
+            return Ok(ErasureStep::Taken(Vec::new()));
         }
         let uploads = self.uploads_of(person).await?;
         if !uploads.is_empty() {
-            return Ok(Bite::Uploads(uploads));
+            return Ok(ErasureStep::Uploads(uploads));
         }
         if self.erase_inbox(person).await?
             || self.erase_name_in_inboxes(job.id, person).await?
             || !self.erase_person(job, person).await?
         {
-            return Ok(Bite::Taken(Vec::new()));
+            return Ok(ErasureStep::Taken(Vec::new()));
         }
-        Ok(Bite::Last)
+        Ok(ErasureStep::Last)
     }
 
     /// Chats with the AI and of tasks, those in which nobody else is left, and what is left of those that they deleted: a

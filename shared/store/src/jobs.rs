@@ -7,7 +7,7 @@ use sqlx::PgExecutor;
 use super::rows::word;
 use super::{Doing, Result, Store};
 use domain::ids::JobId;
-use domain::job::{ClaimedJob, JobKind, JobReach};
+use domain::job::{ClaimedJob, JobClaimOutcome, JobKind};
 use domain::reply::Wake;
 
 /// Whether a job is still whose claim this is.
@@ -33,7 +33,7 @@ impl Store {
     }
 
     /// Takes a job that is due, for so long. A job that is claimed is not due, until its worker is taken for dead.
-    pub async fn reach_for_job(&self, job: JobId, lease: Duration) -> Result<JobReach> {
+    pub async fn try_claim_job(&self, job: JobId, lease: Duration) -> Result<JobClaimOutcome> {
         let row = sqlx::query!(
             r#"
             with found as materialized (
@@ -58,19 +58,19 @@ impl Store {
         .fetch_optional(&self.pool)
         .await
         .doing("reaching for a job")?;
-        Ok(
-            row.map_or(JobReach::Over, |row| match (row.claimed, row.payload, row.attempts) {
-                (Some(id), Some(payload), Some(attempt)) => JobReach::Claimed(ClaimedJob {
+        Ok(row.map_or(JobClaimOutcome::Over, |row| {
+            match (row.claimed, row.payload, row.attempts) {
+                (Some(id), Some(payload), Some(attempt)) => JobClaimOutcome::Claimed(ClaimedJob {
                     id: id.into(),
                     chat_id: row.chat_id.map(Into::into),
                     payload,
                     attempt,
                 }),
-                _ => JobReach::Later {
+                _ => JobClaimOutcome::Later {
                     after_seconds: row.due_in.max(1),
                 },
-            }),
-        )
+            }
+        }))
     }
 
     /// The job is done. `false`: somebody else has it.

@@ -25,7 +25,7 @@ pub struct Presence {
 
 impl Store {
     /// Makes a caller known, or their new name, picture or organisation; writes nothing when all is as it was.
-    pub async fn meet(&self, caller: &Caller) -> Result<()> {
+    pub async fn upsert_user(&self, caller: &Caller) -> Result<()> {
         sqlx::query!(
             r#"
             with met as (
@@ -68,7 +68,7 @@ impl Store {
     }
 
     /// Somebody says that they are there, and is online for a while. Written twice in that while at most.
-    pub async fn beat(&self, person: &UserId, online_for: Duration) -> Result<Presence> {
+    pub async fn heartbeat(&self, person: &UserId, online_for: Duration) -> Result<Presence> {
         let row = sqlx::query!(
             r#"
             with known as materialized (
@@ -128,7 +128,7 @@ impl Store {
 
     /// My direct chats with people who are online themselves, those active last first: whom it is worth telling that I
     /// come or go.
-    pub async fn company(&self, me: &UserId, most: i64) -> Result<Vec<(ChatId, UserId)>> {
+    pub async fn online_contacts(&self, me: &UserId, most: i64) -> Result<Vec<(ChatId, UserId)>> {
         let rows = sqlx::query!(
             r#"
             select c.id, other.user_id

@@ -82,7 +82,7 @@ pub struct PostGone {
 
 /// What came of a worker's reach for a follow-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FollowUpReach {
+pub enum FollowUpClaimOutcome {
     /// It is a reply now, with the same job.
     Opened,
     /// The post is still being edited, or a reply is being written.
@@ -455,7 +455,7 @@ impl Store {
         allowance: Allowance,
         quiet: Duration,
         budget: &BudgetPolicy,
-    ) -> Result<FollowUpReach> {
+    ) -> Result<FollowUpClaimOutcome> {
         let row = sqlx::query!(
             r#"
             select outcome as "outcome!", after_seconds
@@ -477,11 +477,11 @@ impl Store {
         .await
         .doing("opening a follow-up")?;
         word("outcome", &row.outcome, |outcome| match outcome {
-            "opened" => Some(FollowUpReach::Opened),
-            "later" => Some(FollowUpReach::Later {
+            "opened" => Some(FollowUpClaimOutcome::Opened),
+            "later" => Some(FollowUpClaimOutcome::Later {
                 after_seconds: row.after_seconds.unwrap_or(1),
             }),
-            "over" => Some(FollowUpReach::Over),
+            "over" => Some(FollowUpClaimOutcome::Over),
             _ => None,
         })
     }

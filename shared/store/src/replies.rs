@@ -37,7 +37,7 @@ const REGENERATE_TRIES: u32 = 4;
 
 /// What came of a worker's reach for a reply.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Reach {
+pub enum ClaimOutcome {
     Claimed(Claim),
     /// Somebody writes it, or it rests after a failure: look again then.
     Later {
@@ -276,7 +276,7 @@ pub struct Had {
 impl Store {
     /// Reaches for the reply of a job. Claims it when it is queued and first in its chat, or when its writer's lease is
     /// over, and clears what an earlier attempt wrote.
-    pub async fn reach_for_reply(&self, job: JobId, lease: Duration, max_attempts: i32) -> Result<Reach> {
+    pub async fn try_claim_reply(&self, job: JobId, lease: Duration, max_attempts: i32) -> Result<ClaimOutcome> {
         let fence = Fence::fresh();
         let claimed = sqlx::query!(
             r#"
@@ -344,7 +344,7 @@ impl Store {
             claimed => claimed.doing("claiming a reply")?,
         };
         match claimed {
-            Some(row) => Ok(Reach::Claimed(Claim {
+            Some(row) => Ok(ClaimOutcome::Claimed(Claim {
                 reply_id: row.id.into(),
                 chat_id: row.chat_id.into(),
                 kind: word("chat kind", &row.kind, Kind::parse)?,
@@ -361,7 +361,7 @@ impl Store {
         }
     }
 
-    async fn why_not_claimed(&self, job: JobId, max_attempts: i32) -> Result<Reach> {
+    async fn why_not_claimed(&self, job: JobId, max_attempts: i32) -> Result<ClaimOutcome> {
         let row = sqlx::query!(
             r#"
             select
@@ -384,25 +384,25 @@ impl Store {
         .fetch_optional(&self.pool)
         .await
         .doing("reading a reply's state")?;
-        let Some(row) = row else { return Ok(Reach::Over) };
+        let Some(row) = row else { return Ok(ClaimOutcome::Over) };
         let state = word("reply state", &row.state, ReplyState::parse)?;
         Ok(if state.is_over() {
-            Reach::Over
+            ClaimOutcome::Over
         } else if row.is_left_to_stop {
-            Reach::StopAsked {
+            ClaimOutcome::StopAsked {
                 chat_id: row.chat_id.into(),
                 reply_id: row.id.into(),
                 asked_by: user_id(&row.asked_by)?,
             }
         } else if row.is_exhausted {
-            Reach::Exhausted {
+            ClaimOutcome::Exhausted {
                 reply_id: row.id.into(),
             }
         } else if row.is_behind {
-            Reach::Behind
+            ClaimOutcome::Behind
         } else {
             let seconds = row.rests_for.unwrap_or(0.0).clamp(0.0, 900.0);
-            Reach::Later {
+            ClaimOutcome::Later {
                 after_seconds: Wake::whole_seconds(Duration::from_secs_f64(seconds)).saturating_add(1),
             }
         })

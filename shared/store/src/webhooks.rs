@@ -12,7 +12,7 @@ use super::{Doing, Result, Store};
 use domain::ids::{ChatId, JobId};
 use domain::job::ClaimedJob;
 use domain::reply::Wake;
-use domain::webhook::{WebhookCall, WebhookEvent, WebhookReach};
+use domain::webhook::{WebhookCall, WebhookClaimOutcome, WebhookEvent};
 
 /// The events that a statement has announced, to be woken after its commit.
 pub(super) fn announced(jobs: Option<Vec<Uuid>>, chat: ChatId) -> Vec<Wake> {
@@ -35,7 +35,7 @@ pub enum WebhookEnd<'a> {
 impl Store {
     /// Takes a webhook's event that is due, for so long, with all that it tells; none before those of its chat that are
     /// earlier (jobs_webhook).
-    pub async fn reach_for_webhook(&self, job: JobId, lease: Duration) -> Result<WebhookReach> {
+    pub async fn try_claim_webhook(&self, job: JobId, lease: Duration) -> Result<WebhookClaimOutcome> {
         let row = sqlx::query!(
             r#"
             with found as materialized (
@@ -80,20 +80,20 @@ impl Store {
         .await
         .doing("reaching for a webhook's event")?;
         let Some(row) = row else {
-            return Ok(WebhookReach::Over);
+            return Ok(WebhookClaimOutcome::Over);
         };
         let Some(attempt) = row.attempts else {
             return Ok(if row.is_behind {
-                WebhookReach::Behind
+                WebhookClaimOutcome::Behind
             } else {
-                WebhookReach::Later {
+                WebhookClaimOutcome::Later {
                     job,
                     after_seconds: row.due_in.max(1),
                 }
             });
         };
         let message = |row: Option<Json<MessageRow>>| row.map(|row| row.0.try_into()).transpose();
-        Ok(WebhookReach::Claimed(Box::new(WebhookCall {
+        Ok(WebhookClaimOutcome::Claimed(Box::new(WebhookCall {
             chat_id: row.chat_id.into(),
             url: row.url,
             secret: row.secret,

@@ -1,4 +1,4 @@
-//! What a request or an attempt of a reply concerned, and where its time went: gathered while it runs, and said in one line
+//! What a request or an attempt of a reply concerned, and where its time went: collected while it runs, and logged in one line
 //! when it is over. Nobody is named in it.
 
 pub mod metrics;
@@ -20,7 +20,7 @@ use tracing_subscriber::layer::Context;
 use domain::ids::{Seq, UserId};
 
 task_local! {
-    static GATHERED: Arc<Gathered>;
+    static REQUEST_LOG: Arc<RequestLog>;
 }
 
 /// Who else works on a request. Side by side, their times may sum to more than it took.
@@ -38,7 +38,7 @@ const STATEMENTS: &str = "sqlx::query";
 const SECONDS: &str = "elapsed_secs";
 
 #[derive(Debug, Default)]
-pub struct Gathered {
+pub struct RequestLog {
     microseconds: [AtomicU64; PARTS],
     statements: AtomicU64,
     person: OnceLock<String>,
@@ -48,7 +48,7 @@ pub struct Gathered {
     trace: Option<String>,
 }
 
-impl Gathered {
+impl RequestLog {
     #[must_use]
     pub fn milliseconds(&self, part: Part) -> f64 {
         self.microseconds[part as usize].load(Ordering::Relaxed) as f64 / 1000.0
@@ -76,22 +76,22 @@ impl Gathered {
     }
 }
 
-/// Gathers what is said while `answering` runs. `trace`: X-Ray's header, where there is one.
-pub async fn gathering<T>(trace: Option<String>, answering: impl Future<Output = T>) -> (T, Arc<Gathered>) {
-    let gathered = Arc::new(Gathered {
+/// Collects what is said while `answering` runs. `trace`: X-Ray's header, where there is one.
+pub async fn with_request_log<T>(trace: Option<String>, answering: impl Future<Output = T>) -> (T, Arc<RequestLog>) {
+    let request_log = Arc::new(RequestLog {
         trace,
-        ..Gathered::default()
+        ..RequestLog::default()
     });
-    let outcome = GATHERED.scope(Arc::clone(&gathered), answering).await;
-    (outcome, gathered)
+    let outcome = REQUEST_LOG.scope(Arc::clone(&request_log), answering).await;
+    (outcome, request_log)
 }
 
 /// For a task of its own: what it does still counts for the request that began it, and carries its trace.
-pub fn carrying<T>(doing: impl Future<Output = T>) -> impl Future<Output = T> {
-    let gathered = GATHERED.try_with(Arc::clone).ok();
+pub fn in_current_request<T>(doing: impl Future<Output = T>) -> impl Future<Output = T> {
+    let request_log = REQUEST_LOG.try_with(Arc::clone).ok();
     async move {
-        match gathered {
-            Some(gathered) => GATHERED.scope(gathered, doing).await,
+        match request_log {
+            Some(request_log) => REQUEST_LOG.scope(request_log, doing).await,
             None => doing.await,
         }
     }
@@ -101,14 +101,14 @@ pub fn carrying<T>(doing: impl Future<Output = T>) -> impl Future<Output = T> {
 pub async fn timing<T>(part: Part, doing: impl Future<Output = T>) -> T {
     let begun = Instant::now();
     let outcome = doing.await;
-    say(|gathered| gathered.spend(part, begun.elapsed()));
+    say(|request_log| request_log.spend(part, begun.elapsed()));
     outcome
 }
 
 /// Who calls.
 pub fn caller(person: &UserId) {
-    say(|gathered| {
-        gathered
+    say(|request_log| {
+        request_log
             .person
             .get_or_init(|| hex::encode(&Sha256::digest(person.as_str())[..6]));
     });
@@ -116,36 +116,39 @@ pub fn caller(person: &UserId) {
 
 /// What place the request took in its chat.
 pub fn place(seq: Seq) {
-    say(|gathered| gathered.seq.store(seq.value(), Ordering::Relaxed));
+    say(|request_log| request_log.seq.store(seq.value(), Ordering::Relaxed));
 }
 
 /// X-Ray's header of the request that is answered here.
 #[must_use]
 pub fn trace() -> Option<String> {
-    GATHERED.try_with(|gathered| gathered.trace.clone()).ok().flatten()
+    REQUEST_LOG
+        .try_with(|request_log| request_log.trace.clone())
+        .ok()
+        .flatten()
 }
 
-/// Says what was gathered since `$began`, with fields of one's own and, last, a word for what it was.
+/// Logs what was collected since `$began`, with further fields and, last, a word for what it was.
 #[macro_export]
-macro_rules! say_gathered {
-    ($gathered:expr, $began:expr, $($fields:tt)+) => {
+macro_rules! log_request {
+    ($request_log:expr, $began:expr, $($fields:tt)+) => {
         tracing::info!(
-            person = $gathered.person(),
-            seq = $gathered.seq(),
+            person = $request_log.person(),
+            seq = $request_log.seq(),
             milliseconds = $began.elapsed().as_secs_f64() * 1000.0,
-            database_milliseconds = $gathered.milliseconds($crate::Part::Database),
-            statements = $gathered.statements(),
-            queue_milliseconds = $gathered.milliseconds($crate::Part::Queue),
-            pusher_milliseconds = $gathered.milliseconds($crate::Part::Pusher),
-            model_milliseconds = $gathered.milliseconds($crate::Part::Model),
+            database_milliseconds = $request_log.milliseconds($crate::Part::Database),
+            statements = $request_log.statements(),
+            queue_milliseconds = $request_log.milliseconds($crate::Part::Queue),
+            pusher_milliseconds = $request_log.milliseconds($crate::Part::Pusher),
+            model_milliseconds = $request_log.milliseconds($crate::Part::Model),
             $($fields)+
         )
     };
 }
 
-fn say(what: impl FnOnce(&Gathered)) {
+fn say(what: impl FnOnce(&RequestLog)) {
     // Outside a request nobody listens.
-    let _outside = GATHERED.try_with(|gathered| what(gathered));
+    let _outside = REQUEST_LOG.try_with(|request_log| what(request_log));
 }
 
 /// Hears of each statement from sqlx.
@@ -171,9 +174,9 @@ impl Visit for Taken {
         if field.name() == SECONDS
             && let Ok(time) = Duration::try_from_secs_f64(value)
         {
-            say(|gathered| {
-                gathered.spend(Part::Database, time);
-                gathered.statements.fetch_add(1, Ordering::Relaxed);
+            say(|request_log| {
+                request_log.spend(Part::Database, time);
+                request_log.statements.fetch_add(1, Ordering::Relaxed);
             });
         }
     }
@@ -189,21 +192,21 @@ mod tests {
     async fn what_is_said_while_a_request_is_answered_is_gathered_and_nothing_else() {
         caller(&UserId::parse("nobody").expect("an id"));
         assert_eq!(trace(), None);
-        let ((), gathered) = gathering(Some("Root=1-2-3".into()), async {
+        let ((), request_log) = with_request_log(Some("Root=1-2-3".into()), async {
             assert_eq!(trace().as_deref(), Some("Root=1-2-3"));
             caller(&UserId::parse("anna").expect("an id"));
             place(Seq::new(7).expect("a seq"));
             timing(Part::Pusher, tokio::time::sleep(Duration::from_millis(3))).await;
         })
         .await;
-        let person = gathered.person().expect("a person");
+        let person = request_log.person().expect("a person");
         assert_eq!(person.len(), 12);
         assert!(!person.contains("anna"));
-        assert_eq!(gathered.seq(), Some(7));
-        assert!(gathered.milliseconds(Part::Pusher) >= 3.0);
-        assert!(gathered.milliseconds(Part::Queue) == 0.0 && gathered.statements() == 0);
-        let (task, gathered) = gathering(Some("Root=4-5-6".into()), async {
-            tokio::spawn(carrying(async {
+        assert_eq!(request_log.seq(), Some(7));
+        assert!(request_log.milliseconds(Part::Pusher) >= 3.0);
+        assert!(request_log.milliseconds(Part::Queue) == 0.0 && request_log.statements() == 0);
+        let (task, request_log) = with_request_log(Some("Root=4-5-6".into()), async {
+            tokio::spawn(in_current_request(async {
                 place(Seq::new(8).expect("a seq"));
                 trace()
             }))
@@ -211,8 +214,8 @@ mod tests {
         })
         .await;
         assert_eq!(task.expect("a task's end").as_deref(), Some("Root=4-5-6"));
-        assert_eq!(gathered.seq(), Some(8));
-        let ((), other) = gathering(None, async {}).await;
+        assert_eq!(request_log.seq(), Some(8));
+        let ((), other) = with_request_log(None, async {}).await;
         assert_eq!((other.person(), other.seq()), (None, None));
     }
 }

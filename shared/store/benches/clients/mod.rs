@@ -82,7 +82,7 @@ pub(crate) async fn open_chats(store: &Store, clients: usize) -> Result<Vec<(Cal
     let mut chats = Vec::new();
     for _ in 0..clients {
         let person = person()?;
-        store.meet(&person).await?;
+        store.upsert_user(&person).await?;
         let opened = store.open_assistant_chat(&person.id, None, None, 5, None).await?;
         let AssistantChat::Opened(chat) = opened else {
             bail!("no chat: {opened:?}")

@@ -3,13 +3,13 @@
 use domain::attachment::Upload;
 use domain::chat::Kind;
 use domain::ids::{AttachmentId, ChatId};
-use domain::job::JobReach;
+use domain::job::JobClaimOutcome;
 use domain::message::{Attachment, AttachmentType, Draft, EditHistory};
 use domain::person::Caller;
 use domain::text::{AttachmentUrl, FileName, MimeType};
 use serde_json::json;
 use sqlx::{Executor, PgPool};
-use store::erasure::Bite;
+use store::erasure::ErasureStep;
 use uuid::Uuid;
 
 use crate::world::{FREE, LEASE, World, at_once, draft, edit};
@@ -317,14 +317,14 @@ async fn the_object_of_an_erased_upload_is_deleted_again_when_its_address_is_goo
         .await
         .unwrap();
     let wake = world.system.ask_for_erasure(&anna.id).await.unwrap().unwrap();
-    let JobReach::Claimed(job) = world.system.reach_for_job(wake.job_id, LEASE).await.unwrap() else {
+    let JobClaimOutcome::Claimed(job) = world.system.try_claim_job(wake.job_id, LEASE).await.unwrap() else {
         panic!("not claimed")
     };
     loop {
         match world.system.erase_some(&job).await.unwrap() {
-            Bite::Uploads(uploads) => world.system.erase_uploads(&job, &uploads).await.unwrap(),
-            Bite::Taken(_) => {}
-            Bite::Last => break,
+            ErasureStep::Uploads(uploads) => world.system.erase_uploads(&job, &uploads).await.unwrap(),
+            ErasureStep::Taken(_) => {}
+            ErasureStep::Last => break,
         }
     }
     assert_eq!(world.number("select count(*) from attachments").await, 0);

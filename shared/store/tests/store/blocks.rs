@@ -212,7 +212,7 @@ async fn nobody_is_seen_to_be_there_across_a_block(pool: PgPool) {
     let store = &world.people;
     let said = world.send(&anna, channel, "hi").await.message;
     for person in [&anna, &ben, &cleo] {
-        store.beat(&person.id, Duration::from_secs(60)).await.unwrap();
+        store.heartbeat(&person.id, Duration::from_secs(60)).await.unwrap();
     }
     let seen = async |viewer: &Caller, other: &Caller| {
         let list = store
@@ -251,7 +251,10 @@ async fn nobody_is_seen_to_be_there_across_a_block(pool: PgPool) {
     };
     assert_eq!(seen(&anna, &ben).await, (true, false));
     assert_eq!(store.may_enter_room(&anna.id, channel).await.unwrap(), Some(true));
-    assert_eq!(store.company(&ben.id, 20).await.unwrap(), [(direct, anna.id.clone())]);
+    assert_eq!(
+        store.online_contacts(&ben.id, 20).await.unwrap(),
+        [(direct, anna.id.clone())]
+    );
 
     store.block(&ben.id, &anna.id).await.unwrap();
     let mut told = read(&ben).await;
@@ -260,7 +263,7 @@ async fn nobody_is_seen_to_be_there_across_a_block(pool: PgPool) {
     assert_eq!((reads_heard(&anna, &ben).await, reads_heard(&cleo, &ben).await), (0, 1));
     for (me, other) in [(&anna, &ben), (&ben, &anna)] {
         assert_eq!(seen(me, other).await, (false, false));
-        assert!(store.company(&me.id, 20).await.unwrap().is_empty());
+        assert!(store.online_contacts(&me.id, 20).await.unwrap().is_empty());
         for chat in [direct, channel] {
             assert_eq!(store.may_enter_room(&me.id, chat).await.unwrap(), Some(false));
         }

@@ -141,7 +141,7 @@ async fn what_does_not_fit_the_window_is_not_reserved(pool: PgPool) {
 async fn near_the_limit_less_of_what_was_said_is_reserved_and_nobody_is_refused_for_it(pool: PgPool) {
     let world = World::on(pool).await;
     let anna = of_org("anna", "acme");
-    world.people.meet(&anna).await.unwrap();
+    world.people.upsert_user(&anna).await.unwrap();
     let chat = world.assistant_chat(&anna).await;
     let sent = world.send(&anna, chat, &"7".repeat(1000)).await;
     let claim = world.claim(job(&sent)).await;
@@ -181,7 +181,7 @@ async fn near_the_limit_less_of_what_was_said_is_reserved_and_nobody_is_refused_
 async fn a_turn_beyond_the_limit_changes_nothing_and_says_how_things_stand(pool: PgPool) {
     let world = World::on(pool).await;
     let anna = of_org("anna", "acme");
-    world.people.meet(&anna).await.unwrap();
+    world.people.upsert_user(&anna).await.unwrap();
     let chat = world.assistant_chat(&anna).await;
     let other = world.assistant_chat(&anna).await;
     ask(&world, &anna, chat, &terms(Some(2 * A_TURN - 1), None)).await;
@@ -248,7 +248,7 @@ async fn a_turn_beyond_the_limit_changes_nothing_and_says_how_things_stand(pool:
 async fn people_and_organisations_may_have_limits_of_their_own(pool: PgPool) {
     let world = World::on(pool).await;
     let anna = of_org("anna", "acme");
-    world.people.meet(&anna).await.unwrap();
+    world.people.upsert_user(&anna).await.unwrap();
     let chat = world.assistant_chat(&anna).await;
     let own = |subject: Subject, tokens: i64| {
         let rows = world.rows.clone();
@@ -352,7 +352,7 @@ async fn ten_of_a_thousand(world: World, people: usize, terms: Terms, limit: i64
     let mut asked = Vec::new();
     for number in 0..people {
         let person = of_org(&format!("p{number}"), "acme");
-        world.people.meet(&person).await.unwrap();
+        world.people.upsert_user(&person).await.unwrap();
         for _ in 0..4 {
             asked.push((person.clone(), world.assistant_chat(&person).await));
         }
@@ -418,7 +418,7 @@ async fn of_a_thousand_turns_at_once_an_organisations_budget_for_ten_lets_ten_ru
 async fn every_way_a_reply_can_end_settles_it(pool: PgPool) {
     let world = World::on(pool).await;
     let anna = of_org("anna", "acme");
-    world.people.meet(&anna).await.unwrap();
+    world.people.upsert_user(&anna).await.unwrap();
     let chat = world.assistant_chat(&anna).await;
     let terms = terms(Some(100_000), Some(100_000));
 
@@ -556,7 +556,7 @@ async fn every_way_a_reply_can_end_settles_it(pool: PgPool) {
 async fn an_attempt_that_failed_is_paid_and_the_next_gets_what_the_limit_has_left(pool: PgPool) {
     let world = World::on(pool).await;
     let anna = of_org("anna", "acme");
-    world.people.meet(&anna).await.unwrap();
+    world.people.upsert_user(&anna).await.unwrap();
     let chat = world.assistant_chat(&anna).await;
     for limits in [(Some(A_TURN + 10), None), (None, Some(A_TURN + 10))] {
         sqlx::query("delete from budgets").execute(&world.rows).await.unwrap();

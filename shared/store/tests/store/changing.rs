@@ -6,7 +6,7 @@ use domain::message::{EditHistory, Message};
 use domain::person::Caller;
 use sqlx::PgPool;
 use store::messages::{Change, Range};
-use store::replies::{Hold, Reach};
+use store::replies::{ClaimOutcome, Hold};
 
 use crate::world::{World, at_once, draft, edit, metadata, page, seq, stopped};
 
@@ -252,7 +252,7 @@ async fn a_deleted_question_that_waits_is_not_answered_and_the_next_is(pool: PgP
     };
     assert_eq!(unanswered, Some(stopped(first.reply.unwrap().id, 0)));
     assert_eq!(wake.unwrap().job_id, second);
-    assert_eq!(world.reach(first.wake.unwrap().job_id).await, Reach::Over);
+    assert_eq!(world.reach(first.wake.unwrap().job_id).await, ClaimOutcome::Over);
     let claim = world.claim(second).await;
     let context = world.system.reply_context(&claim, "scripted").await.unwrap().unwrap();
     let said: Vec<_> = context

@@ -411,7 +411,11 @@ async fn all_are_added_or_none_and_unknown_people_can_be_introduced(pool: PgPool
         DirectChat::NoSuchPerson
     );
 
-    world.people.introduce(&[ghost.clone(), ben.id.clone()]).await.unwrap();
+    world
+        .people
+        .create_placeholder_users(&[ghost.clone(), ben.id.clone()])
+        .await
+        .unwrap();
     let Membership::Changed(Some(news)) = add().await else {
         panic!()
     };

@@ -62,12 +62,12 @@ async fn a_store_does_not_serve_on_a_schema_that_is_older_than_it(pool: PgPool) 
     ] {
         let store = || Store::connect(&config, acting).unwrap();
         let change = |sql: &'static str| sqlx::query(sql).execute(&world.rows);
-        store().meet(&anna).await.unwrap();
+        store().upsert_user(&anna).await.unwrap();
         change(older).await.unwrap();
-        let error = store().meet(&anna).await.unwrap_err();
+        let error = store().upsert_user(&anna).await.unwrap_err();
         assert!(error.is_unavailable(), "{error:?}");
         change(again).await.unwrap();
-        store().meet(&anna).await.unwrap();
+        store().upsert_user(&anna).await.unwrap();
         // A schema that is newer serves: functions are replaced after it.
         change(
             "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
@@ -75,7 +75,7 @@ async fn a_store_does_not_serve_on_a_schema_that_is_older_than_it(pool: PgPool) 
         )
         .await
         .unwrap();
-        store().meet(&anna).await.unwrap();
+        store().upsert_user(&anna).await.unwrap();
         change("delete from _sqlx_migrations where version = 99999999")
             .await
             .unwrap();
@@ -95,7 +95,7 @@ async fn soon<T>(future: impl Future<Output = T>) -> T {
 }
 
 async fn is_unavailable(store: &Store) -> bool {
-    let error = soon(store.meet(&caller("anna"))).await.unwrap_err();
+    let error = soon(store.upsert_user(&caller("anna"))).await.unwrap_err();
     error.is_unavailable()
 }
 
@@ -149,7 +149,7 @@ async fn an_older_schema_is_refused_at_once_and_not_asked_again_for_a_second(poo
         assert!(is_unavailable(&store).await);
         pass(Duration::from_secs(1)).await;
         for _ in 0..3 {
-            store.meet(&caller("anna")).await.unwrap();
+            store.upsert_user(&caller("anna")).await.unwrap();
         }
         assert_eq!(way.opened(), 3);
     }
@@ -185,14 +185,14 @@ async fn a_connection_that_died_while_it_was_idle_costs_no_request(pool: PgPool)
     let world = World::on(pool).await;
     let way = way_to(&world.rows).await;
     let store = Store::connect(&by(&config(&world.rows), &way), DbRole::App).unwrap();
-    store.meet(&caller("anna")).await.unwrap();
+    store.upsert_user(&caller("anna")).await.unwrap();
     way.kill_silently();
     pass(Duration::from_secs(1)).await;
-    soon(store.meet(&caller("anna"))).await.unwrap();
+    soon(store.upsert_user(&caller("anna"))).await.unwrap();
     assert_eq!(way.opened(), 2);
     // One that is alive is used again.
     pass(Duration::from_secs(60)).await;
-    store.meet(&caller("anna")).await.unwrap();
+    store.upsert_user(&caller("anna")).await.unwrap();
     assert_eq!(way.opened(), 2);
 }
 
@@ -228,7 +228,7 @@ async fn a_statement_that_takes_too_long_is_ended_and_may_be_tried_again(pool: P
         ..by(&config(&world.rows), &way)
     };
     let store = Store::connect(&config, DbRole::App).unwrap();
-    store.meet(&caller("anna")).await.unwrap();
+    store.upsert_user(&caller("anna")).await.unwrap();
     let mut other = world.rows.begin().await.unwrap();
     other
         .execute("update people set name = 'Other' where id = 'anna'")
@@ -239,7 +239,7 @@ async fn a_statement_that_takes_too_long_is_ended_and_may_be_tried_again(pool: P
                    where datname = current_database() and application_name = 'backtalk' and state = 'active'";
     assert_eq!(world.number(running).await, 0);
     other.rollback().await.unwrap();
-    store.meet(&caller("anna")).await.unwrap();
+    store.upsert_user(&caller("anna")).await.unwrap();
     assert_eq!(way.opened(), 1, "the connection is good");
 }
 
@@ -248,15 +248,19 @@ async fn a_request_that_is_dropped_takes_its_connection_along(pool: PgPool) {
     let world = World::on(pool).await;
     let way = way_to(&world.rows).await;
     let store = Store::connect(&by(&config(&world.rows), &way), DbRole::App).unwrap();
-    store.meet(&caller("anna")).await.unwrap();
+    store.upsert_user(&caller("anna")).await.unwrap();
     let mut other = world.rows.begin().await.unwrap();
     other
         .execute("update people set name = 'Other' where id = 'anna'")
         .await
         .unwrap();
     let (anna, ben) = (caller("anna"), caller("ben"));
-    assert!(timeout(Duration::from_millis(100), store.meet(&anna)).await.is_err());
-    soon(store.meet(&ben)).await.unwrap();
+    assert!(
+        timeout(Duration::from_millis(100), store.upsert_user(&anna))
+            .await
+            .is_err()
+    );
+    soon(store.upsert_user(&ben)).await.unwrap();
     assert_eq!(way.opened(), 2);
     other.rollback().await.unwrap();
 }
@@ -271,7 +275,7 @@ async fn many_requests_share_the_connections_that_there_are(pool: PgPool) {
     };
     let store = Store::connect(&config, DbRole::App).unwrap();
     let people: Vec<_> = (0..50).map(|number| caller(&format!("p{number}"))).collect();
-    let met = join_all(people.iter().map(|person| store.meet(person))).await;
+    let met = join_all(people.iter().map(|person| store.upsert_user(person))).await;
     assert!(met.iter().all(Result::is_ok), "{met:?}");
     assert_eq!(world.number("select count(*) from people where id like 'p%'").await, 50);
     assert_eq!(way.opened(), 2);
@@ -282,10 +286,10 @@ async fn a_session_that_the_server_ended_costs_no_request(pool: PgPool) {
     let world = World::on(pool).await;
     let store = Store::connect(&config(&world.rows), DbRole::App).unwrap();
     for idle in [Duration::ZERO, Duration::from_secs(1)] {
-        store.meet(&caller("anna")).await.unwrap();
+        store.upsert_user(&caller("anna")).await.unwrap();
         end_sessions(&world.rows).await;
         pass(idle).await;
-        store.meet(&caller("anna")).await.unwrap();
+        store.upsert_user(&caller("anna")).await.unwrap();
     }
 }
 
@@ -297,9 +301,9 @@ async fn a_connection_that_nobody_uses_is_taken_back_and_costs_no_request(pool: 
         ..config(&world.rows)
     };
     let store = Store::connect(&config, DbRole::App).unwrap();
-    store.meet(&caller("anna")).await.unwrap();
+    store.upsert_user(&caller("anna")).await.unwrap();
     until_no_session_is_left(&world.rows).await;
-    store.meet(&caller("anna")).await.unwrap();
+    store.upsert_user(&caller("anna")).await.unwrap();
 }
 
 #[sqlx::test(migrations = "../../migrations")]
@@ -316,7 +320,7 @@ async fn a_server_that_only_reads_is_left(pool: PgPool) {
     assert!(is_unavailable(&store).await);
     assert!(is_unavailable(&store).await);
     turn("off").await;
-    store.meet(&caller("anna")).await.unwrap();
+    store.upsert_user(&caller("anna")).await.unwrap();
 }
 
 #[sqlx::test(migrations = "../../migrations")]
@@ -362,7 +366,7 @@ async fn another_password_or_address_is_read_again_and_costs_no_request(pool: Pg
         let (read_again, asked) = saying(&right);
         let store = Store::connect_reading_again(&wrong, DbRole::App, Some(read_again)).unwrap();
         for _ in 0..3 {
-            store.meet(&caller("anna")).await.unwrap();
+            store.upsert_user(&caller("anna")).await.unwrap();
         }
         assert_eq!(asked.load(Ordering::SeqCst), 1, "{wrong:?}");
     }
@@ -370,10 +374,10 @@ async fn another_password_or_address_is_read_again_and_costs_no_request(pool: Pg
     let way = way_to(&world.rows).await;
     let (read_again, _) = saying(&right);
     let store = Store::connect_reading_again(&by(&right, &way), DbRole::App, Some(read_again)).unwrap();
-    store.meet(&caller("anna")).await.unwrap();
+    store.upsert_user(&caller("anna")).await.unwrap();
     way.kill_for_good();
     pass(Duration::from_secs(1)).await;
-    soon(store.meet(&caller("anna"))).await.unwrap();
+    soon(store.upsert_user(&caller("anna"))).await.unwrap();
 }
 
 #[tokio::test]
@@ -407,7 +411,7 @@ async fn figures_of_refusals_and_dead_connections(pool: PgPool) {
     let config = by(&config(&world.rows), &way);
     let ask = async |what: &str, store: &Store| {
         let (before, began) = (way.opened(), Instant::now());
-        let outcome = timeout(Duration::from_secs(35), store.meet(&anna)).await;
+        let outcome = timeout(Duration::from_secs(35), store.upsert_user(&anna)).await;
         let outcome = match outcome {
             Err(_) => "no answer",
             Ok(Ok(())) => "answered",
@@ -442,7 +446,7 @@ async fn figures_of_refusals_and_dead_connections(pool: PgPool) {
         let url = format!("postgres://nobody@{address}/nothing?sslmode=disable");
         let store = Store::connect(&DatabaseConfig::of(url), DbRole::App).unwrap();
         let began = Instant::now();
-        let error = store.meet(&anna).await.unwrap_err();
+        let error = store.upsert_user(&anna).await.unwrap_err();
         let status = if error.is_unavailable() { 503 } else { 500 };
         let (took, attempts) = (began.elapsed().as_secs_f64(), asked.load(Ordering::SeqCst));
         println!("{code} at connect: {status} after {took:.2} s, {attempts} connections");

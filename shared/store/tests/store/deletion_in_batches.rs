@@ -6,7 +6,7 @@ use std::time::Duration;
 use domain::chat::{History, Kind, MemberRole};
 use domain::event::EventType;
 use domain::ids::{ChatId, JobId};
-use domain::job::JobReach;
+use domain::job::JobClaimOutcome;
 use domain::limits::PageSize;
 use domain::message::{EditHistory, Reacting};
 use domain::person::Caller;
@@ -14,14 +14,14 @@ use domain::post::PostDraft;
 use domain::reply::Wake;
 use domain::text::Emoji;
 use domain::unread::ReadMark;
-use domain::webhook::WebhookReach;
+use domain::webhook::WebhookClaimOutcome;
 use sqlx::{Executor, PgPool};
 use store::channels::Membership;
 use store::chats::{ChatChange, Deleted, ListFilter, Updated};
-use store::erasure::Bite;
+use store::erasure::ErasureStep;
 use store::messages::{Change, Range, SendOutcome};
 use store::reactions::Reacted;
-use store::replies::{Reach, Regeneration, Which};
+use store::replies::{ClaimOutcome, Regeneration, Which};
 use tokio::time::timeout;
 
 use crate::deletion::rows_of;
@@ -42,8 +42,8 @@ async fn delete(world: &World, owner: &Caller, chat: ChatId) -> Wake {
 
 async fn is_claimed(world: &World, job: JobId) -> bool {
     matches!(
-        world.system.reach_for_job(job, LEASE).await.unwrap(),
-        JobReach::Claimed(_)
+        world.system.try_claim_job(job, LEASE).await.unwrap(),
+        JobClaimOutcome::Claimed(_)
     )
 }
 
@@ -130,8 +130,8 @@ async fn a_large_chat_is_gone_for_all_at_once_and_its_rows_go_in_batches(pool: P
     assert_eq!(rows_of(&world, chat).await, 0);
     assert!(!world.system.empty_chat(chat, 50).await.unwrap(), "it is done");
     assert_eq!(
-        world.system.reach_for_job(wake.job_id, LEASE).await.unwrap(),
-        JobReach::Over
+        world.system.try_claim_job(wake.job_id, LEASE).await.unwrap(),
+        JobClaimOutcome::Over
     );
     world.assert_inboxes_are_contiguous().await;
 }
@@ -210,7 +210,7 @@ async fn a_large_chats_replies_are_over_and_paid_at_once(pool: PgPool) {
             .unwrap()
             .is_none()
     );
-    assert_eq!(world.reach(waiting.job_id).await, Reach::Over);
+    assert_eq!(world.reach(waiting.job_id).await, ClaimOutcome::Over);
     // The sweeper finds the one job that is left, should its wake-up be lost.
     world
         .rows
@@ -368,11 +368,11 @@ async fn an_erasure_takes_what_is_left_of_chats_that_were_deleted(pool: PgPool) 
     delete(&world, &anna, chat).await;
 
     let wake = world.system.ask_for_erasure(&anna.id).await.unwrap().unwrap();
-    let JobReach::Claimed(job) = world.system.reach_for_job(wake.job_id, LEASE).await.unwrap() else {
+    let JobClaimOutcome::Claimed(job) = world.system.try_claim_job(wake.job_id, LEASE).await.unwrap() else {
         panic!("not claimed")
     };
     let mut bites = 0;
-    while !matches!(world.system.erase_some(&job).await.unwrap(), Bite::Last) {
+    while !matches!(world.system.erase_some(&job).await.unwrap(), ErasureStep::Last) {
         bites += 1;
         assert!(bites < 50, "it never ends");
     }
@@ -393,7 +393,7 @@ async fn what_is_left_of_a_chat_is_told_to_no_webhook(pool: PgPool) {
         org_id: Some("acme".into()),
         ..caller("anna")
     };
-    world.people.meet(&anna).await.unwrap();
+    world.people.upsert_user(&anna).await.unwrap();
     sqlx::query(
         "insert into webhooks (id, org_id, url, secret, events)
          values (gen_random_uuid(), 'acme', 'https://hook/', 'env:S', '{message.created}')",
@@ -410,8 +410,8 @@ async fn what_is_left_of_a_chat_is_told_to_no_webhook(pool: PgPool) {
     world.fill(chat, MANY, &[&anna]).await;
     delete(&world, &anna, chat).await;
     assert!(matches!(
-        world.system.reach_for_webhook(event, LEASE).await.unwrap(),
-        WebhookReach::Over
+        world.system.try_claim_webhook(event, LEASE).await.unwrap(),
+        WebhookClaimOutcome::Over
     ));
     while world.system.empty_chat(chat, 100).await.unwrap() {}
     assert_eq!(rows_of(&world, chat).await, 0);

@@ -7,14 +7,14 @@ use std::time::Duration;
 use domain::chat::Kind;
 use domain::event::EventType;
 use domain::ids::{ChatId, JobId, UserId};
-use domain::job::{ClaimedJob, JobReach};
+use domain::job::{ClaimedJob, JobClaimOutcome};
 use domain::message::{Draft, EditHistory, Reacting};
 use domain::person::Caller;
 use domain::text::Emoji;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Executor, PgPool};
 use store::chats::{AssistantChat, ListFilter};
-use store::erasure::Bite;
+use store::erasure::ErasureStep;
 use store::export::ExportCursor;
 use store::messages::Range;
 
@@ -114,16 +114,16 @@ async fn life(pool: PgPool) -> Life {
 /// The job that erases somebody, taken.
 async fn claimed(world: &World, person: &Caller) -> ClaimedJob {
     let job = world.system.ask_for_erasure(&person.id).await.unwrap().unwrap().job_id;
-    match world.system.reach_for_job(job, LEASE).await.unwrap() {
-        JobReach::Claimed(job) => job,
+    match world.system.try_claim_job(job, LEASE).await.unwrap() {
+        JobClaimOutcome::Claimed(job) => job,
         reached => panic!("{reached:?}"),
     }
 }
 
 /// One bite, with what S3 would do.
-async fn bite(world: &World, job: &ClaimedJob) -> Bite {
+async fn bite(world: &World, job: &ClaimedJob) -> ErasureStep {
     let bite = world.system.erase_some(job).await.unwrap();
-    if let Bite::Uploads(uploads) = &bite {
+    if let ErasureStep::Uploads(uploads) = &bite {
         world.system.erase_uploads(job, uploads).await.unwrap();
     }
     bite
@@ -135,12 +135,12 @@ async fn erase(world: &World, person: &Caller) -> Vec<(EventType, ChatId, BTreeS
     let mut told = Vec::new();
     for _ in 0..200 {
         match bite(world, &job).await {
-            Bite::Taken(news) => told.extend(news.into_iter().map(|news| {
+            ErasureStep::Taken(news) => told.extend(news.into_iter().map(|news| {
                 let audience = news.audience.iter().map(ToString::to_string).collect();
                 (news.event.event_type, news.event.chat_id, audience)
             })),
-            Bite::Uploads(_) => {}
-            Bite::Last => return told,
+            ErasureStep::Uploads(_) => {}
+            ErasureStep::Last => return told,
         }
     }
     panic!("it never ends");
@@ -318,23 +318,26 @@ async fn it_may_be_cut_anywhere_and_asked_for_twice(pool: PgPool) {
     assert_eq!(system.ask_for_erasure(&anna.id).await.unwrap().unwrap().job_id, job.id);
     // Somebody is at it, and whoever asked anew has not changed that.
     assert!(matches!(
-        system.reach_for_job(job.id, LEASE).await.unwrap(),
-        JobReach::Later { .. }
+        system.try_claim_job(job.id, LEASE).await.unwrap(),
+        JobClaimOutcome::Later { .. }
     ));
     system.erase_some(&job).await.unwrap();
     assert!(system.rest_job(&job, Duration::ZERO, None).await.unwrap());
-    let JobReach::Claimed(job) = system.reach_for_job(job.id, LEASE).await.unwrap() else {
+    let JobClaimOutcome::Claimed(job) = system.try_claim_job(job.id, LEASE).await.unwrap() else {
         panic!("it does not go on");
     };
     // Two at once, one of whose lease ran out.
     let world = Arc::new(world);
     at_once(2, |_| {
         let (world, job) = (world.clone(), job.clone());
-        async move { while !matches!(bite(&world, &job).await, Bite::Last) {} }
+        async move { while !matches!(bite(&world, &job).await, ErasureStep::Last) {} }
     })
     .await;
     assert_eq!(tables_with(&world, "annas secret").await, [""; 0]);
-    assert_eq!(system.reach_for_job(job.id, LEASE).await.unwrap(), JobReach::Over);
+    assert_eq!(
+        system.try_claim_job(job.id, LEASE).await.unwrap(),
+        JobClaimOutcome::Over
+    );
     assert_eq!(
         system.ask_for_erasure(&anna.id).await.unwrap().map(|wake| wake.job_id),
         None::<JobId>
@@ -359,7 +362,7 @@ async fn it_may_be_cut_anywhere_and_asked_for_twice(pool: PgPool) {
     let opened = world.people.open_direct_chat(&ben.id, &anna.id, None).await.unwrap();
     assert!(matches!(opened, store::chats::DirectChat::Opened { chat_id, .. } if chat_id != direct));
     // A worker that was away meanwhile leaves them alone.
-    assert!(matches!(bite(&world, &job).await, Bite::Last));
+    assert!(matches!(bite(&world, &job).await, ErasureStep::Last));
     assert!(world.people.me(&anna.id).await.unwrap().is_some());
     assert_eq!(
         world
@@ -468,7 +471,7 @@ async fn an_erasure_bears_what_everyone_does_meanwhile(pool: PgPool) {
             let store = &world.people;
             let thumb = Emoji::parse("👍").unwrap();
             match task {
-                0 => while !matches!(bite(&world, &job).await, Bite::Last) {},
+                0 => while !matches!(bite(&world, &job).await, ErasureStep::Last) {},
                 1 | 2 => {
                     let me = if task == 1 { &ben } else { &cleo };
                     for number in 0..rounds {
@@ -552,7 +555,7 @@ async fn the_last_bite_looks_again_once_nobody_can_write_in_their_name(pool: PgP
     }
     let erasing = tokio::spawn({
         let (world, job) = (world.clone(), job.clone());
-        async move { while !matches!(bite(&world, &job).await, Bite::Last) {} }
+        async move { while !matches!(bite(&world, &job).await, ErasureStep::Last) {} }
     });
     let waits = "select count(*) from pg_stat_activity
                  where datname = current_database() and wait_event_type = 'Lock'";
@@ -600,7 +603,7 @@ async fn a_channel_is_handed_on_to_who_runs_it(pool: PgPool) {
     let world = Arc::new(world);
     at_once(2, |number| {
         let (world, job) = (world.clone(), both[number].clone());
-        async move { while !matches!(bite(&world, &job).await, Bite::Last) {} }
+        async move { while !matches!(bite(&world, &job).await, ErasureStep::Last) {} }
     })
     .await;
     let owner = "select count(*) from members where user_id = 'ben' and role = 'owner'";

@@ -201,7 +201,7 @@ async fn the_same_version_of_another_inbox_is_told_apart(pool: PgPool) {
         .await
         .unwrap();
     assert_eq!((head().await.version, head().await.epoch), (0, String::new()));
-    world.people.meet(&anna).await.unwrap();
+    world.people.upsert_user(&anna).await.unwrap();
     epochs.push((head().await.version, head().await.epoch));
     assert_eq!(epochs[1].0, epochs[0].0);
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use domain::ids::JobId;
-use domain::job::{ClaimedJob, JobKind, JobReach};
+use domain::job::{ClaimedJob, JobClaimOutcome, JobKind};
 use futures_util::future::join_all;
 use serde_json::json;
 use sqlx::PgPool;
@@ -109,8 +109,8 @@ async fn other_job(world: &World) -> JobId {
 }
 
 async fn claimed(world: &World, job: JobId) -> ClaimedJob {
-    match world.system.reach_for_job(job, GRACE).await.unwrap() {
-        JobReach::Claimed(claimed) => claimed,
+    match world.system.try_claim_job(job, GRACE).await.unwrap() {
+        JobClaimOutcome::Claimed(claimed) => claimed,
         other => panic!("{other:?}"),
     }
 }
@@ -119,16 +119,19 @@ async fn claimed(world: &World, job: JobId) -> ClaimedJob {
 async fn of_many_who_reach_for_a_job_one_has_it_until_its_lease_ends(pool: PgPool) {
     let world = World::racing(pool).await;
     let job = other_job(&world).await;
-    let reached = join_all((0..8).map(|_| world.system.reach_for_job(job, GRACE))).await;
+    let reached = join_all((0..8).map(|_| world.system.try_claim_job(job, GRACE))).await;
     let (claims, others): (Vec<_>, Vec<_>) = reached
         .into_iter()
         .map(Result::unwrap)
-        .partition(|reach| matches!(reach, JobReach::Claimed(_)));
+        .partition(|reach| matches!(reach, JobClaimOutcome::Claimed(_)));
     assert_eq!(claims.len(), 1);
     for other in others {
-        assert!(matches!(other, JobReach::Later { after_seconds: 1..=16 }), "{other:?}");
+        assert!(
+            matches!(other, JobClaimOutcome::Later { after_seconds: 1..=16 }),
+            "{other:?}"
+        );
     }
-    let JobReach::Claimed(first) = &claims[0] else {
+    let JobClaimOutcome::Claimed(first) = &claims[0] else {
         unreachable!()
     };
     assert_eq!((first.attempt, &first.payload["say"]), (1, &json!("hi")));
@@ -143,7 +146,10 @@ async fn of_many_who_reach_for_a_job_one_has_it_until_its_lease_ends(pool: PgPoo
     assert!(!world.system.rest_job(first, GRACE, None).await.unwrap());
     assert!(!world.system.park_job(first, "late").await.unwrap());
     assert!(world.system.end_job(&second).await.unwrap());
-    assert_eq!(world.system.reach_for_job(job, GRACE).await.unwrap(), JobReach::Over);
+    assert_eq!(
+        world.system.try_claim_job(job, GRACE).await.unwrap(),
+        JobClaimOutcome::Over
+    );
     assert_eq!(world.system.job_kind(job).await.unwrap(), None);
 }
 
@@ -154,14 +160,17 @@ async fn a_job_that_rests_comes_again_and_a_parked_one_stays(pool: PgPool) {
     let first = claimed(&world, job).await;
     assert!(world.system.rest_job(&first, GRACE, Some("not yet")).await.unwrap());
     assert!(matches!(
-        world.system.reach_for_job(job, GRACE).await.unwrap(),
-        JobReach::Later { .. }
+        world.system.try_claim_job(job, GRACE).await.unwrap(),
+        JobClaimOutcome::Later { .. }
     ));
     pass(&world, 16).await;
     let second = claimed(&world, job).await;
     assert!(world.system.park_job(&second, "never").await.unwrap());
     pass(&world, 60).await;
-    assert_eq!(world.system.reach_for_job(job, GRACE).await.unwrap(), JobReach::Over);
+    assert_eq!(
+        world.system.try_claim_job(job, GRACE).await.unwrap(),
+        JobClaimOutcome::Over
+    );
     assert_eq!(lost(&world).await, []);
     let why: String = sqlx::query_scalar("select last_error from jobs where id = $1 and state = 'dead'")
         .bind(job.uuid())
@@ -178,5 +187,8 @@ async fn a_reply_is_no_job_of_this_way(pool: PgPool) {
     let chat = world.assistant_chat(&anna).await;
     let job = world.send(&anna, chat, "hi").await.wake.unwrap().job_id;
     assert_eq!(world.system.job_kind(job).await.unwrap(), Some(JobKind::Reply));
-    assert_eq!(world.system.reach_for_job(job, GRACE).await.unwrap(), JobReach::Over);
+    assert_eq!(
+        world.system.try_claim_job(job, GRACE).await.unwrap(),
+        JobClaimOutcome::Over
+    );
 }

@@ -186,7 +186,7 @@ async fn an_organisation_tells_nothing_to_those_who_are_known_to_be_of_another(p
         ..caller(name)
     };
     for (name, organisation) in [("anna", Some("acme")), ("ben", None)] {
-        world.people.meet(&of(name, organisation)).await.unwrap();
+        world.people.upsert_user(&of(name, organisation)).await.unwrap();
     }
     let tell = async |person: &str, task: &str, organisation: Option<&str>, organisations| {
         let draft = notice(person, task, MessageType::Info, "hi");
@@ -227,13 +227,13 @@ async fn an_organisation_tells_nothing_to_those_who_are_known_to_be_of_another(p
         );
     }
     // The last token says where somebody is.
-    world.people.meet(&of("anna", Some("other"))).await.unwrap();
+    world.people.upsert_user(&of("anna", Some("other"))).await.unwrap();
     assert_eq!(tell("anna", "t-4", Some("other"), Organisations::Agents).await, "told");
     assert_eq!(tell("anna", "t-5", Some("acme"), Organisations::Agents).await, "beyond");
-    world.people.meet(&of("anna", None)).await.unwrap();
+    world.people.upsert_user(&of("anna", None)).await.unwrap();
     assert_eq!(tell("anna", "t-5", Some("acme"), Organisations::Agents).await, "told");
     let everyone = [UserId::parse("anna").unwrap(), UserId::parse("ben").unwrap()];
-    world.people.meet(&of("ben", Some("other"))).await.unwrap();
+    world.people.upsert_user(&of("ben", Some("other"))).await.unwrap();
     let others = world.people.of_other_organisations("acme", &everyone).await.unwrap();
     assert_eq!(others, [everyone[1].clone()]);
 }

@@ -103,8 +103,8 @@ async fn execute(connection: &mut PgConnection, sql: String) {
 async fn people_are_served(config: &DatabaseConfig) {
     let store = Store::connect(config, DbRole::App).unwrap();
     let (anna, ben) = (caller("anna"), caller("ben"));
-    store.meet(&anna).await.unwrap();
-    store.meet(&ben).await.unwrap();
+    store.upsert_user(&anna).await.unwrap();
+    store.upsert_user(&ben).await.unwrap();
     let chat = store
         .open_assistant_chat(&anna.id, None, None, i32::MAX, None)
         .await
@@ -188,7 +188,7 @@ async fn two_owners_without_superuser_have_a_database_each_on_one_server(adminis
 /// Once more, on what is there.
 async fn people_are_served_by(config: &DatabaseConfig) {
     let store = Store::connect(config, DbRole::App).unwrap();
-    store.meet(&caller("anna")).await.unwrap();
+    store.upsert_user(&caller("anna")).await.unwrap();
 }
 
 #[sqlx::test(migrations = false)]
@@ -227,7 +227,7 @@ async fn what_was_migrated_before_is_mended_by_another_migrate(administrator: Pg
     };
     execute(&mut connection, format!("revoke {to} {role} from {}", owner.name)).await;
     let refused = Store::connect(&config, DbRole::App).unwrap();
-    assert!(refused.meet(&caller("anna")).await.is_err());
+    assert!(refused.upsert_user(&caller("anna")).await.is_err());
 
     migrate(&config).await.unwrap();
     people_are_served(&config).await;
@@ -337,7 +337,7 @@ async fn nobody_is_served_where_no_policy_names_a_role(administrator: PgPool) {
     )
     .await;
     let store = Store::connect(&config, DbRole::App).unwrap();
-    assert!(store.meet(&caller("anna")).await.is_err());
+    assert!(store.upsert_user(&caller("anna")).await.is_err());
     connection.close().await.unwrap();
     owner.leave(&administrator).await;
 }

@@ -15,15 +15,15 @@ async fn a_person_is_written_when_something_is_new_and_not_otherwise(pool: PgPoo
     let mut anna = caller("anna");
     assert_eq!(world.people.me(&anna.id).await.unwrap(), None);
 
-    world.people.meet(&anna).await.unwrap();
+    world.people.upsert_user(&anna).await.unwrap();
     let first = world.dump("people").await;
-    world.people.meet(&anna).await.unwrap();
+    world.people.upsert_user(&anna).await.unwrap();
     assert_eq!(world.dump("people").await, first);
     assert_eq!(world.number("select count(*) from inbox_heads").await, 1);
 
     anna.name = "Anna B.".into();
     anna.image = Some("https://host/a.png".into());
-    world.people.meet(&anna).await.unwrap();
+    world.people.upsert_user(&anna).await.unwrap();
     let me = world.people.me(&anna.id).await.unwrap().unwrap();
     assert_eq!(
         (me.person.name.as_str(), me.person.image.as_deref()),
@@ -36,7 +36,7 @@ async fn many_first_requests_at_once_make_one_person(pool: PgPool) {
     let world = World::on(pool).await;
     crate::world::at_once(16, |_| {
         let store = world.people.clone();
-        async move { store.meet(&caller("anna")).await.unwrap() }
+        async move { store.upsert_user(&caller("anna")).await.unwrap() }
     })
     .await;
     assert_eq!(world.number("select count(*) from people").await, 1);
@@ -58,17 +58,17 @@ async fn a_heartbeat_keeps_somebody_online_for_a_while(pool: PgPool) {
     };
     assert_eq!(online().await, [false, false]);
     let minute = Duration::from_secs(60);
-    let first = world.people.beat(&anna.id, minute).await.unwrap();
+    let first = world.people.heartbeat(&anna.id, minute).await.unwrap();
     assert_eq!((first.was_online, first.is_online), (false, true));
     assert_eq!(online().await, [true, false]);
     let written = world.dump("people").await;
-    assert!(world.people.beat(&anna.id, minute).await.unwrap().was_online);
+    assert!(world.people.heartbeat(&anna.id, minute).await.unwrap().was_online);
     assert_eq!(world.dump("people").await, written, "twice in that while at most");
     // The while is over.
     let over = "update people set online_until = now() - interval '1 ms', last_seen_at = now() - interval '1 min'";
     world.rows.execute(over).await.unwrap();
     assert_eq!(online().await, [false, false]);
-    assert!(!world.people.beat(&anna.id, minute).await.unwrap().was_online);
+    assert!(!world.people.heartbeat(&anna.id, minute).await.unwrap().was_online);
     assert_eq!(online().await, [true, false]);
 }
 
@@ -163,8 +163,12 @@ async fn company_is_who_is_online_among_those_one_has_a_direct_chat_with(pool: P
     world.channel(anna, &[dan]).await;
     world.chat(Kind::Direct, &[ben, eve]).await;
     for person in [anna, ben, dan, eve] {
-        world.people.beat(&person.id, Duration::from_secs(60)).await.unwrap();
+        world
+            .people
+            .heartbeat(&person.id, Duration::from_secs(60))
+            .await
+            .unwrap();
     }
-    let company = world.people.company(&anna.id, 20).await.unwrap();
+    let company = world.people.online_contacts(&anna.id, 20).await.unwrap();
     assert_eq!(company, [(with_ben, ben.id.clone())]);
 }

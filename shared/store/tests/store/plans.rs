@@ -199,7 +199,7 @@ async fn what_people_ask_is_answered_by_indexes(pool: PgPool) {
         };
     }
 
-    watch!("meeting", |store, _run| store.meet(anna));
+    watch!("meeting", |store, _run| store.upsert_user(anna));
     watch!("me", |store, _run| store.me(me));
     watch!("the list of chats", |store, _run| store.chats(
         me,
@@ -341,8 +341,8 @@ async fn what_workers_ask_is_answered_by_indexes(pool: PgPool) {
     let asked = observed
         .watch(async |store| {
             for (job, reply) in jobs {
-                let claim = match store.reach_for_reply(job, LEASE, ATTEMPTS).await.unwrap() {
-                    store::replies::Reach::Claimed(claim) => claim,
+                let claim = match store.try_claim_reply(job, LEASE, ATTEMPTS).await.unwrap() {
+                    store::replies::ClaimOutcome::Claimed(claim) => claim,
                     other => panic!("{other:?}"),
                 };
                 store.reply_context(&claim, "scripted").await.unwrap().unwrap();
@@ -354,7 +354,7 @@ async fn what_workers_ask_is_answered_by_indexes(pool: PgPool) {
                     .unwrap()
                     .unwrap();
                 store.end_reply(&claim, &completed("text")).await.unwrap().unwrap();
-                store.reach_for_reply(job, LEASE, ATTEMPTS).await.unwrap();
+                store.try_claim_reply(job, LEASE, ATTEMPTS).await.unwrap();
             }
         })
         .await;
@@ -469,8 +469,8 @@ async fn posts_are_found_by_indexes(pool: PgPool) {
                     .await
                     .unwrap();
                 for job in [welcome, edit] {
-                    let reached = store.reach_for_reply(*job, LEASE, ATTEMPTS).await.unwrap();
-                    let store::replies::Reach::Claimed(claim) = reached else {
+                    let reached = store.try_claim_reply(*job, LEASE, ATTEMPTS).await.unwrap();
+                    let store::replies::ClaimOutcome::Claimed(claim) = reached else {
                         panic!("{reached:?}")
                     };
                     store.post_in_view(&claim).await.unwrap().unwrap();

@@ -13,8 +13,8 @@ use domain::text::{ClientId, PostText, ProviderName, Trigger};
 use serde_json::json;
 use sqlx::PgPool;
 use store::messages::SendOutcome;
-use store::posts::{Created, FollowUp, FollowUpReach, PostCursor, PostUpdated};
-use store::replies::{Ending, Hold, Reach, Regeneration, Which};
+use store::posts::{Created, FollowUp, FollowUpClaimOutcome, PostCursor, PostUpdated};
+use store::replies::{ClaimOutcome, Ending, Hold, Regeneration, Which};
 
 use crate::world::{ALLOWANCE, FREE, World, at_once, completed, draft, failed, page, stopped, usage};
 
@@ -65,13 +65,13 @@ async fn edit(world: &World, owner: &Caller, post: &Post, change: &PostChange, q
     }
 }
 
-async fn open(world: &World, job: JobId) -> FollowUpReach {
+async fn open(world: &World, job: JobId) -> FollowUpClaimOutcome {
     let opening = world.system.open_follow_up(job, ALLOWANCE, AT_ONCE, &FREE.budget);
     opening.await.unwrap()
 }
 
 /// As if it had waited for long enough.
-async fn open_at_last(world: &World, job: JobId) -> FollowUpReach {
+async fn open_at_last(world: &World, job: JobId) -> FollowUpClaimOutcome {
     let sql = "update jobs set run_at = now() where id = $1";
     sqlx::query(sql).bind(job.uuid()).execute(&world.rows).await.unwrap();
     open(world, job).await
@@ -79,7 +79,7 @@ async fn open_at_last(world: &World, job: JobId) -> FollowUpReach {
 
 /// The follow-up that is due, claimed.
 async fn follow_up(world: &World, job: JobId) -> Claim {
-    assert_eq!(open_at_last(world, job).await, FollowUpReach::Opened);
+    assert_eq!(open_at_last(world, job).await, FollowUpClaimOutcome::Opened);
     let claim = world.claim(job).await;
     assert_eq!(claim.purpose, Purpose::FollowUp);
     claim
@@ -172,7 +172,7 @@ async fn fifty_twins_make_one_post_and_one_welcome(pool: PgPool) {
     .await;
     let claims: Vec<_> = reached
         .iter()
-        .filter(|reach| matches!(reach, Reach::Claimed(_)))
+        .filter(|reach| matches!(reach, ClaimOutcome::Claimed(_)))
         .collect();
     assert_eq!(claims.len(), 1, "{reached:?}");
 }
@@ -209,7 +209,7 @@ async fn a_lost_writer_of_a_welcome_is_followed_by_another_and_says_nothing_more
             .unwrap()
             .is_none()
     );
-    assert_eq!(world.reach(job).await, Reach::Over);
+    assert_eq!(world.reach(job).await, ClaimOutcome::Over);
     let said = messages(&world, &anna, &made.post).await;
     assert_eq!(
         said.iter().map(|message| message.content.as_str()).collect::<Vec<_>>(),
@@ -233,7 +233,7 @@ async fn a_question_waits_for_the_welcome_on_all_terms_and_neither_it_nor_a_stop
         assert!(sent.replaced.is_empty());
         assert_eq!(
             world.reach(sent.wake.unwrap().job_id).await,
-            Reach::Behind,
+            ClaimOutcome::Behind,
             "{when_busy}"
         );
         let stopping = world.people.stop_replies(&anna.id, chat, None).await.unwrap().unwrap();
@@ -290,7 +290,7 @@ async fn without_budget_a_welcome_reserves_nothing_and_a_follow_up_is_none(pool:
         .open_follow_up(wake.job_id, ALLOWANCE, AT_ONCE, &budget)
         .await
         .unwrap();
-    assert_eq!(opened, FollowUpReach::Over);
+    assert_eq!(opened, FollowUpClaimOutcome::Over);
     for table in ["jobs", "holds"] {
         assert_eq!(
             world.number(&format!("select count(*) from {table}")).await,
@@ -339,7 +339,7 @@ async fn fifty_edits_at_once_are_one_follow_up_of_the_last_text(pool: PgPool) {
     assert_eq!(wakes.len(), 1, "one job, one wake-up: {wakes:?}");
     assert_eq!(wakes[0].after_seconds, 60);
     let job = wakes[0].job_id;
-    let FollowUpReach::Later { after_seconds } = open(&world, job).await else {
+    let FollowUpClaimOutcome::Later { after_seconds } = open(&world, job).await else {
         panic!("it is early")
     };
     assert!((55..=60).contains(&after_seconds), "{after_seconds}");
@@ -354,7 +354,10 @@ async fn fifty_edits_at_once_are_one_follow_up_of_the_last_text(pool: PgPool) {
         async move { open(&world, job).await }
     })
     .await;
-    assert!(opened.iter().all(|each| *each == FollowUpReach::Opened), "{opened:?}");
+    assert!(
+        opened.iter().all(|each| *each == FollowUpClaimOutcome::Opened),
+        "{opened:?}"
+    );
     assert_eq!(
         world
             .number("select count(*) from replies where purpose = 'follow_up'")
@@ -371,7 +374,7 @@ async fn fifty_edits_at_once_are_one_follow_up_of_the_last_text(pool: PgPool) {
     let seen = world.system.post_in_view(&claim).await.unwrap().unwrap();
     assert_eq!(seen.content, "the last text of all");
     assert!(
-        matches!(open(&world, next.job_id).await, FollowUpReach::Later { .. }),
+        matches!(open(&world, next.job_id).await, FollowUpClaimOutcome::Later { .. }),
         "one is being written"
     );
     let said = world.complete(&claim, "Shorter!").await.message.unwrap();
@@ -382,8 +385,8 @@ async fn fifty_edits_at_once_are_one_follow_up_of_the_last_text(pool: PgPool) {
     assert_eq!(seen.content, "an afterthought of mine");
     world.complete(&claim, "Better!").await;
     for stale in [job, next.job_id] {
-        assert_eq!(open(&world, stale).await, FollowUpReach::Over);
-        assert_eq!(world.reach(stale).await, Reach::Over);
+        assert_eq!(open(&world, stale).await, FollowUpClaimOutcome::Over);
+        assert_eq!(world.reach(stale).await, ClaimOutcome::Over);
     }
     let said = messages(&world, &anna, &post).await;
     assert_eq!(
@@ -409,19 +412,19 @@ async fn what_is_no_news_is_not_followed_up(pool: PgPool) {
     assert_eq!(schedule("too short").await, None);
     assert_eq!(
         open(&world, job).await,
-        FollowUpReach::Over,
+        FollowUpClaimOutcome::Over,
         "too short by the time that it is quiet"
     );
     let job = schedule("as it was not before").await.unwrap().job_id;
     assert_eq!(schedule("as it was at first").await, None);
     assert_eq!(
         open(&world, job).await,
-        FollowUpReach::Over,
+        FollowUpClaimOutcome::Over,
         "it is what the welcome saw"
     );
 
     let draft = text("an unsaved text of mine");
-    for expected in [FollowUpReach::Opened, FollowUpReach::Over] {
+    for expected in [FollowUpClaimOutcome::Opened, FollowUpClaimOutcome::Over] {
         let trigger = Trigger::parse("blur").unwrap();
         let scheduled = world
             .people
@@ -432,7 +435,7 @@ async fn what_is_no_news_is_not_followed_up(pool: PgPool) {
             panic!("{scheduled:?}")
         };
         assert_eq!(open(&world, wake.job_id).await, expected, "the same draft once");
-        if expected == FollowUpReach::Opened {
+        if expected == FollowUpClaimOutcome::Opened {
             let claim = world.claim(wake.job_id).await;
             assert_eq!(
                 world.system.post_in_view(&claim).await.unwrap().unwrap().content,
@@ -454,12 +457,12 @@ async fn a_follow_up_waits_for_a_reply_and_is_dropped_when_something_was_asked_s
         .await
         .unwrap()
         .job_id;
-    assert!(matches!(open(&world, job).await, FollowUpReach::Later { .. }));
+    assert!(matches!(open(&world, job).await, FollowUpClaimOutcome::Later { .. }));
     world.complete(&asked.claim.unwrap(), "Not bad.").await;
     let claim = follow_up(&world, job).await;
     // A question now waits for it.
     let asked = world.send(&anna, post.chat_id, "and now?").await;
-    assert_eq!(world.reach(asked.wake.unwrap().job_id).await, Reach::Behind);
+    assert_eq!(world.reach(asked.wake.unwrap().job_id).await, ClaimOutcome::Behind);
     // One that fails says nothing, and the chat goes on.
     let ended = world
         .system
@@ -476,11 +479,11 @@ async fn a_follow_up_waits_for_a_reply_and_is_dropped_when_something_was_asked_s
         .unwrap()
         .job_id;
     let asked = world.ask(&anna, post.chat_id, "like this?").await;
-    assert!(matches!(open(&world, job).await, FollowUpReach::Later { .. }));
+    assert!(matches!(open(&world, job).await, FollowUpClaimOutcome::Later { .. }));
     world.complete(&asked.claim.unwrap(), "Yes.").await;
     assert_eq!(
         open_at_last(&world, job).await,
-        FollowUpReach::Over,
+        FollowUpClaimOutcome::Over,
         "the answer saw the edit"
     );
     assert_eq!(world.number("select count(*) from jobs").await, 0);
@@ -731,8 +734,8 @@ async fn edits_questions_workers_and_a_deletion_race_without_a_deadlock(pool: Pg
                         }
                     }
                     2 | 3 => {
-                        if open(&world, job).await == FollowUpReach::Opened
-                            && let Reach::Claimed(claim) = world.reach(job).await
+                        if open(&world, job).await == FollowUpClaimOutcome::Opened
+                            && let ClaimOutcome::Claimed(claim) = world.reach(job).await
                         {
                             world.system.end_reply(&claim, &completed("So!")).await.unwrap();
                         }

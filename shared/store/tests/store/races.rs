@@ -7,7 +7,7 @@ use domain::reply::{Failure, ReplyState};
 use sqlx::PgPool;
 use store::chats::Deleted;
 use store::messages::SendOutcome;
-use store::replies::{Hold, Reach};
+use store::replies::{ClaimOutcome, Hold};
 
 use crate::world::{FREE, LEASE, World, at_once, completed, draft, opened, usage};
 
@@ -216,13 +216,13 @@ async fn of_many_workers_one_claims_a_reply(pool: PgPool) {
     for attempt in 1..=3 {
         let reached = at_once(16, |_| {
             let store = world.system.clone();
-            async move { store.reach_for_reply(job, LEASE, 3).await.unwrap() }
+            async move { store.try_claim_reply(job, LEASE, 3).await.unwrap() }
         })
         .await;
         let claims: Vec<_> = reached
             .iter()
             .filter_map(|reach| match reach {
-                Reach::Claimed(claim) => Some(claim),
+                ClaimOutcome::Claimed(claim) => Some(claim),
                 _ => None,
             })
             .collect();
@@ -334,8 +334,8 @@ async fn a_takeover_and_the_old_writers_last_words_do_not_mix(pool: PgPool) {
             let (store, old) = (world.system.clone(), old.clone());
             async move {
                 match index {
-                    0 => match store.reach_for_reply(job, LEASE, 3).await.unwrap() {
-                        Reach::Claimed(new) => Some(new),
+                    0 => match store.try_claim_reply(job, LEASE, 3).await.unwrap() {
+                        ClaimOutcome::Claimed(new) => Some(new),
                         other => panic!("{other:?}"),
                     },
                     _ => {
@@ -375,9 +375,9 @@ async fn a_takeover_and_the_old_writers_end_exclude_each_other(pool: PgPool) {
             let (store, old) = (world.system.clone(), old.clone());
             async move {
                 if index == 0 {
-                    match store.reach_for_reply(job, LEASE, 3).await.unwrap() {
-                        Reach::Claimed(new) => (Some(new), None),
-                        Reach::Over => (None, None),
+                    match store.try_claim_reply(job, LEASE, 3).await.unwrap() {
+                        ClaimOutcome::Claimed(new) => (Some(new), None),
+                        ClaimOutcome::Over => (None, None),
                         other => panic!("{other:?}"),
                     }
                 } else {

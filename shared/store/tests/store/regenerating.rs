@@ -11,7 +11,7 @@ use domain::reply::{Claim, Failure, ReplyState, Terms, WhenBusy};
 use domain::text::ClientId;
 use serde_json::json;
 use sqlx::PgPool;
-use store::replies::{Ending, Reach, Regeneration, Reopened, Which};
+use store::replies::{ClaimOutcome, Ending, Regeneration, Reopened, Which};
 
 use crate::world::{ATTEMPTS, FREE, LEASE, World, at_once, failed, page, seq, usage};
 
@@ -189,7 +189,7 @@ async fn a_failed_answer_can_be_asked_for_again_with_all_its_attempts(pool: PgPo
     }
     assert_eq!(
         world.reach(opened.wake.job_id).await,
-        Reach::Exhausted { reply_id: error.id }
+        ClaimOutcome::Exhausted { reply_id: error.id }
     );
     let seized = world
         .system

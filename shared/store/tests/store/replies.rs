@@ -8,7 +8,7 @@ use domain::page::Page;
 use domain::reply::{Claim, Failure, ReplyState};
 use serde_json::json;
 use sqlx::PgPool;
-use store::replies::{Ending, Hold, Reach};
+use store::replies::{ClaimOutcome, Ending, Hold};
 use store::thoughts::Thought;
 
 use crate::world::{ATTEMPTS, LEASE, World, completed, failed, seq, usage};
@@ -138,7 +138,7 @@ async fn a_reply_goes_from_the_queue_to_a_message(pool: PgPool) {
     }
     assert_eq!(world.number("select count(*) from reply_parts").await, 0);
     assert_eq!(world.number("select count(*) from jobs").await, 0);
-    assert_eq!(world.reach(job).await, Reach::Over);
+    assert_eq!(world.reach(job).await, ClaimOutcome::Over);
     assert_powerless(&world, &claim).await;
     let progress = world
         .people
@@ -163,7 +163,7 @@ async fn a_writer_that_lost_its_lease_changes_nothing_more(pool: PgPool) {
     );
 
     // While the lease lasts nobody else gets it.
-    let Reach::Later { after_seconds } = world.reach(job).await else {
+    let ClaimOutcome::Later { after_seconds } = world.reach(job).await else {
         panic!("claimed under a lease")
     };
     assert!((30..=31).contains(&after_seconds), "{after_seconds}");
@@ -199,7 +199,7 @@ async fn a_renewed_lease_lasts_from_then_on(pool: PgPool) {
     let (job, reply, claim) = (sent.wake.unwrap().job_id, sent.reply.unwrap().id, sent.claim.unwrap());
     world.let_the_lease_run_out(reply).await;
     assert_eq!(world.people.renew_reply(&claim, LEASE).await.unwrap(), Hold::Held);
-    assert!(matches!(world.reach(job).await, Reach::Later { .. }));
+    assert!(matches!(world.reach(job).await, ClaimOutcome::Later { .. }));
     assert_eq!(
         world.people.append_to_reply(&claim, 0, "still mine").await.unwrap(),
         Hold::Held
@@ -231,7 +231,7 @@ async fn a_reply_whose_attempts_are_used_up_is_taken_over_and_ended_once(pool: P
         world.let_the_lease_run_out(reply).await;
     }
 
-    assert_eq!(world.reach(job).await, Reach::Exhausted { reply_id: reply });
+    assert_eq!(world.reach(job).await, ClaimOutcome::Exhausted { reply_id: reply });
     let seized = world
         .system
         .seize_abandoned_reply(None, ATTEMPTS, LEASE)
@@ -299,7 +299,7 @@ async fn of_two_abandoned_replies_each_is_taken_by_its_own_job(pool: PgPool) {
     }
     // Each once, and whichever comes first.
     for (job, reply) in jobs.iter().rev() {
-        assert_eq!(world.reach(*job).await, Reach::Exhausted { reply_id: *reply });
+        assert_eq!(world.reach(*job).await, ClaimOutcome::Exhausted { reply_id: *reply });
         let seized = world.system.seize_abandoned_reply(Some(*reply), ATTEMPTS, LEASE).await;
         assert_eq!(seized.unwrap().unwrap().claim.reply_id, *reply);
         let again = world.system.seize_abandoned_reply(Some(*reply), ATTEMPTS, LEASE).await;
@@ -325,7 +325,7 @@ async fn a_failed_attempt_rests_in_the_queue_and_the_next_starts_anew(pool: PgPo
         .unwrap();
     assert_eq!((wake.job_id, wake.after_seconds), (job, 9));
     assert_powerless(&world, &claim).await;
-    let Reach::Later { after_seconds } = world.reach(job).await else {
+    let ClaimOutcome::Later { after_seconds } = world.reach(job).await else {
         panic!("claimed while it rests")
     };
     assert!((9..=10).contains(&after_seconds), "{after_seconds}");
@@ -345,9 +345,9 @@ async fn a_reply_waits_for_the_one_before_it(pool: PgPool) {
     let first = world.send(&anna, chat, "one").await.wake.unwrap().job_id;
     let second = world.send(&anna, chat, "two").await.wake.unwrap().job_id;
 
-    assert_eq!(world.reach(second).await, Reach::Behind);
+    assert_eq!(world.reach(second).await, ClaimOutcome::Behind);
     let claim = world.claim(first).await;
-    assert_eq!(world.reach(second).await, Reach::Behind);
+    assert_eq!(world.reach(second).await, ClaimOutcome::Behind);
     let ended = world.complete(&claim, "1").await;
     assert_eq!(ended.wake.unwrap().job_id, second);
     let claim = world.claim(second).await;
@@ -505,5 +505,5 @@ async fn a_chat_that_is_deleted_takes_its_running_reply_with_it(pool: PgPool) {
     world.people.append_to_reply(&claim, 0, "half").await.unwrap();
     world.people.delete_chat(&anna.id, chat).await.unwrap();
     assert_powerless(&world, &claim).await;
-    assert_eq!(world.reach(sent.wake.unwrap().job_id).await, Reach::Over);
+    assert_eq!(world.reach(sent.wake.unwrap().job_id).await, ClaimOutcome::Over);
 }

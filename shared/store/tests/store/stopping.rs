@@ -6,7 +6,7 @@ use domain::reply::{Failure, ReplyState, Terms, WhenBusy};
 use serde_json::json;
 use sqlx::PgPool;
 use store::messages::SendOutcome;
-use store::replies::{Ending, Hold, Reach, Stopping};
+use store::replies::{ClaimOutcome, Ending, Hold, Stopping};
 use uuid::Uuid;
 
 use crate::world::{FREE, LEASE, World, at_once, draft, stopped, usage};
@@ -31,7 +31,7 @@ async fn a_reply_that_waits_is_over_at_once_and_one_that_is_written_is_asked(poo
     assert_eq!(one.asked, None);
     assert_eq!(one.audience, std::slice::from_ref(&anna.id));
     assert_eq!(world.people.hold_on_reply(&claim).await.unwrap(), Hold::Held);
-    assert_eq!(world.reach(second.wake.unwrap().job_id).await, Reach::Over);
+    assert_eq!(world.reach(second.wake.unwrap().job_id).await, ClaimOutcome::Over);
     // Whoever listens by inbox is told the same.
     let told = world.people.news(&anna.id, 0, Some(chat), 100).await.unwrap().events;
     let end = &told.last().unwrap().1[0];
@@ -86,7 +86,7 @@ async fn what_waited_behind_a_stopped_reply_is_woken_and_nothing_is_left_of_what
         .unwrap();
     assert!(requeued.is_some());
     // The second has been woken while the first was before it, and nobody will wake it again.
-    assert_eq!(world.reach(second.wake.unwrap().job_id).await, Reach::Behind);
+    assert_eq!(world.reach(second.wake.unwrap().job_id).await, ClaimOutcome::Behind);
 
     let stop = async |reply| {
         let stopping = world.people.stop_replies(&anna.id, chat, Some(reply)).await;
@@ -204,7 +204,7 @@ async fn a_wish_to_stop_outlives_the_writer(pool: PgPool) {
     let reach = world.reach(sent.wake.unwrap().job_id).await;
     assert_eq!(
         reach,
-        Reach::StopAsked {
+        ClaimOutcome::StopAsked {
             chat_id: chat,
             reply_id: claim.reply_id,
             asked_by: anna.id.clone()
@@ -243,10 +243,10 @@ async fn a_message_that_replaces_stops_what_came_before_it(pool: PgPool) {
     assert_eq!(world.people.hold_on_reply(&running).await.unwrap(), Hold::StopAsked);
     let third = send("three", Some(LEASE)).await;
     assert_eq!(third.replaced, [stopped(second.reply.unwrap().id, 0)]);
-    assert_eq!(world.reach(second.wake.unwrap().job_id).await, Reach::Over);
+    assert_eq!(world.reach(second.wake.unwrap().job_id).await, ClaimOutcome::Over);
     assert_eq!(third.reply.unwrap().state, ReplyState::Queued);
     let job = third.wake.unwrap().job_id;
-    assert_eq!(world.reach(job).await, Reach::Behind);
+    assert_eq!(world.reach(job).await, ClaimOutcome::Behind);
     let ending = Ending::Stopped {
         text: "so".into(),
         usage: usage(),

@@ -9,7 +9,7 @@ use domain::person::Caller;
 use domain::reply::Failure;
 use sqlx::PgPool;
 use store::chats::{Deleted, ListFilter};
-use store::replies::Reach;
+use store::replies::ClaimOutcome;
 
 use crate::world::{Random, World, completed, failed, page};
 
@@ -203,7 +203,7 @@ async fn five_hundred_steps_leave_unread_as_counted(pool: PgPool) {
                     chat.say(id, None);
                 } else if !chat.pending.is_empty() {
                     let job = chat.pending.remove(0);
-                    let Reach::Claimed(claim) = world.reach(job).await else {
+                    let ClaimOutcome::Claimed(claim) = world.reach(job).await else {
                         panic!("step {step}")
                     };
                     let ending = if random.below(4) == 0 {

@@ -6,7 +6,7 @@ use domain::ids::{ChatId, JobId};
 use domain::job::JobKind;
 use domain::message::MessageType;
 use domain::reply::Wake;
-use domain::webhook::{WebhookCall, WebhookEvent, WebhookReach};
+use domain::webhook::{WebhookCall, WebhookClaimOutcome, WebhookEvent};
 use serde_json::json;
 use sqlx::PgPool;
 use store::webhooks::WebhookEnd;
@@ -30,8 +30,8 @@ async fn listen(world: &World, organisation: &str, events: &[&str]) -> Uuid {
 }
 
 async fn claimed(world: &World, job: JobId) -> WebhookCall {
-    match world.system.reach_for_webhook(job, LEASE).await.unwrap() {
-        WebhookReach::Claimed(call) => *call,
+    match world.system.try_claim_webhook(job, LEASE).await.unwrap() {
+        WebhookClaimOutcome::Claimed(call) => *call,
         other => panic!("{other:?}"),
     }
 }
@@ -144,17 +144,17 @@ async fn a_chats_events_are_delivered_one_after_the_other(pool: PgPool) {
     world.person("anna").await;
     let (_, all) = three(&world).await;
     assert!(matches!(
-        world.system.reach_for_webhook(all[2], LEASE).await.unwrap(),
-        WebhookReach::Behind
+        world.system.try_claim_webhook(all[2], LEASE).await.unwrap(),
+        WebhookClaimOutcome::Behind
     ));
     let first = claimed(&world, all[0]).await;
     assert!(matches!(
-        world.system.reach_for_webhook(all[1], LEASE).await.unwrap(),
-        WebhookReach::Behind
+        world.system.try_claim_webhook(all[1], LEASE).await.unwrap(),
+        WebhookClaimOutcome::Behind
     ));
     assert!(matches!(
-        world.system.reach_for_webhook(all[0], LEASE).await.unwrap(),
-        WebhookReach::Later {
+        world.system.try_claim_webhook(all[0], LEASE).await.unwrap(),
+        WebhookClaimOutcome::Later {
             after_seconds: 29 | 30,
             ..
         }
@@ -196,8 +196,8 @@ async fn a_chats_events_are_delivered_one_after_the_other(pool: PgPool) {
     assert_eq!(next.job_id, all[2]);
     assert_eq!(claimed(&world, all[2]).await.message.unwrap().content, "three");
     assert!(matches!(
-        world.system.reach_for_webhook(all[1], LEASE).await.unwrap(),
-        WebhookReach::Over
+        world.system.try_claim_webhook(all[1], LEASE).await.unwrap(),
+        WebhookClaimOutcome::Over
     ));
     assert_eq!(
         world

@@ -20,7 +20,7 @@ use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Executor, Row};
 use store::chats::AssistantChat;
 use store::messages::{SendOutcome, Sent};
-use store::replies::{Ended, Ending, Reach};
+use store::replies::{ClaimOutcome, Ended, Ending};
 use store::unread::Repaired;
 use store::{Store, role};
 use tokio::sync::Barrier;
@@ -99,7 +99,7 @@ impl World {
     /// Somebody who has signed in.
     pub(crate) async fn person(&self, name: &str) -> Caller {
         let caller = caller(name);
-        self.people.meet(&caller).await.unwrap();
+        self.people.upsert_user(&caller).await.unwrap();
         caller
     }
 
@@ -193,14 +193,14 @@ impl World {
     }
 
     /// A worker's reach for a job.
-    pub(crate) async fn reach(&self, job: JobId) -> Reach {
-        self.system.reach_for_reply(job, LEASE, ATTEMPTS).await.unwrap()
+    pub(crate) async fn reach(&self, job: JobId) -> ClaimOutcome {
+        self.system.try_claim_reply(job, LEASE, ATTEMPTS).await.unwrap()
     }
 
     /// A worker's reach that must succeed.
     pub(crate) async fn claim(&self, job: JobId) -> Claim {
         match self.reach(job).await {
-            Reach::Claimed(claim) => claim,
+            ClaimOutcome::Claimed(claim) => claim,
             other => panic!("not claimed: {other:?}"),
         }
     }
