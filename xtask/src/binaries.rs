@@ -25,7 +25,7 @@ const SCHEMA: &str = "backtalk";
 
 /// What a function's binary may have, in millions of bytes, built for release: a little more than it has. Raise it for a reason,
 /// and lower it when a binary has become smaller.
-const CEILING: f64 = 10.0;
+const CEILING: f64 = 9.5;
 /// The same of those that ask a model, or show it images.
 const CEILING_WITH_MODELS: f64 = 10.5;
 const WITH_MODELS: [&str; 3] = ["regenerate-reply", "send-message", "worker"];
